@@ -1,0 +1,92 @@
+/* YAML text to a tree of nodes that know where they stood. The tree is what option tables (option.h) are applied
+ * to; nothing past config/ sees libyaml.
+ *
+ * config_load() reads a file with what the contract promises: `${NAME}` and `${NAME:-default}` in scalars come from
+ * the environment when NAME is written in capitals, digits and underscores (`${client}` and the like are template
+ * variables and stay), `include:` at the top level merges files, anchors, aliases and merge keys work, a
+ * duplicate key is an error. Size, depth and the number of visited nodes are bounded.
+ *
+ * All memory is the config's arena; the tree dies with it. Every error is collected with its place; none is printed. */
+#pragma once
+
+#include "core/arena.h"
+#include "core/base.h"
+
+enum node_kind {
+    NODE_NULL, /* empty, ~ or null, unquoted */
+    NODE_SCALAR,
+    NODE_LIST,
+    NODE_MAP,
+};
+
+struct config_node {
+    enum node_kind kind;
+    bool quoted;                /* a quoted scalar is text, whatever it looks like */
+    const char *file;           /* as given on the command line or in include */
+    uint32_t line, column;      /* from 1; of the value */
+    struct config_node *parent; /* NULL at the root */
+    /* In a map: the key and where it stands. */
+    struct slice key;
+    uint32_t key_line, key_column;
+    uint32_t index; /* in a list */
+    struct slice text;          /* of a scalar; NUL-terminated behind its length */
+    struct config_node **items; /* of a list or a map, in the order of the file */
+    size_t count;
+};
+
+struct config_error {
+    const char *file;
+    uint32_t line, column;
+    const char *message; /* path and mend included: `listeners.web.protocol: unknown value "htpp" (…)` */
+};
+
+struct config {
+    struct arena arena;
+    struct config_node *root; /* a map; never NULL after a load without syntax errors */
+    struct config_error *errors;
+    size_t error_count, error_capacity;
+    struct config_error *warnings;
+    size_t warning_count, warning_capacity;
+    /* Where `${NAME}` comes from; NULL = getenv. */
+    const char *(*environment)(const char *name);
+};
+
+#define CONFIG_FILE_BYTES_MAX (16u << 20)
+#define CONFIG_DEPTH_MAX      64
+#define CONFIG_NODES_MAX      4000000u
+#define CONFIG_ERRORS_MAX     1000
+
+/* An empty one. Free with config_free. */
+void config_init(struct config *c);
+void config_free(struct config *c);
+
+/* Reads `path` (with its includes, relative to the file that names them) or, with config_parse, the text itself
+ * called `name` in errors (no includes). 0, or -1 with errors in c. */
+int config_load(struct config *c, const char *path);
+int config_parse(struct config *c, const char *name, struct slice text);
+
+/* Records a fault at a node's value (or at its key, for an unknown key). The message is preceded by the node's path,
+ * `listeners.web.protocol: `. */
+void config_fault(struct config *c, const struct config_node *at, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void config_fault_key(struct config *c, const struct config_node *at, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void config_warn(struct config *c, const struct config_node *at, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* `listeners.web.bind[0]`, `routes[3].upstream`; in the arena. The root's is "". */
+const char *config_path(struct config *c, const struct config_node *at);
+
+/* Sorted by file and place, one a line: `weir.yaml:12:15: …\n`; in the arena. */
+const char *config_errors_text(struct config *c);
+const char *config_warnings_text(struct config *c);
+
+/* The value of a map's key, or NULL. */
+struct config_node *config_get(const struct config_node *map, const char *key);
+
+/* base overlaid by `over`: maps merge by key, a list or scalar replaces, null takes the inherited value away. Either
+ * may be NULL. Nodes keep their places. The result may share nodes with both; NULL when out of memory. */
+struct config_node *config_merge(struct config *c, struct config_node *base, struct config_node *over);
+
+/* The nearest of `count` words by edit distance (Damerau-Levenshtein, at most 2 and less than half the length), or NULL. */
+const char *config_suggest(struct slice word, const char *const *words, size_t count);

@@ -1,0 +1,26 @@
+/* Small things that every file may need: assertions, container_of, atomics' short names. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Stays on in production; only for what can be nobody's mistake but ours. */
+#define ASSERT(condition)                                                                                    \
+    do {                                                                                                     \
+        if (__builtin_expect(!(condition), 0))                                                               \
+            assert_failed(#condition, __FILE__, __LINE__);                                                   \
+    } while (0)
+_Noreturn void assert_failed(const char *condition, const char *file, int line);
+
+#define LIKELY(condition)   __builtin_expect(!!(condition), 1)
+#define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+
+/* The struct that embeds *pointer as its `member`. */
+#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+/* Milliseconds and microseconds of CLOCK_MONOTONIC, or a span of them. */
+typedef uint64_t msec_t;
+typedef uint64_t usec_t;

@@ -1,0 +1,147 @@
+/* One HTTP message as every codec (h1, h2) sees it: a head of slices, and what is known of its body. The slices belong to
+ * whoever parsed the head: the worker's read buffer during the callback, the exchange's arena afterwards. */
+#pragma once
+
+#include "core/base.h"
+#include "core/slice.h"
+
+/* Field names that the proxy itself has to know; FIELD_OTHER is every other one. Sorted as in the table in
+ * message.c, which field_id() searches by length and first letter. */
+enum field_id {
+    FIELD_OTHER = 0,
+    FIELD_ACCEPT,
+    FIELD_ACCEPT_ENCODING,
+    FIELD_AGE,
+    FIELD_AUTHORIZATION,
+    FIELD_CACHE_CONTROL,
+    FIELD_CONNECTION,
+    FIELD_CONTENT_ENCODING,
+    FIELD_CONTENT_LENGTH,
+    FIELD_CONTENT_RANGE,
+    FIELD_CONTENT_TYPE,
+    FIELD_COOKIE,
+    FIELD_DATE,
+    FIELD_ETAG,
+    FIELD_EXPECT,
+    FIELD_EXPIRES,
+    FIELD_FORWARDED,
+    FIELD_HOST,
+    FIELD_IF_MATCH,
+    FIELD_IF_MODIFIED_SINCE,
+    FIELD_IF_NONE_MATCH,
+    FIELD_IF_RANGE,
+    FIELD_IF_UNMODIFIED_SINCE,
+    FIELD_KEEP_ALIVE,
+    FIELD_LAST_MODIFIED,
+    FIELD_LOCATION,
+    FIELD_ORIGIN,
+    FIELD_PRAGMA,
+    FIELD_PROXY_AUTHENTICATE,
+    FIELD_PROXY_AUTHORIZATION,
+    FIELD_PROXY_CONNECTION,
+    FIELD_RANGE,
+    FIELD_RETRY_AFTER,
+    FIELD_SERVER,
+    FIELD_SET_COOKIE,
+    FIELD_TE,
+    FIELD_TRAILER,
+    FIELD_TRANSFER_ENCODING,
+    FIELD_UPGRADE,
+    FIELD_USER_AGENT,
+    FIELD_VARY,
+    FIELD_VIA,
+    FIELD_X_FORWARDED_FOR,
+    FIELD_X_FORWARDED_HOST,
+    FIELD_X_FORWARDED_PROTO,
+    FIELD_X_REQUEST_ID,
+    FIELD_ID_COUNT,
+};
+
+struct field {
+    struct slice name;  /* as it came (h1) or in lower case (h2) */
+    struct slice value; /* trimmed of OWS */
+    /* When the whole line "name: value CRLF" stands at name.at in memory, its length with the CRLF; 0 otherwise. Lets a
+     * codec copy neighbouring lines in one piece. */
+    uint32_t line_len;
+    uint16_t id; /* enum field_id */
+};
+
+struct fields {
+    struct field *at;
+    uint32_t count, capacity;
+};
+
+enum http_method {
+    METHOD_OTHER,
+    METHOD_GET,
+    METHOD_HEAD,
+    METHOD_POST,
+    METHOD_PUT,
+    METHOD_DELETE,
+    METHOD_CONNECT,
+    METHOD_OPTIONS,
+    METHOD_TRACE,
+    METHOD_PATCH,
+};
+
+enum body_kind {
+    BODY_NONE,
+    BODY_LENGTH,      /* content_length bytes */
+    BODY_CHUNKED,     /* h1: chunked; h2: until END_STREAM */
+    BODY_UNTIL_CLOSE, /* responses only */
+};
+
+struct http_request {
+    enum http_method method_id;
+    struct slice method;
+    struct slice target; /* as received: origin-form, absolute-form, authority-form or "*" */
+    struct slice scheme; /* "http" or "https", of the connection (absolute-form must agree or is refused by the exchange) */
+    struct slice host;   /* authority of the target if absolute, else Host; as received, port included; may be empty */
+    struct slice path;   /* of the target, from its first "/" to "?"; "*" for OPTIONS * ; empty for CONNECT */
+    struct slice query;  /* behind "?", without it */
+    bool has_query;
+    uint8_t minor; /* HTTP/1.minor; 0 or 1 */
+    struct fields fields;
+
+    enum body_kind body;
+    uint64_t content_length;
+    bool keep_alive;      /* RFC 9112 §9.3 */
+    bool expect_continue; /* Expect: 100-continue, HTTP/1.1 */
+    bool expect_unknown;  /* another expectation: 417 */
+    bool upgrade;         /* Connection: upgrade with an Upgrade field, HTTP/1.1 */
+    bool absolute_form;
+};
+
+struct http_response {
+    uint16_t status;
+    struct slice reason; /* may be empty */
+    uint8_t minor;
+    struct fields fields;
+
+    enum body_kind body; /* as framed on the wire, given the request's method (HEAD: none) */
+    uint64_t content_length;
+    bool has_content_length; /* even where body is BODY_NONE (HEAD, 304) */
+    bool keep_alive;
+    bool upgrade; /* 101 */
+};
+
+/* The id of a name in any case. */
+enum field_id field_id(struct slice name);
+/* The canonical lower-case name of an id; empty for FIELD_OTHER. */
+struct slice field_name(enum field_id id);
+
+/* The first field with that id or name, or NULL. */
+struct field *fields_find(const struct fields *f, enum field_id id);
+struct field *fields_find_name(const struct fields *f, struct slice name);
+
+enum http_method method_id(struct slice method);
+/* RFC 9110 §9.2.2. */
+bool method_is_idempotent(enum http_method m);
+
+/* The standard reason phrase; "" for one that has none. */
+struct slice status_reason(unsigned status);
+
+/* RFC 9110 §5.6.2: token, at least one character. */
+bool is_token(struct slice s);
+/* RFC 9110 §5.5: no CTL but HTAB. */
+bool is_field_value(struct slice s);
