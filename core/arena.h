@@ -1,5 +1,6 @@
-/* An arena gives out memory that is freed all at once: what lives as long as one request (or one configuration)
- * comes from its arena and is never freed singly. Not thread-safe: an arena belongs to one thread.
+/* An arena gives out memory that is freed all at once: what lives as long as one request (or one
+ * configuration) comes from its arena and is never freed singly. Not thread-safe: an arena belongs to one
+ * thread.
  *
  * The first block may be embedded in the owner (arena_init with its memory), so that an ordinary request
  * allocates nothing from the shared heap. */
@@ -15,8 +16,8 @@ struct arena {
     struct arena_block *blocks; /* allocated ones, newest first */
     char *first;                /* the owner's own memory, or NULL */
     size_t first_size;
-    size_t total;               /* bytes allocated in blocks */
-    size_t limit;               /* 0 = none; past it arena_alloc gives NULL */
+    size_t total; /* bytes allocated in blocks */
+    size_t limit; /* 0 = none; past it arena_alloc gives NULL */
 };
 
 /* `first` may be NULL; otherwise it must outlive the arena. */

@@ -17,7 +17,7 @@ _Noreturn void assert_failed(const char *condition, const char *file, int line);
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 
 /* The struct that embeds *pointer as its `member`. */
-#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 

@@ -1,5 +1,5 @@
-/* A doubly linked list whose nodes are embedded in what is listed. A node that is in no list points to itself,
- * so that removing it twice is harmless. */
+/* A doubly linked list whose nodes are embedded in what is listed. A node that is in no list points to
+ * itself, so that removing it twice is harmless. */
 #pragma once
 
 #include "core/base.h"

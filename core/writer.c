@@ -1,0 +1,301 @@
+#include "core/writer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/list.h"
+
+struct piece {
+    struct piece *next;
+    char *bytes;
+    size_t len;
+};
+
+struct sink {
+    struct list link;
+    struct writer *writer;
+    char *output;
+    int fd; /* -1 for syslog */
+    unsigned references;
+    struct piece *first, **tail;
+    size_t queued;
+    _Atomic uint64_t lost;
+};
+
+struct writer {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    struct list sinks;
+    bool stopping, reopen, idle;
+    pthread_cond_t quiet;
+};
+
+static void *write_all(void *argument);
+
+struct writer *writer_create(void)
+{
+    struct writer *w = calloc(1, sizeof *w);
+    if (!w)
+        return NULL;
+    list_init(&w->sinks);
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->wake, NULL);
+    pthread_cond_init(&w->quiet, NULL);
+    if (pthread_create(&w->thread, NULL, write_all, w) != 0) {
+        free(w);
+        return NULL;
+    }
+    pthread_setname_np(w->thread, "weir-log");
+    return w;
+}
+
+static int open_output(const char *output)
+{
+    if (strcmp(output, "stdout") == 0)
+        return STDOUT_FILENO;
+    if (strcmp(output, "stderr") == 0)
+        return STDERR_FILENO;
+    return open(output, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+}
+
+static void close_output(int fd)
+{
+    if (fd > STDERR_FILENO)
+        close(fd);
+}
+
+struct sink *writer_open(struct writer *w, struct slice output)
+{
+    pthread_mutex_lock(&w->lock);
+    LIST_EACH (node, &w->sinks) {
+        struct sink *s = CONTAINER_OF(node, struct sink, link);
+        if (slice_equal(slice_text(s->output), output)) {
+            s->references++;
+            pthread_mutex_unlock(&w->lock);
+            return s;
+        }
+    }
+    pthread_mutex_unlock(&w->lock);
+    struct sink *s = calloc(1, sizeof *s);
+    if (!s)
+        return NULL;
+    s->output = strndup(output.at, output.len);
+    s->writer = w;
+    s->references = 1;
+    s->tail = &s->first;
+    s->fd = -1;
+    if (s->output && strcmp(s->output, "syslog") == 0)
+        openlog("weir", LOG_PID, LOG_DAEMON);
+    else if (!s->output || (s->fd = open_output(s->output)) < 0) {
+        int error = errno;
+        free(s->output);
+        free(s);
+        errno = error;
+        return NULL;
+    }
+    pthread_mutex_lock(&w->lock);
+    list_append(&w->sinks, &s->link);
+    pthread_mutex_unlock(&w->lock);
+    return s;
+}
+
+void sink_release(struct sink *s)
+{
+    if (!s)
+        return;
+    struct writer *w = s->writer;
+    pthread_mutex_lock(&w->lock);
+    s->references--; /* the thread frees it when its queue is empty */
+    pthread_cond_signal(&w->wake);
+    pthread_mutex_unlock(&w->lock);
+}
+
+static uint64_t count_lines(const char *bytes, size_t len)
+{
+    uint64_t lines = 0;
+    for (const char *at = bytes; (at = memchr(at, '\n', len - (size_t)(at - bytes))) != NULL; at++)
+        lines++;
+    return lines;
+}
+
+void sink_push(struct sink *s, char *lines, size_t len)
+{
+    struct piece *p = malloc(sizeof *p);
+    pthread_mutex_lock(&s->writer->lock);
+    if (!p || s->queued + len > WRITER_QUEUE_BYTES) {
+        atomic_fetch_add(&s->lost, count_lines(lines, len));
+        pthread_mutex_unlock(&s->writer->lock);
+        free(p);
+        free(lines);
+        return;
+    }
+    *p = (struct piece){.bytes = lines, .len = len};
+    *s->tail = p;
+    s->tail = &p->next;
+    s->queued += len;
+    pthread_cond_signal(&s->writer->wake);
+    pthread_mutex_unlock(&s->writer->lock);
+}
+
+void sink_line(struct sink *s, const char *line, size_t len)
+{
+    char *copy = malloc(len);
+    if (!copy) {
+        atomic_fetch_add(&s->lost, 1);
+        return;
+    }
+    memcpy(copy, line, len);
+    sink_push(s, copy, len);
+}
+
+uint64_t sink_lost(const struct sink *s)
+{
+    return atomic_load(&s->lost);
+}
+
+void writer_reopen(struct writer *w)
+{
+    pthread_mutex_lock(&w->lock);
+    w->reopen = true;
+    pthread_cond_signal(&w->wake);
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* The thread. */
+
+static void write_piece(struct sink *s, const struct piece *p)
+{
+    if (s->fd < 0) {
+        for (const char *at = p->bytes, *end = at + p->len; at < end;) {
+            const char *line_end = memchr(at, '\n', (size_t)(end - at));
+            size_t len = line_end ? (size_t)(line_end - at) : (size_t)(end - at);
+            syslog(LOG_INFO, "%.*s", (int)len, at);
+            at += len + 1;
+        }
+        return;
+    }
+    size_t done = 0;
+    while (done < p->len) {
+        ssize_t n = write(s->fd, p->bytes + done, p->len - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN) { /* a standard stream that somebody made non-blocking */
+            nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+            continue;
+        }
+        if (n < 0) {
+            atomic_fetch_add(&s->lost, count_lines(p->bytes + done, p->len - done));
+            return;
+        }
+        done += (size_t)n;
+    }
+}
+
+static void reopen_all(struct writer *w)
+{
+    LIST_EACH (node, &w->sinks) {
+        struct sink *s = CONTAINER_OF(node, struct sink, link);
+        if (s->fd <= STDERR_FILENO)
+            continue;
+        int fd = open_output(s->output);
+        if (fd < 0)
+            continue; /* better the old file than none */
+        close_output(s->fd);
+        s->fd = fd;
+    }
+}
+
+/* Takes the next sink that has something; frees those that nobody holds. Called with the lock held. */
+static struct sink *next_busy(struct writer *w)
+{
+    LIST_EACH_SAFE (node, &w->sinks) {
+        struct sink *s = CONTAINER_OF(node, struct sink, link);
+        if (s->first)
+            return s;
+        if (s->references == 0) {
+            list_remove(&s->link);
+            close_output(s->fd);
+            free(s->output);
+            free(s);
+        }
+    }
+    return NULL;
+}
+
+static void *write_all(void *argument)
+{
+    struct writer *w = argument;
+    pthread_mutex_lock(&w->lock);
+    for (;;) {
+        if (w->reopen) {
+            w->reopen = false;
+            reopen_all(w);
+        }
+        struct sink *s = next_busy(w);
+        if (s) {
+            struct piece *p = s->first;
+            s->first = NULL;
+            s->tail = &s->first;
+            s->queued = 0;
+            s->references++;
+            pthread_mutex_unlock(&w->lock);
+            while (p) {
+                struct piece *next = p->next;
+                write_piece(s, p);
+                free(p->bytes);
+                free(p);
+                p = next;
+            }
+            pthread_mutex_lock(&w->lock);
+            s->references--;
+            continue;
+        }
+        if (w->stopping)
+            break;
+        w->idle = true;
+        pthread_cond_signal(&w->quiet);
+        pthread_cond_wait(&w->wake, &w->lock);
+        w->idle = false;
+    }
+    w->idle = true;
+    pthread_cond_signal(&w->quiet);
+    pthread_mutex_unlock(&w->lock);
+    return NULL;
+}
+
+void writer_free(struct writer *w, msec_t wait_ms)
+{
+    if (!w)
+        return;
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += (time_t)(wait_ms / 1000) + 1;
+    pthread_mutex_lock(&w->lock);
+    w->stopping = true;
+    pthread_cond_signal(&w->wake);
+    bool in_time = true;
+    while (!w->idle && in_time)
+        in_time = pthread_cond_timedwait(&w->quiet, &w->lock, &until) == 0;
+    pthread_mutex_unlock(&w->lock);
+    if (!in_time)
+        return; /* stuck on an output that takes nothing: the process is about to end */
+    pthread_join(w->thread, NULL);
+    LIST_EACH_SAFE (node, &w->sinks) {
+        struct sink *s = CONTAINER_OF(node, struct sink, link);
+        list_remove(&s->link);
+        close_output(s->fd);
+        free(s->output);
+        free(s);
+    }
+    pthread_mutex_destroy(&w->lock);
+    pthread_cond_destroy(&w->wake);
+    pthread_cond_destroy(&w->quiet);
+    free(w);
+}

@@ -1,0 +1,34 @@
+/* Writes logs to files, standard streams or syslog without ever blocking who logs: a thread of its own does
+ * the writing, and a sink that falls behind loses lines and counts them. */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "core/base.h"
+#include "core/slice.h"
+
+#define WRITER_QUEUE_BYTES (4u << 20) /* a sink's backlog; past it lines are lost */
+
+struct writer;
+struct sink;
+
+/* Starts the thread. NULL when it cannot be had. */
+struct writer *writer_create(void);
+/* Writes what waits (for at most `wait_ms`), stops the thread, frees. */
+void writer_free(struct writer *w, msec_t wait_ms);
+
+/* `stdout`, `stderr`, `syslog` or a file's path, which is opened now (append, created with mode 0640). The
+ * same output opened twice is one sink. NULL with errno when it cannot be opened. Counted: sink_release. */
+struct sink *writer_open(struct writer *w, struct slice output);
+void sink_release(struct sink *s);
+
+/* Takes over a malloc'ed piece of whole lines; frees it. From any thread; never blocks on the output. */
+void sink_push(struct sink *s, char *lines, size_t len);
+/* Copies a line. */
+void sink_line(struct sink *s, const char *line, size_t len);
+
+/* Lines that were lost because the queue was full or the output failed. */
+uint64_t sink_lost(const struct sink *s);
+
+/* SIGUSR1: opens every file anew, on the writer's thread. */
+void writer_reopen(struct writer *w);
