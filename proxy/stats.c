@@ -1,0 +1,165 @@
+#include "proxy/stats.h"
+
+#include <stdlib.h>
+
+#include "core/hash.h"
+
+const usec_t duration_bounds[DURATION_BUCKETS - 1] = {250,    500,     1000,    2500,     5000,
+                                                      10000,  25000,   50000,   100000,   250000,
+                                                      500000, 1000000, 2500000, 10000000, 60000000};
+
+/* Statuses with a slot of their own; slot 0 is every status of no known class. */
+static const uint16_t slots[STATUS_SLOTS] = {
+    0,   100, 101, 103, 200, 201, 202, 203, 204, 205, 206, 207, 300, 301, 302, 303, 304, 307, 308,
+    400, 401, 402, 403, 404, 405, 406, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 421,
+    422, 423, 424, 425, 426, 428, 429, 431, 451, 499, 500, 501, 502, 503, 504, 505, 507, 508, 511,
+};
+
+unsigned slot_status(unsigned slot)
+{
+    return slots[slot];
+}
+
+unsigned status_slot(unsigned status)
+{
+    unsigned low = 1, high = 56, class_slot = 0;
+    if (status == 200)
+        return 4;
+    while (low <= high) {
+        unsigned middle = (low + high) / 2;
+        if (slots[middle] == status)
+            return middle;
+        if (slots[middle] < status) {
+            class_slot = middle;
+            low = middle + 1;
+        } else {
+            high = middle - 1;
+        }
+    }
+    /* An unusual one counts as its class's first, as RFC 9110 §15 tells clients to treat it. */
+    while (class_slot > 1 && slots[class_slot] / 100 == status / 100 && slots[class_slot] % 100 != 0)
+        class_slot--;
+    return slots[class_slot] / 100 == status / 100 ? class_slot : 0;
+}
+
+int stats_init(struct stats *s, unsigned workers)
+{
+    *s = (struct stats){.workers = workers};
+    s->route_index = table_create();
+    return s->route_index && stats_route_id(s, S("-")) == 0 && s->route_count == 1 ? 0 : -1;
+}
+
+static void free_worker(struct listener_worker_stats *w)
+{
+    for (unsigned i = 0; w && i < STATS_CHUNKS; i++) {
+        struct route_stats_chunk *chunk = atomic_load(&w->chunks[i]);
+        for (unsigned k = 0; chunk && k < 256; k++)
+            free(atomic_load(&chunk->rows[k]));
+        free(chunk);
+    }
+    free(w);
+}
+
+void stats_free(struct stats *s)
+{
+    while (s->listeners) {
+        struct listener_stats *l = s->listeners;
+        s->listeners = l->next;
+        for (unsigned i = 0; i < s->workers; i++)
+            free_worker(l->worker[i]);
+        free(l->name);
+        free(l);
+    }
+    for (uint32_t i = 0; i < s->route_count; i++)
+        free(s->routes[i]);
+    free(s->routes);
+    table_free(s->route_index);
+}
+
+struct listener_stats *stats_listener(struct stats *s, struct slice name)
+{
+    struct listener_stats **tail = &s->listeners;
+    for (; *tail; tail = &(*tail)->next)
+        if (slice_equal(slice_text((*tail)->name), name))
+            return *tail;
+    struct listener_stats *l = calloc(1, sizeof *l);
+    if (!l)
+        return NULL;
+    l->name = strndup(name.at, name.len);
+    bool complete = l->name != NULL;
+    for (unsigned i = 0; i < s->workers; i++) {
+        l->worker[i] = aligned_alloc(64, sizeof *l->worker[i]);
+        if (l->worker[i])
+            memset(l->worker[i], 0, sizeof *l->worker[i]);
+        else
+            complete = false;
+    }
+    if (!complete) {
+        for (unsigned i = 0; i < s->workers; i++)
+            free(l->worker[i]);
+        free(l->name);
+        free(l);
+        return NULL;
+    }
+    *tail = l;
+    return l;
+}
+
+uint32_t stats_route_id(struct stats *s, struct slice name)
+{
+    uint64_t found;
+    if (table_get(s->route_index, name, &found))
+        return (uint32_t)found;
+    if (s->route_count >= STATS_CHUNKS * 256)
+        return 0;
+    if (s->route_count == s->route_capacity) {
+        uint32_t capacity = s->route_capacity ? s->route_capacity * 2 : 64;
+        char **routes = realloc(s->routes, capacity * sizeof *routes);
+        if (!routes)
+            return 0;
+        s->routes = routes;
+        s->route_capacity = capacity;
+    }
+    char *copy = strndup(name.at, name.len);
+    if (!copy || table_put(s->route_index, slice_of(copy, name.len), s->route_count) != 0) {
+        free(copy);
+        return 0;
+    }
+    s->routes[s->route_count] = copy;
+    return s->route_count++;
+}
+
+struct route_stats *stats_route(struct listener_stats *l, unsigned worker, uint32_t route_id)
+{
+    struct listener_worker_stats *w = l->worker[worker];
+    struct route_stats_chunk *chunk = atomic_load_explicit(&w->chunks[route_id / 256], memory_order_relaxed);
+    if (!chunk) {
+        chunk = calloc(1, sizeof *chunk);
+        if (!chunk)
+            return NULL;
+        atomic_store_explicit(&w->chunks[route_id / 256], chunk, memory_order_release);
+    }
+    struct route_stats *row = atomic_load_explicit(&chunk->rows[route_id % 256], memory_order_relaxed);
+    if (!row) {
+        row = calloc(1, sizeof *row);
+        atomic_store_explicit(&chunk->rows[route_id % 256], row, memory_order_release);
+    }
+    return row;
+}
+
+const struct route_stats *stats_peek(const struct listener_stats *l, unsigned worker, uint32_t route_id)
+{
+    struct route_stats_chunk *chunk =
+        atomic_load_explicit(&l->worker[worker]->chunks[route_id / 256], memory_order_acquire);
+    return chunk ? atomic_load_explicit(&chunk->rows[route_id % 256], memory_order_acquire) : NULL;
+}
+
+void route_stats_count(struct route_stats *r, unsigned status, usec_t duration)
+{
+    unsigned bucket = 0;
+    while (bucket < DURATION_BUCKETS - 1 && duration > duration_bounds[bucket])
+        bucket++;
+    counter_add(&r->status[status_slot(status)], 1);
+    counter_add(&r->duration[bucket], 1);
+    counter_add(&r->duration_sum_us, duration);
+}
