@@ -86,7 +86,7 @@ enum http_method {
 
 enum body_kind {
     BODY_NONE,
-    BODY_LENGTH,      /* content_length bytes */
+    BODY_LENGTH,      /* content_length bytes; may be 0 */
     BODY_CHUNKED,     /* h1: chunked; h2: until END_STREAM */
     BODY_UNTIL_CLOSE, /* responses only */
 };
@@ -97,7 +97,9 @@ struct http_request {
     struct slice target; /* as received: origin-form, absolute-form, authority-form or "*" */
     struct slice scheme; /* "http" or "https", of the connection (absolute-form must agree or is refused by the exchange) */
     struct slice host;   /* authority of the target if absolute, else Host; as received, port included; may be empty */
-    struct slice path;   /* of the target, from its first "/" to "?"; "*" for OPTIONS * ; empty for CONNECT */
+    /* Of the target, from its first "/" to "?"; empty for CONNECT. "*" (static text) for OPTIONS * and for OPTIONS
+     * of an absolute form with neither path nor query; "/" for every other absolute form without a path. */
+    struct slice path;
     struct slice query;  /* behind "?", without it */
     bool has_query;
     uint8_t minor; /* HTTP/1.minor; 0 or 1 */
@@ -122,8 +124,27 @@ struct http_response {
     uint64_t content_length;
     bool has_content_length; /* even where body is BODY_NONE (HEAD, 304) */
     bool keep_alive;
-    bool upgrade; /* 101 */
+    bool upgrade; /* 101, or 2xx to CONNECT: the connection is a tunnel behind the head */
 };
+
+/* What a byte may be part of: the classes of the byte_class table, for the loops that look at bytes one by one. */
+enum byte_class {
+    BYTE_TOKEN = 1,  /* RFC 9110 §5.6.2: tchar */
+    BYTE_TEXT = 2,   /* RFC 9110 §5.5: HTAB, SP, VCHAR, obs-text */
+    BYTE_TARGET = 4, /* a request target here: VCHAR but "#" (see h1/target.h) */
+    BYTE_HOST = 8,   /* RFC 3986 §3.2.2: reg-name, "%" excepted */
+};
+extern const uint8_t byte_class[256];
+
+static inline bool byte_is(char c, enum byte_class which)
+{
+    return (byte_class[(unsigned char)c] & which) != 0;
+}
+
+/* After the bytes [from.at, from.at + from.len) were copied to `to`: every slice of the head that points into them
+ * points into the copy; all others (scheme, static text) stay. The array of fields stays where it is. */
+void http_request_move(struct http_request *request, struct slice from, const char *to);
+void http_response_move(struct http_response *response, struct slice from, const char *to);
 
 /* The id of a name in any case. */
 enum field_id field_id(struct slice name);
