@@ -7,7 +7,7 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 
-from harness import Authority, HttpBackend, RawServer, SCALE, TcpBackend, Weir  # noqa: E402
+from harness import Authority, HttpBackend, RawServer, SCALE, TcpBackend, Weir, WeirFailed  # noqa: E402
 from harness.weir import BINARY  # noqa: E402
 
 
@@ -55,7 +55,7 @@ def _stop_all(weirs):
         if weir.process is not None:
             try:
                 weir.stop()
-            except AssertionError as error:
+            except (AssertionError, WeirFailed) as error:
                 failures.append(f"{error}\n--- log ---\n{weir.log()[-6000:]}")
     assert not failures, "\n".join(failures)
 

@@ -22,7 +22,7 @@ _FATAL = re.compile(r"ERROR: AddressSanitizer|runtime error:|LeakSanitizer|WARNI
                     r"[Aa]ssertion.*failed|ASSERT\b|panic:|double free|stack smashing")
 
 
-class WeirFailed(AssertionError):
+class WeirFailed(Exception):
     pass
 
 
