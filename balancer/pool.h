@@ -1,0 +1,85 @@
+/* One worker's connections to servers: the idle ones, and the making of new ones. Belongs to the worker's
+ * loop; no locks.
+ *
+ * A connection that was taken or made belongs to the user, who gets all of its events through the handler
+ * given, and ends with exactly one of pool_give, pool_fail and pool_discard. While it is idle the pool's own
+ * handler closes it on any byte, end or timeout, and a look every few seconds closes those of retired servers
+ * and of addresses that are no longer the server's.
+ *
+ * An upstream_conn holds its server, not its upstream: it may outlive the snapshot. */
+#pragma once
+
+#include "balancer/counters.h"
+#include "balancer/upstream.h"
+#include "core/conn.h"
+
+#define UPSTREAM_CONN_MAGIC 0x5550434eu
+
+struct pool_slot;
+
+struct pool {
+    struct loop *loop;
+    unsigned worker;
+    struct counters *counters; /* not owned */
+    struct pool_slot **slots;  /* by server id; NULL where the server never had one idle */
+    uint32_t slot_count;
+    uint32_t idle_count;
+    struct list used; /* slots that have idle connections */
+    struct timer sweep;
+};
+
+struct upstream_conn {
+    uint32_t magic;
+    uint32_t requests; /* begun on it, the present one included */
+    bool reused;       /* it carried a request before this one: the server may have closed it meanwhile */
+    bool idle;
+    uint32_t address_version;
+    uint64_t transport; /* the upstream's, when it was made */
+    struct conn conn;
+    struct server *server; /* held */
+    struct pool *pool;
+    struct list link;
+    struct server_counters *counters; /* the server's on this worker */
+    usec_t since_us;                  /* connect begun; when idle: given back */
+    void *user;
+    struct task bury;
+};
+
+static inline struct upstream_conn *upstream_conn_of(struct conn *c)
+{
+    struct upstream_conn *uc = CONTAINER_OF(c, struct upstream_conn, conn);
+    ASSERT(uc->magic == UPSTREAM_CONN_MAGIC);
+    return uc;
+}
+
+void pool_init(struct pool *p, struct loop *l, unsigned worker, struct counters *counters);
+/* Closes what is idle. What is in use stays its users': they end it before the loop is freed, but may do so
+ * after this (pool_give then closes). */
+void pool_close(struct pool *p);
+/* After the loop's last pass. */
+void pool_free(struct pool *p);
+
+/* The most recently used idle connection, ready to be written to, or NULL. */
+struct upstream_conn *pool_take(struct pool *p, struct upstream *u, struct server *s,
+                                const struct conn_handler *h, void *user);
+
+/* A new one, connecting; with TLS when the upstream has it. connected() or failed() follows, never from
+ * inside; the time limit is the user's (conn_timer). NULL with errno when there is not even a socket
+ * (EADDRNOTAVAIL: the name has not resolved). */
+struct upstream_conn *pool_connect(struct pool *p, struct upstream *u, struct server *s,
+                                   const struct conn_handler *h, void *user);
+
+/* The exchange is over and the connection clean, as far as the user can tell: it is kept for at most
+ * `keepalive_ms`, or closed when bytes or an end are pending, keepalive.requests is reached, as many as
+ * keepalive.idle are there, the server is retired or has moved, or is not up. */
+void pool_give(struct pool *p, struct upstream *u, struct upstream_conn *uc, msec_t keepalive_ms);
+
+/* Closes now; the memory goes after the pass. */
+void pool_discard(struct upstream_conn *uc);
+/* As pool_discard, for a connect or handshake that failed or took too long: counted as that. */
+void pool_fail(struct upstream_conn *uc);
+
+/* Closes the idle ones of a server, or all (NULL). */
+void pool_close_idle(struct pool *p, struct server *s);
+/* Closes the idle ones that have no future; runs by itself every few seconds. For a reload: at once. */
+void pool_sweep(struct pool *p);

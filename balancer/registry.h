@@ -1,0 +1,56 @@
+/* All servers that active snapshots use, by (upstream, address), and what goes on around them on the control
+ * thread: names are resolved (resolve.h), health is checked (health.h). Control thread alone; the servers
+ * themselves may be read by everyone (server.h).
+ *
+ * A snapshot's upstreams attach their servers when they are activated and detach them when the snapshot is
+ * replaced (upstream_activate, upstream_deactivate): activate the new one first, so that what is in both
+ * never stops. A server that nobody uses any more is retired: its checks end, pools close its idle
+ * connections, and it is gone with the last connection or snapshot that holds it. */
+#pragma once
+
+#include "balancer/server.h"
+#include "balancer/settings.h"
+#include "core/loop.h"
+
+struct server_registry;
+struct tls_client;
+
+struct registry_options {
+    struct loop *loop; /* the control thread's */
+    /* A server's health changed, or it was retired; may be NULL. On the control thread. */
+    void (*on_change)(struct server *s, void *argument);
+    void *argument;
+    /* `127.0.0.1:5353,…` instead of resolv.conf; NULL = as the system says. */
+    const char *dns_servers;
+    msec_t resolve_interval; /* 0 = 30 s */
+    unsigned tls_worker;     /* which worker's contexts the checks use: see tls_client_connect */
+};
+
+/* NULL when out of memory. Does nothing until servers are attached. */
+struct server_registry *registry_create(const struct registry_options *o);
+/* Ends every check and look-up at once; memory of connections goes with the loop's graveyard. Before
+ * loop_free; after every upstream is deactivated or freed, and (because of the ids) after the last
+ * server_release. */
+void registry_free(struct server_registry *r);
+
+struct server_ids *registry_ids(struct server_registry *r);
+
+/* The server, not held; NULL when no active snapshot has it. */
+struct server *registry_find(struct server_registry *r, struct slice upstream, struct slice name);
+
+/* How one snapshot uses a server. What it points to must live until another snapshot attaches the server or
+ * this one detaches it. */
+struct server_use {
+    const struct server_settings *settings;
+    const struct check_settings *check; /* NULL = none */
+    struct tls_client *tls;             /* NULL = plain */
+    struct slice server_name;           /* for TLS; may be empty */
+};
+
+/* *s is the caller's reference; when the registry knows the server by another struct already, that one is put
+ * there (held) and the other is released. The use replaces the one before. 0, or -1 when out of memory. */
+int registry_attach(struct server_registry *r, struct server **s, const struct server_use *use);
+void registry_detach(struct server_registry *r, struct server *s);
+
+/* How many servers are attached. */
+size_t registry_count(const struct server_registry *r);

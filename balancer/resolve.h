@@ -1,0 +1,24 @@
+/* Names to addresses, on the control thread's loop and without blocking: c-ares, its sockets as libevent
+ * events. For every server `name:port` the name is looked up (A and AAAA) at once, then every interval; after
+ * a failed look-up sooner, with a back-off from one second up. A failed look-up keeps the last answer; of
+ * several addresses the present one is kept while it is still among them, else the first is taken (RFC 6724
+ * order). */
+#pragma once
+
+#include "balancer/server.h"
+#include "core/loop.h"
+
+struct resolver;
+struct resolve_name;
+
+/* `servers` as in registry_options. NULL when out of memory. */
+struct resolver *resolver_create(struct loop *l, const char *servers, msec_t interval);
+void resolver_free(struct resolver *r);
+
+/* Looks up the server's host until resolver_remove; on every change server_set_address. `changed` may be
+ * NULL. NULL when out of memory. */
+struct resolve_name *resolver_add(struct resolver *r, struct server *s, struct slice host, uint16_t port,
+                                  void (*changed)(struct server *, void *), void *argument);
+void resolver_remove(struct resolve_name *n);
+/* Looks up soon, when nothing is under way: the server does not answer, it may have moved. */
+void resolver_hurry(struct resolve_name *n);

@@ -1,0 +1,151 @@
+/* One server of one upstream: what is known of it and what is going on with it. It lives across reloads: the
+ * same (upstream's name, address as in the file) in the next snapshot is the same struct server, with its
+ * health, its weight set by hand and its requests in flight.
+ *
+ * Ownership: counted. Snapshots (through their upstreams), the registry and every connection to it hold it;
+ * any thread may hold and release. Atomics may be read by anyone; what is under `lock` goes through
+ * functions.
+ *
+ * Usable = may get new requests: it has an address, no check says that it is down, nobody drained it or took
+ * it down by hand, and its weight is not 0. A server without a check is up. A server with one starts up as
+ * well (HEALTH_UNKNOWN counts as up, as in nginx and HAProxy) until `fall` checks in a row have failed; a
+ * server whose name has not resolved yet is down with that reason. */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "core/address.h"
+#include "core/base.h"
+#include "core/slice.h"
+
+#define SERVER_MAGIC      0x53525652u
+#define SERVER_ID_NONE    UINT32_MAX
+#define SERVER_ID_MAX     65536u
+#define SERVER_REASON_MAX 160
+#define SERVER_WEIGHT_MAX 65535u
+
+enum server_health { HEALTH_UNKNOWN, HEALTH_UP, HEALTH_DOWN };
+
+/* What a human (or the API) wants of it. DRAIN: what is open goes on, nothing new; DOWN: the same for the
+ * balancer - streams are closed by whoever holds them, as on_down says. */
+enum server_admin { ADMIN_UP, ADMIN_DRAIN, ADMIN_DOWN };
+
+/* Dense numbers for per-worker arrays. The lowest free one is given. */
+struct server_ids {
+    pthread_mutex_t lock;
+    uint64_t *used;
+    size_t words;
+    uint64_t next_serial;
+};
+void server_ids_init(struct server_ids *ids);
+/* After the last server of it is gone. */
+void server_ids_free(struct server_ids *ids);
+
+struct server {
+    uint32_t magic;
+    uint32_t id;                 /* SERVER_ID_NONE when made without server_ids, or past SERVER_ID_MAX */
+    uint64_t serial;             /* never used twice, where the id is */
+    struct slice upstream, name; /* NUL-terminated */
+    struct slice host; /* the name's host part without brackets; the path of a unix: address is "localhost" */
+    struct server_ids *ids;
+    _Atomic uint32_t references;
+
+    /* Read by every pick; written rarely. */
+    _Alignas(64) _Atomic uint32_t weight; /* what counts now; 0 = not usable. See server_weight */
+    _Atomic uint32_t max_connections;     /* 0 = no limit */
+    _Atomic uint32_t address_version;     /* 0 = no address yet; another number = another address */
+    _Atomic uint8_t health;               /* enum server_health */
+    _Atomic uint8_t admin;                /* enum server_admin */
+    _Atomic bool backup;
+    _Atomic bool retired; /* in no active snapshot any more: keep no idle connections */
+
+    /* Written by every request of every worker. */
+    _Alignas(64) _Atomic uint32_t in_flight;
+
+    _Alignas(64) _Atomic uint64_t connect_failures; /* since the process began to know it */
+
+    pthread_mutex_t lock; /* of all below; short */
+    struct address address;
+    uint32_t file_weight;
+    int64_t hand_weight; /* -1 = none: set by server_set_weight */
+    char health_reason[SERVER_REASON_MAX];
+    char address_reason[SERVER_REASON_MAX]; /* why there is no (new) address; "" = there is */
+    int64_t health_changed_us;              /* wall clock, 0 = never */
+    bool check_ok;                          /* the last check's result … */
+    int64_t check_us;                       /* … its end by the wall clock, 0 = none yet … */
+    usec_t check_took_us;
+    char check_text[SERVER_REASON_MAX]; /* … and what it said: "status 200", "connection refused" */
+};
+
+/* A reference of the caller's. `ids` may be NULL (a dry run). `name` must parse as an address. NULL when out
+ * of memory. */
+struct server *server_create(struct server_ids *ids, struct slice upstream, struct slice name);
+
+static inline struct server *server_hold(struct server *s)
+{
+    atomic_fetch_add_explicit(&s->references, 1, memory_order_relaxed);
+    return s;
+}
+/* NULL is allowed. */
+void server_release(struct server *s);
+
+/* The weight with which it takes part; 0 when it is not usable. */
+static inline uint32_t server_weight(const struct server *s)
+{
+    return atomic_load_explicit(&s->weight, memory_order_relaxed);
+}
+static inline bool server_usable(const struct server *s)
+{
+    return server_weight(s) != 0;
+}
+static inline uint32_t server_in_flight(const struct server *s)
+{
+    return atomic_load_explicit(&s->in_flight, memory_order_relaxed);
+}
+static inline bool server_full(const struct server *s)
+{
+    uint32_t limit = atomic_load_explicit(&s->max_connections, memory_order_relaxed);
+    return limit && server_in_flight(s) >= limit;
+}
+
+/* Counts one in, never above max_connections (false then); counts it out. */
+bool server_begin(struct server *s);
+void server_end(struct server *s);
+
+/* The socket address of now. False when there is none yet. *version (may be NULL) is the number to compare
+ * with address_version later. */
+bool server_address(struct server *s, struct address *out, uint32_t *version);
+/* A new address (the version changes only when it is another one); or why there is none: the last answer
+ * stays. */
+void server_set_address(struct server *s, const struct address *a);
+void server_set_address_failure(struct server *s, const char *reason);
+
+/* What the file says. A weight set by hand lasts until the file's weight changes. */
+void server_configure(struct server *s, uint32_t weight, uint32_t max_connections, bool backup);
+/* By hand (API): weight, -1 = as in the file again; state. Lasts as long as the process knows the server. */
+void server_set_weight(struct server *s, int64_t weight);
+void server_set_admin(struct server *s, enum server_admin admin);
+/* True when the health became another. */
+bool server_set_health(struct server *s, enum server_health health, const char *reason, int64_t wall_us);
+void server_set_check(struct server *s, bool ok, const char *text, usec_t took_us, int64_t wall_us);
+
+/* Everything for the API and the log, consistent. */
+struct server_report {
+    enum server_health health;
+    enum server_admin admin;
+    bool usable, backup, retired;
+    bool checked; /* a check has run: check_* are set */
+    bool check_ok;
+    uint32_t weight;      /* that would count if it were usable */
+    uint32_t file_weight; /* differs from weight when it was set by hand */
+    uint32_t max_connections, in_flight;
+    uint64_t connect_failures;
+    const char *state;              /* "up", "down", "drain", as people say it */
+    char reason[SERVER_REASON_MAX]; /* why it is down or draining; "" when up */
+    int64_t changed_us, check_us;
+    usec_t check_took_us;
+    char check_text[SERVER_REASON_MAX];
+    struct address address; /* len 0 = none */
+};
+void server_report(struct server *s, struct server_report *out);

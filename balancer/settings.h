@@ -1,0 +1,63 @@
+/* What the file says of an upstream: the option tables of an `upstreams:` entry and the structs that they
+ * fill. Everything lives in the config's arena. */
+#pragma once
+
+#include "config/option.h"
+
+struct tls_client_settings;
+
+enum balance {
+    BALANCE_ROUND_ROBIN,
+    BALANCE_LEAST_CONNECTIONS,
+};
+
+enum check_type { CHECK_HTTP, CHECK_TCP, CHECK_TLS };
+
+struct server_settings {
+    const struct config_node *node;
+    struct slice address; /* as in the file: host:port, name:port, unix:/path */
+    uint64_t weight;      /* 0 = gets nothing new */
+    bool backup;
+    uint64_t max_connections; /* 0 = no limit */
+};
+
+struct keepalive_settings {
+    uint64_t idle;     /* idle connections kept a worker and server; 0 = none */
+    uint64_t requests; /* requests a connection; 0 = no limit */
+};
+
+struct status_range {
+    uint16_t from, to; /* both are in it */
+};
+
+struct status_ranges {
+    struct status_range *at;
+    size_t count;
+};
+
+struct check_settings {
+    int type; /* enum check_type */
+    struct slice path;
+    msec_t interval, timeout;
+    uint64_t rise, fall;
+    struct status_ranges expect;
+    struct option_pairs headers;
+    struct slice send, receive; /* escapes decoded; may hold any byte */
+};
+
+struct upstream_settings {
+    const struct config_node *node;
+    struct slice name;          /* the key, when read through a MAP of upstream_table */
+    int balance;                /* enum balance */
+    int protocol;               /* http1 alone is built */
+    bool on_down_close;         /* on_down: close */
+    struct option_list servers; /* of struct server_settings; at least one */
+    struct keepalive_settings keepalive;
+    struct check_settings *health_check; /* NULL = none */
+    struct tls_client_settings *tls;     /* NULL = plain */
+};
+
+extern const struct option_table upstream_table;
+
+/* Whether an HTTP status is in one of the ranges. */
+bool status_ranges_contain(const struct status_ranges *r, unsigned status);
