@@ -258,20 +258,30 @@ struct field *fields_find_name(const struct fields *f, struct slice name)
 
 enum http_method method_id(struct slice method)
 {
-    static const struct {
-        struct slice name;
-        enum http_method id;
-    } methods[] = {
-        {SLICE("GET"), METHOD_GET},         {SLICE("HEAD"), METHOD_HEAD},
-        {SLICE("POST"), METHOD_POST},       {SLICE("PUT"), METHOD_PUT},
-        {SLICE("DELETE"), METHOD_DELETE},   {SLICE("PATCH"), METHOD_PATCH},
-        {SLICE("OPTIONS"), METHOD_OPTIONS}, {SLICE("CONNECT"), METHOD_CONNECT},
-        {SLICE("TRACE"), METHOD_TRACE},
-    };
-    for (size_t i = 0; i < COUNT_OF(methods); i++)
-        if (slice_equal(method, methods[i].name)) /* case-sensitive: RFC 9110 §9.1 */
-            return methods[i].id;
-    return METHOD_OTHER;
+#define METHOD(literal, id) return memcmp(method.at, literal, sizeof(literal) - 1) == 0 ? (id) : METHOD_OTHER
+    switch (method.len) { /* case-sensitive: RFC 9110 §9.1 */
+    case 3:
+        if (method.at[0] == 'G')
+            METHOD("GET", METHOD_GET);
+        METHOD("PUT", METHOD_PUT);
+    case 4:
+        if (method.at[0] == 'H')
+            METHOD("HEAD", METHOD_HEAD);
+        METHOD("POST", METHOD_POST);
+    case 5:
+        if (method.at[0] == 'P')
+            METHOD("PATCH", METHOD_PATCH);
+        METHOD("TRACE", METHOD_TRACE);
+    case 6:
+        METHOD("DELETE", METHOD_DELETE);
+    case 7:
+        if (method.at[0] == 'O')
+            METHOD("OPTIONS", METHOD_OPTIONS);
+        METHOD("CONNECT", METHOD_CONNECT);
+    default:
+        return METHOD_OTHER;
+    }
+#undef METHOD
 }
 
 bool method_is_idempotent(enum http_method m)

@@ -25,21 +25,23 @@ extern const struct h1_scanner h1_scan_scalar;
 extern const struct h1_scanner h1_scan_avx2; /* only where __builtin_cpu_supports("avx2") */
 #endif
 
-/* One more field, of the line [line, eol + CRLF) whose ":" is at colon. */
-static inline __attribute__((always_inline)) void h1_field_add(struct fields *out, const char *line,
+/* Writes the field of the line [line, eol + CRLF) whose ":" is at colon. */
+static inline __attribute__((always_inline)) void h1_field_set(struct field *out, const char *line,
                                                                const char *colon, const char *eol)
 {
     const char *value = colon + 1;
     const char *value_end = eol;
 
-    while (value < value_end && (*value == ' ' || *value == '\t'))
+    if (LIKELY(eol - colon >= 3 && value[0] == ' ')) /* nearly all are "name: value" */
         value++;
-    while (value_end > value && (value_end[-1] == ' ' || value_end[-1] == '\t'))
-        value_end--;
-    out->at[out->count++] = (struct field){
-        .name = {line, (size_t)(colon - line)},
-        .value = {value, (size_t)(value_end - value)},
-        .line_len = (uint32_t)(eol + 2 - line),
-        .id = FIELD_OTHER,
-    };
+    if (UNLIKELY(value == value_end || *value == ' ' || *value == '\t' || value_end[-1] == ' ' ||
+                 value_end[-1] == '\t')) {
+        struct slice trimmed = slice_trim(slice_of(value, (size_t)(value_end - value)));
+        value = trimmed.at;
+        value_end = trimmed.at + trimmed.len;
+    }
+    out->name = slice_of(line, (size_t)(colon - line));
+    out->value = slice_of(value, (size_t)(value_end - value));
+    out->line_len = (uint32_t)(eol + 2 - line);
+    out->id = FIELD_OTHER;
 }

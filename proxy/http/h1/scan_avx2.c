@@ -93,51 +93,93 @@ AVX2 static const char *scan_target(const char *begin, const char *at, const cha
     return end;
 }
 
-/* As the scalar one. The first 32 bytes of a line give its colon and, if it is short, its end, too. */
+/* The colon of the line at `at` that has an end before `end`, or NULL when what stands there is no name. */
+INLINE const char *find_colon(const char *at, const char *end)
+{
+    const char *colon = at;
+    uint32_t stop;
+
+    if (LIKELY(end - at >= WIDTH)) {
+        stop = not_token(_mm256_loadu_si256((const __m256i *)(const void *)at));
+        if (LIKELY(stop)) {
+            colon += __builtin_ctz(stop);
+            return *colon == ':' && colon > at ? colon : NULL;
+        }
+    }
+    do {
+        unsigned back;
+        stop = not_token(load(colon, end, &back)) >> back;
+        colon += stop ? __builtin_ctz(stop) : WIDTH;
+    } while (!stop && colon < end);
+    return colon < end && *colon == ':' && colon > at ? colon : NULL;
+}
+
+/* What the lines of 64 bytes end in: bit by bit, where there is a CR, a LF, and anything that is not text. */
+struct ends {
+    uint64_t cr, lf, not_text;
+};
+
+INLINE struct ends find_ends(const char *at)
+{
+    __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)at);
+    __m256i y = _mm256_loadu_si256((const __m256i *)(const void *)(at + WIDTH));
+    const __m256i cr = _mm256_set1_epi8('\r');
+    const __m256i lf = _mm256_set1_epi8('\n');
+    return (struct ends){
+        mask_of(_mm256_cmpeq_epi8(x, cr)) | (uint64_t)mask_of(_mm256_cmpeq_epi8(y, cr)) << 32,
+        mask_of(_mm256_cmpeq_epi8(x, lf)) | (uint64_t)mask_of(_mm256_cmpeq_epi8(y, lf)) << 32,
+        not_text(x) | (uint64_t)not_text(y) << 32,
+    };
+}
+
+/* Line by line, for the end of the section and for whatever is not regular: each line waits for the one
+ * before it. */
+AVX2 static const char *scan_lines(const char *begin, const char *at, const char *end, struct fields *out,
+                                   uint32_t max)
+{
+    while (out->count < max && at < end) {
+        const char *colon = find_colon(at, end);
+        if (!colon)
+            break;
+        const char *eol = scan_text(begin, colon + 1, end);
+        if (end - eol < 2 || eol[0] != '\r' || eol[1] != '\n')
+            break;
+        h1_field_set(&out->at[out->count++], at, colon, eol);
+        at = eol + 2;
+    }
+    return at;
+}
+
+/* 64 bytes at a time: the lines' ends are known before their beginnings are looked at, so that the CPU can
+ * work on several lines at once. A piece with anything in it but text and CRLF is left to scan_lines, from
+ * the line at hand. */
 AVX2 static const char *scan_fields(const char *begin, const char *at, const char *end, struct fields *out,
                                     uint32_t max)
 {
     if (end - begin < WIDTH)
         return h1_scan_scalar.fields(begin, at, end, out, max);
 
-    while (out->count < max && at < end) {
-        unsigned back;
-        __m256i x = load(at, end, &back);
-        uint32_t name_stop = not_token(x) >> back;
-        uint32_t text_stop = not_text(x) >> back; /* none before the colon: what ends text is no tchar */
+    uint32_t count = out->count;
+    uint64_t cr_before = 0; /* a CR was the last of the piece before */
+    for (const char *piece = at; end - piece >= 64; piece += 64) {
+        struct ends ends = find_ends(piece);
+        if (UNLIKELY((ends.cr << 1 | cr_before) != ends.lf || (ends.cr | ends.lf) != ends.not_text))
+            break;
+        cr_before = ends.cr >> 63;
 
-        const char *colon = at;
-        const char *eol = at;
-        if (LIKELY(name_stop)) {
-            colon += __builtin_ctz(name_stop);
-        } else {
-            do { /* a long name, or the end */
-                colon += WIDTH;
-                if (colon >= end)
-                    return at;
-                name_stop = not_token(load(colon, end, &back)) >> back;
-            } while (!name_stop);
-            colon += __builtin_ctz(name_stop);
-            eol = colon;
-            text_stop = not_text(load(eol, end, &back)) >> back;
-        }
-        if (*colon != ':' || colon == at)
-            return at;
-
-        while (!text_stop) {
-            eol += WIDTH;
-            if (eol >= end)
+        for (uint64_t lf = ends.lf; lf; lf &= lf - 1) {
+            const char *eol = piece + __builtin_ctzll(lf) - 1;
+            const char *colon = find_colon(at, end);
+            if (UNLIKELY(!colon || count == max)) {
+                out->count = count;
                 return at;
-            text_stop = not_text(load(eol, end, &back)) >> back;
+            }
+            h1_field_set(&out->at[count++], at, colon, eol);
+            at = eol + 2;
         }
-        eol += __builtin_ctz(text_stop);
-        if (UNLIKELY(end - eol < 2 || eol[0] != '\r' || eol[1] != '\n'))
-            return at;
-
-        h1_field_add(out, at, colon, eol);
-        at = eol + 2;
     }
-    return at;
+    out->count = count;
+    return scan_lines(begin, at, end, out, max);
 }
 
 const struct h1_scanner h1_scan_avx2 = {scan_text, scan_target, scan_fields};

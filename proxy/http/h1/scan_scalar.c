@@ -36,7 +36,7 @@ static const char *scan_fields(const char *begin, const char *at, const char *en
         if (end - eol < 2 || eol[0] != '\r' || eol[1] != '\n')
             break;
 
-        h1_field_add(out, at, colon, eol);
+        h1_field_set(&out->at[out->count++], at, colon, eol);
         at = eol + 2;
     }
     return at;
