@@ -7,22 +7,12 @@
 #include <stdatomic.h>
 
 #include "balancer/server.h"
+#include "core/counter.h"
 
 #define COUNTERS_BLOCK     64u
 #define COUNTERS_BLOCKS    (SERVER_ID_MAX / COUNTERS_BLOCK)
 #define COUNTERS_DURATIONS 16u /* buckets, the last without a bound */
 #define COUNTERS_STATUSES  32u
-
-typedef _Atomic uint64_t counter;
-
-static inline void counter_add(counter *c, uint64_t n)
-{
-    atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + n, memory_order_relaxed);
-}
-static inline uint64_t counter_get(const counter *c)
-{
-    return atomic_load_explicit(c, memory_order_relaxed);
-}
 
 struct server_counters {
     _Atomic uint64_t serial; /* of the server that they are about */
@@ -69,6 +59,8 @@ void counters_sum(struct counters *const *tables, size_t count, const struct ser
 /* Known statuses have a slot each, others share one by class. The text of a slot is "200" or "4xx"; NULL past
  * the end. */
 unsigned counters_status_slot(unsigned status);
+/* The bucket that a duration falls in. */
+unsigned counters_duration_slot(usec_t took_us);
 const char *counters_status_text(unsigned slot);
 /* Upper bound of a bucket in microseconds; 0 for the last (no bound). */
 usec_t counters_duration_bound(unsigned bucket);

@@ -4,44 +4,6 @@
 
 #include "core/hash.h"
 
-const usec_t duration_bounds[DURATION_BUCKETS - 1] = {250,    500,     1000,    2500,     5000,
-                                                      10000,  25000,   50000,   100000,   250000,
-                                                      500000, 1000000, 2500000, 10000000, 60000000};
-
-/* Statuses with a slot of their own; slot 0 is every status of no known class. */
-static const uint16_t slots[STATUS_SLOTS] = {
-    0,   100, 101, 103, 200, 201, 202, 203, 204, 205, 206, 207, 300, 301, 302, 303, 304, 307, 308,
-    400, 401, 402, 403, 404, 405, 406, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 421,
-    422, 423, 424, 425, 426, 428, 429, 431, 451, 499, 500, 501, 502, 503, 504, 505, 507, 508, 511,
-};
-
-unsigned slot_status(unsigned slot)
-{
-    return slots[slot];
-}
-
-unsigned status_slot(unsigned status)
-{
-    unsigned low = 1, high = 56, class_slot = 0;
-    if (status == 200)
-        return 4;
-    while (low <= high) {
-        unsigned middle = (low + high) / 2;
-        if (slots[middle] == status)
-            return middle;
-        if (slots[middle] < status) {
-            class_slot = middle;
-            low = middle + 1;
-        } else {
-            high = middle - 1;
-        }
-    }
-    /* An unusual one counts as its class's first, as RFC 9110 §15 tells clients to treat it. */
-    while (class_slot > 1 && slots[class_slot] / 100 == status / 100 && slots[class_slot] % 100 != 0)
-        class_slot--;
-    return slots[class_slot] / 100 == status / 100 ? class_slot : 0;
-}
-
 int stats_init(struct stats *s, unsigned workers)
 {
     *s = (struct stats){.workers = workers};
@@ -67,6 +29,7 @@ void stats_free(struct stats *s)
         s->listeners = l->next;
         for (unsigned i = 0; i < s->workers; i++)
             free_worker(l->worker[i]);
+        connection_limits_free(&l->limits);
         free(l->name);
         free(l);
     }
@@ -101,6 +64,7 @@ struct listener_stats *stats_listener(struct stats *s, struct slice name)
         free(l);
         return NULL;
     }
+    connection_limits_init(&l->limits);
     *tail = l;
     return l;
 }
@@ -156,10 +120,7 @@ const struct route_stats *stats_peek(const struct listener_stats *l, unsigned wo
 
 void route_stats_count(struct route_stats *r, unsigned status, usec_t duration)
 {
-    unsigned bucket = 0;
-    while (bucket < DURATION_BUCKETS - 1 && duration > duration_bounds[bucket])
-        bucket++;
-    counter_add(&r->status[status_slot(status)], 1);
-    counter_add(&r->duration[bucket], 1);
-    counter_add(&r->duration_sum_us, duration);
+    counter_add(&r->statuses[counters_status_slot(status)], 1);
+    counter_add(&r->durations[counters_duration_slot(duration)], 1);
+    counter_add(&r->duration_us, duration);
 }

@@ -5,39 +5,18 @@
 
 #include <stdatomic.h>
 
-#include "core/base.h"
+#include "balancer/counters.h"
+#include "core/counter.h"
 #include "core/hash.h"
 #include "core/slice.h"
+#include "proxy/connection_limits.h"
 
 #define WORKERS_MAX 256
 
-/* Upper bounds of the histogram's buckets in microseconds; the last bucket is +Inf. */
-#define DURATION_BUCKETS 16
-extern const usec_t duration_bounds[DURATION_BUCKETS - 1];
-
-typedef _Atomic uint64_t counter;
-
-/* The owner's increment: no locked instruction, as nobody else writes. */
-static inline void counter_add(counter *c, uint64_t n)
-{
-    atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + n, memory_order_relaxed);
-}
-static inline uint64_t counter_read(const counter *c)
-{
-    return atomic_load_explicit(c, memory_order_relaxed);
-}
-
-#define STATUS_SLOTS 64
-/* 100..599 to a slot: common statuses have their own, others share their class's. */
-unsigned status_slot(unsigned status);
-/* The status that a slot stands for; for a shared slot its class's first (400 for "4xx and other"). 0 =
- * unused slot. */
-unsigned slot_status(unsigned slot);
-
 struct route_stats {
-    counter status[STATUS_SLOTS];
-    counter duration[DURATION_BUCKETS];
-    counter duration_sum_us;
+    counter statuses[COUNTERS_STATUSES];   /* by counters_status_slot */
+    counter durations[COUNTERS_DURATIONS]; /* by counters_duration_bound */
+    counter duration_us;
 };
 
 struct route_stats_chunk {
@@ -59,6 +38,7 @@ struct listener_worker_stats {
 struct listener_stats {
     struct listener_stats *next;
     char *name;
+    struct connection_limits limits;
     struct listener_worker_stats *worker[WORKERS_MAX]; /* made with the row */
 };
 
