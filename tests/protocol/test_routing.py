@@ -345,7 +345,7 @@ def test_errors_of_a_route_are_the_file_named(site, tmp_path):
 def test_errors_do_not_replace_what_the_server_answers(site, http_backend, tmp_path):
     (tmp_path / "sorry.html").write_text("sorry")
     backend = http_backend(handler=lambda r: Reply(status="502 Bad Gateway", body=b"the server's own"))
-    weir = site([{"upstream": "app", "errors": {502: str(tmp_path / "sorry.html")}, "retries": {"attempts": 0}}], {"app": backend.address})
+    weir = site([{"upstream": "app", "errors": {502: str(tmp_path / "sorry.html")}}], {"app": backend.address})
     assert weir.get().body == b"the server's own"
 
 
