@@ -8,14 +8,18 @@
 
 enum { WIDTH = 32 };
 
-/* The 32 bytes from `at`, or, near the end, the last 32 that there are; *back says how far they begin before
- * `at`. A mask made of them is shifted right by that, which leaves zeros for what lies past the end. */
-INLINE __m256i load(const char *at, const char *end, unsigned *back)
+/* The 32 bytes from `at`, or, near the end, the last 32 that there are: they begin `back` bytes before it. A
+ * mask made of them is shifted right by that, which leaves zeros for what lies past the end. */
+struct block {
+    __m256i bytes;
+    unsigned back;
+};
+
+INLINE struct block load(const char *at, const char *end)
 {
     const char *last = end - WIDTH;
     const char *from = at <= last ? at : last;
-    *back = (unsigned)(at - from);
-    return _mm256_loadu_si256((const __m256i *)(const void *)from);
+    return (struct block){_mm256_loadu_si256((const __m256i *)(const void *)from), (unsigned)(at - from)};
 }
 
 INLINE uint32_t mask_of(__m256i hits)
@@ -62,8 +66,8 @@ AVX2 static const char *scan_text(const char *begin, const char *at, const char 
     if (end - begin < WIDTH)
         return h1_scan_scalar.text(begin, at, end);
     for (; at < end; at += WIDTH) {
-        unsigned back;
-        uint32_t stop = not_text(load(at, end, &back)) >> back;
+        struct block block = load(at, end);
+        uint32_t stop = not_text(block.bytes) >> block.back;
         if (stop)
             return at + __builtin_ctz(stop);
     }
@@ -77,10 +81,9 @@ AVX2 static const char *scan_target(const char *begin, const char *at, const cha
 
     const char *found = NULL;
     for (; at < end; at += WIDTH) {
-        unsigned back;
-        __m256i x = load(at, end, &back);
-        uint32_t stop = not_target(x) >> back;
-        uint32_t mark = mask_of(_mm256_cmpeq_epi8(x, _mm256_set1_epi8('?'))) >> back;
+        struct block block = load(at, end);
+        uint32_t stop = not_target(block.bytes) >> block.back;
+        uint32_t mark = mask_of(_mm256_cmpeq_epi8(block.bytes, _mm256_set1_epi8('?'))) >> block.back;
         if (mark && !found)
             found = at + __builtin_ctz(mark);
         if (stop) {
@@ -107,8 +110,8 @@ INLINE const char *find_colon(const char *at, const char *end)
         }
     }
     do {
-        unsigned back;
-        stop = not_token(load(colon, end, &back)) >> back;
+        struct block block = load(colon, end);
+        stop = not_token(block.bytes) >> block.back;
         colon += stop ? __builtin_ctz(stop) : WIDTH;
     } while (!stop && colon < end);
     return colon < end && *colon == ':' && colon > at ? colon : NULL;
