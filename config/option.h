@@ -1,12 +1,18 @@
-/* Option tables: every module states its options in a table beside the code that uses them - name, type, where the
- * value goes in the module's struct, default, limits, a line of help. This machinery applies a table to a node of the
- * tree (every fault collected, with a suggestion), and prints the same tables as the reference in docs/ and as JSON Schema.
+/* Option tables: every module states its options in a table beside the code that uses them - name, type,
+ * where the value goes in the module's struct, default, limits, a line of help. This machinery applies a
+ * table to a node of the tree (every fault collected, with a suggestion), and prints the same tables as the
+ * reference in docs/ and as JSON Schema.
  *
  *     static const struct option tcp_options[] = {
  *         OPTION_AT(struct tcp_settings, idle_ms, "idle", OPTION_DURATION, .fallback = "10m", .help = "…"),
  *     };
- *     static const struct option_table tcp_table = {.name = "tcp", .options = tcp_options, .count = COUNT_OF(tcp_options),
- *                                                   .size = sizeof(struct tcp_settings)};
+ *     static const struct option_table tcp_table = {
+ *         .name = "tcp", .options = tcp_options, .count = COUNT_OF(tcp_options),
+ *         .size = sizeof(struct tcp_settings),
+ *     };
+ *
+ * A key that is there with null is as one that is absent. A field whose value has a fault keeps its default,
+ * so that check() and others can go on; a BLOCK_IF, LIST or MAP that was begun keeps what could be read.
  *
  * Values live in the config's arena: a snapshot that keeps them keeps the config. */
 #pragma once
@@ -23,14 +29,15 @@ enum option_type {
     OPTION_ENUM,     /* int: the index in `choices` */
     OPTION_TEXTS,    /* struct option_texts: one scalar or a list of them */
     OPTION_BLOCK,    /* an embedded struct with `table`; absent = the table's defaults */
-    OPTION_BLOCK_IF, /* a pointer to a struct with `table`; absent, null or `false` = NULL; `true` = all defaults when
-                        OPTION_FLAG_TRUE is set */
+    OPTION_BLOCK_IF, /* a pointer to a struct with `table`; absent, null or `false` = NULL; `true` = all
+                        defaults when OPTION_FLAG_TRUE is set */
     OPTION_LIST,     /* struct option_list of structs with `table`; a single map counts as a list of one */
-    OPTION_MAP,      /* struct option_list of structs with `table`: name -> struct. See option_table.name_offset */
-    OPTION_PAIRS,    /* struct option_pairs: a map of scalars, in order */
-    OPTION_NODE,     /* struct config_node *: left as it is, for what the module reads by itself (NULL if absent) */
-    OPTION_CUSTOM,   /* parse() fills the field */
-    OPTION_PLANNED,  /* in the contract, but not built: refused with "not supported yet" */
+    OPTION_MAP, /* struct option_list of structs with `table`: name -> struct. See option_table.name_offset */
+    OPTION_PAIRS,  /* struct option_pairs: a map of scalars, in order */
+    OPTION_NODE,   /* struct config_node *: left as it is, for what the module reads by itself; NULL if absent
+                    */
+    OPTION_CUSTOM, /* parse() fills the field */
+    OPTION_PLANNED, /* in the contract, but not built: refused with "not supported yet" */
 };
 
 enum option_flags {
@@ -67,14 +74,15 @@ struct option_table;
 struct option {
     const char *name;
     enum option_type type;
-    size_t offset;         /* of the field in the table's struct */
-    size_t set_offset;     /* of a bool that says whether the file gave it; 0 = none (so never the first field) */
-    const char *fallback;  /* the default as it would be written; NULL = the zeroed field */
-    double min, max;       /* COUNT, NUMBER, DURATION (ms), SIZE; max 0 = none */
+    size_t offset;     /* of the field in the table's struct */
+    size_t set_offset; /* of a bool that says whether the file gave it; 0 = none (so never the first field) */
+    const char *fallback;       /* the default as it would be written; NULL = the zeroed field */
+    double min, max;            /* COUNT, NUMBER (a share: 0.2, not 20), DURATION (ms), SIZE; max 0 = none */
     const char *const *choices; /* ENUM; NULL-terminated */
     const struct option_table *table;
     unsigned flags;
-    /* CUSTOM: 0, or -1 after config_fault(). `field` is the address of the field. Called only when the key is there. */
+    /* CUSTOM: 0, or -1 after config_fault(). `field` is the address of the field. Called only when the key is
+     * there and not null; `fallback` is for the reference and the schema alone. */
     int (*parse)(struct config *c, const struct config_node *node, void *field);
     const char *schema; /* CUSTOM, NODE: a JSON Schema of the value, as text */
     const char *shape;  /* how the value is written, for the reference; NULL = by type */
@@ -92,19 +100,22 @@ struct option_table {
     const struct option *options;
     size_t count;
     size_t size; /* of the struct */
-    /* Where the struct keeps the node that it came from (a const struct config_node *), and for MAP elements the
-     * key (a struct slice); SIZE_MAX - or for brevity 0 with no such field - means nowhere: see has_*. */
+    /* Where the struct keeps the node that it came from (a const struct config_node *), and for MAP elements
+     * the key (a struct slice); SIZE_MAX - or for brevity 0 with no such field - means nowhere: see has_*. */
     bool has_node, has_name;
     size_t node_offset, name_offset;
-    /* A scalar instead of the map: the option of that name gets it (`servers: [10.0.0.1:80]`). NULL = not allowed. */
+    /* A scalar instead of the map: the option of that name gets it (`servers: [10.0.0.1:80]`). NULL = not
+     * allowed. */
     const char *shorthand;
-    /* Called after the fields are filled, for faults between fields; may be NULL. */
+    /* Called after the fields are filled, for faults between fields; may be NULL. Not called for defaults
+     * alone (node NULL); called after faults too. */
     void (*check)(struct config *c, const struct config_node *node, void *object);
 };
 
-/* Fills *object (cleared first, then defaults, then the node's keys). node may be NULL: defaults alone. Goes on after a
- * fault, so that all are found. 0, or -1 when this call recorded any fault. */
-int option_apply(struct config *c, const struct option_table *table, const struct config_node *node, void *object);
+/* Fills *object (cleared first, then defaults, then the node's keys). node may be NULL: defaults alone. Goes
+ * on after a fault, so that all are found. 0, or -1 when this call recorded any fault. */
+int option_apply(struct config *c, const struct option_table *table, const struct config_node *node,
+                 void *object);
 
 /* The value readers, for CUSTOM parsers. 0, or -1 after recording the fault at the node. */
 int option_bool(struct config *c, const struct config_node *node, bool *out);
@@ -119,7 +130,8 @@ int option_pairs(struct config *c, const struct config_node *node, struct option
 int option_choice(struct config *c, const struct config_node *node, const char *const *choices, int *out);
 
 /* JSON Schema (draft 2020-12) of a file whose root is `table`, and the Markdown reference; both go to `write`
- * in pieces. Tables that are used in several places are written once and linked. */
+ * in pieces. Tables that are used in several places are written once and linked. The schema allows `include`
+ * and keys that begin "x-" at the top level, and null and `${NAME}` for every value, as the loader does. */
 typedef void option_writer(void *argument, const char *text, size_t len);
 void option_schema(const struct option_table *table, option_writer *write, void *argument);
 void option_reference(const struct option_table *table, option_writer *write, void *argument);

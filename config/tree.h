@@ -1,12 +1,20 @@
-/* YAML text to a tree of nodes that know where they stood. The tree is what option tables (option.h) are applied
- * to; nothing past config/ sees libyaml.
+/* YAML text to a tree of nodes that know where they stood. The tree is what option tables (option.h) are
+ * applied to; nothing past config/ sees libyaml.
  *
- * config_load() reads a file with what the contract promises: `${NAME}` and `${NAME:-default}` in scalars come from
- * the environment when NAME is written in capitals, digits and underscores (`${client}` and the like are template
- * variables and stay), `include:` at the top level merges files, anchors, aliases and merge keys work, a
- * duplicate key is an error. Size, depth and the number of visited nodes are bounded.
+ * config_load() reads a file with what the contract promises: `${NAME}` and `${NAME:-default}` in scalars
+ * come from the environment when NAME is written in capitals, digits and underscores (`${client}` and the
+ * like are template variables and stay), `include:` at the top level merges files, anchors, aliases and merge
+ * keys work, a duplicate key is an error. Size, depth and the number of visited nodes are bounded.
  *
- * All memory is the config's arena; the tree dies with it. Every error is collected with its place; none is printed. */
+ * Top-level keys that begin "x-" are dropped after the aliases to them are resolved: a place for shared
+ * pieces. An included file's sections (maps) gain keys and its lists follow on; a key that two files define
+ * is a fault.
+ *
+ * A node stands at one place and has one path. A value written `*name` is a node of its own, at the alias;
+ * what is inside it, and what came by a merge key, keeps the place and the path of where it was written.
+ *
+ * All memory is the config's arena; the tree dies with it. Every error is collected with its place; none is
+ * printed. */
 #pragma once
 
 #include "core/arena.h"
@@ -21,14 +29,18 @@ enum node_kind {
 
 struct config_node {
     enum node_kind kind;
-    bool quoted;                /* a quoted scalar is text, whatever it looks like */
-    const char *file;           /* as given on the command line or in include */
-    uint32_t line, column;      /* from 1; of the value */
+    bool quoted;           /* a quoted scalar is text, whatever it looks like */
+    bool faulty;           /* had a fault while it was read: further ones at this value are not recorded */
+    bool is_merge;         /* the value of a merge key `<<`; only while its map is being read */
+    uint16_t height;       /* levels, itself included */
+    uint32_t weight;       /* nodes that a walk over it visits, itself included */
+    const char *file;      /* as given on the command line or in include */
+    uint32_t line, column; /* from 1; of the value */
     struct config_node *parent; /* NULL at the root */
     /* In a map: the key and where it stands. */
     struct slice key;
     uint32_t key_line, key_column;
-    uint32_t index; /* in a list */
+    uint32_t index;             /* in a list */
     struct slice text;          /* of a scalar; NUL-terminated behind its length */
     struct config_node **items; /* of a list or a map, in the order of the file */
     size_t count;
@@ -36,8 +48,8 @@ struct config_node {
 
 struct config_error {
     const char *file;
-    uint32_t line, column;
-    const char *message; /* path and mend included: `listeners.web.protocol: unknown value "htpp" (…)` */
+    uint32_t line, column; /* 0: the file as a whole */
+    const char *message;   /* path and mend included: `listeners.web.protocol: unknown value "htpp" (…)` */
 };
 
 struct config {
@@ -47,6 +59,9 @@ struct config {
     size_t error_count, error_capacity;
     struct config_error *warnings;
     size_t warning_count, warning_capacity;
+    size_t errors_dropped;        /* past CONFIG_ERRORS_MAX */
+    bool out_of_memory;           /* an error could not even be recorded */
+    struct name_table *fallbacks; /* parsed defaults of option tables, by their text */
     /* Where `${NAME}` comes from; NULL = getenv. */
     const char *(*environment)(const char *name);
 };
@@ -60,13 +75,18 @@ struct config {
 void config_init(struct config *c);
 void config_free(struct config *c);
 
-/* Reads `path` (with its includes, relative to the file that names them) or, with config_parse, the text itself
- * called `name` in errors (no includes). 0, or -1 with errors in c. */
+/* Reads `path` (with its includes, relative to the file that names them) or, with config_parse, the text
+ * itself called `name` in errors (no includes). 0, or -1 with errors in c. After -1 the root is NULL when a
+ * file could not be read or parsed; otherwise (a duplicate key, an unset variable) the tree is whole but for
+ * the faults, and options may be applied to it, so that one run tells every fault. Once per struct config. */
 int config_load(struct config *c, const char *path);
 int config_parse(struct config *c, const char *name, struct slice text);
 
-/* Records a fault at a node's value (or at its key, for an unknown key). The message is preceded by the node's path,
- * `listeners.web.protocol: `. */
+/* Records a fault at a node's value (or at its key, for an unknown key). The message is preceded by the
+ * node's path, `listeners.web.protocol: `. `at` may be NULL: the file as a whole. The same message at the
+ * same place is recorded once (a value that is used by several aliases is read several times); past
+ * CONFIG_ERRORS_MAX faults are only counted. Control characters are written \\xHH, so that a fault is one
+ * line. */
 void config_fault(struct config *c, const struct config_node *at, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void config_fault_key(struct config *c, const struct config_node *at, const char *format, ...)
@@ -77,6 +97,15 @@ void config_warn(struct config *c, const struct config_node *at, const char *for
 /* `listeners.web.bind[0]`, `routes[3].upstream`; in the arena. The root's is "". */
 const char *config_path(struct config *c, const struct config_node *at);
 
+/* Any text in double quotes for a message, cut short when it is long; in the arena. */
+const char *config_quote(struct config *c, struct slice text);
+
+/* ` (one of: http, tcp, udp); did you mean "http"?`, or as much of it as is known; what follows `no upstream
+ * is called "ap1"` and the like. `list` = false leaves the words away, and many words are never listed. In
+ * the arena. */
+const char *config_mend(struct config *c, struct slice word, const char *const *words, size_t count,
+                        bool list);
+
 /* Sorted by file and place, one a line: `weir.yaml:12:15: …\n`; in the arena. */
 const char *config_errors_text(struct config *c);
 const char *config_warnings_text(struct config *c);
@@ -84,9 +113,11 @@ const char *config_warnings_text(struct config *c);
 /* The value of a map's key, or NULL. */
 struct config_node *config_get(const struct config_node *map, const char *key);
 
-/* base overlaid by `over`: maps merge by key, a list or scalar replaces, null takes the inherited value away. Either
- * may be NULL. Nodes keep their places. The result may share nodes with both; NULL when out of memory. */
+/* base overlaid by `over`: maps merge by key, a list or scalar replaces, null takes the inherited value away.
+ * Either may be NULL. Nodes keep their places. The result may share nodes with both; NULL when out of memory.
+ */
 struct config_node *config_merge(struct config *c, struct config_node *base, struct config_node *over);
 
-/* The nearest of `count` words by edit distance (Damerau-Levenshtein, at most 2 and less than half the length), or NULL. */
+/* The nearest of `count` words by edit distance (Damerau-Levenshtein, at most 2 and less than half the
+ * length), or NULL. */
 const char *config_suggest(struct slice word, const char *const *words, size_t count);

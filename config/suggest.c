@@ -1,0 +1,76 @@
+#include "config/internal.h"
+
+#include <stdio.h>
+
+#define WORD_MAX     64
+#define DISTANCE_MAX 2
+#define LIST_MAX     12
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Optimal string alignment: insert, delete, replace, swap neighbours; case does not count. */
+static size_t distance(struct slice a, struct slice b)
+{
+    size_t rows[3][WORD_MAX + 1];
+    size_t *before = rows[0], *last = rows[1], *now = rows[2];
+
+    for (size_t j = 0; j <= b.len; j++)
+        last[j] = j;
+    for (size_t i = 1; i <= a.len; i++) {
+        now[0] = i;
+        for (size_t j = 1; j <= b.len; j++) {
+            char x = ascii_lower(a.at[i - 1]), y = ascii_lower(b.at[j - 1]);
+            now[j] = least(least(last[j], now[j - 1]) + 1, last[j - 1] + (x != y));
+            if (i > 1 && j > 1 && x == ascii_lower(b.at[j - 2]) && ascii_lower(a.at[i - 2]) == y)
+                now[j] = least(now[j], before[j - 2] + 1);
+        }
+        size_t *spare = before;
+        before = last;
+        last = now;
+        now = spare;
+    }
+    return last[b.len];
+}
+
+void suggestion_consider(struct suggestion *s, const char *candidate)
+{
+    struct slice word = s->word, other = slice_text(candidate);
+    size_t gap = word.len > other.len ? word.len - other.len : other.len - word.len;
+    if (word.len > WORD_MAX || other.len > WORD_MAX || gap > DISTANCE_MAX)
+        return;
+
+    size_t d = distance(word, other);
+    if (d > DISTANCE_MAX || d * 2 >= word.len || (s->best && d >= s->distance))
+        return;
+    s->best = candidate;
+    s->distance = d;
+}
+
+const char *config_suggest(struct slice word, const char *const *words, size_t count)
+{
+    struct suggestion s = {.word = word};
+    for (size_t i = 0; i < count; i++)
+        suggestion_consider(&s, words[i]);
+    return s.best;
+}
+
+const char *config_mend(struct config *c, struct slice word, const char *const *words, size_t count,
+                        bool list)
+{
+    if (!config_wants_faults(c))
+        return "";
+    const char *text = "";
+    if (list && count && count <= LIST_MAX) {
+        for (size_t i = 0; i < count && text; i++)
+            text = arena_printf(&c->arena, "%s%s%s", i ? text : " (one of: ", i ? ", " : "", words[i]);
+        text = text ? arena_printf(&c->arena, "%s)", text) : NULL;
+    }
+
+    const char *best = config_suggest(word, words, count);
+    if (text && best)
+        text = arena_printf(&c->arena, "%s; did you mean \"%s\"?", text, best);
+    return text ? text : "";
+}
