@@ -1,0 +1,147 @@
+"""What a run needs around the proxies: a folder, CPUs, ports, built tools, and the server behind all of them."""
+
+import os
+import re
+import resource
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+
+SIZES = {"1k": 1024, "100k": 100 * 1024, "1m": 1024 * 1024}
+
+
+class BenchError(Exception):
+    pass
+
+
+class Processes:
+    """Starts, remembers and ends every process of a run, and what they live in. Use it by `with`."""
+
+    def __init__(self, here, given):
+        self.here = here
+        self.proxy_cpu, self.load_cpu = given.proxy_cpu, given.load_cpu
+        self.started = []
+        self.backend_port = free_port()
+
+    def __enter__(self):
+        files = raise_file_limit()
+        base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        self.folder = tempfile.mkdtemp(prefix="weir-bench-", dir=base)
+        os.chmod(self.folder, 0o755)  # nginx's worker is another user when started by root
+        self.values = {"FOLDER": self.folder, "FILES": os.path.join(self.folder, "files"), "BACKEND_PORT": self.backend_port,
+                       "FILE_LIMIT": files, "CONNECTIONS": files * 3 // 8}  # HAProxy takes two a connection, and pipes
+        try:
+            self._make_files()
+            self._make_certificate()
+            self._build_tools()
+            self._start_backend()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        for process in reversed(self.started):
+            end(process)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def spawn(self, command, cpu, log):
+        with open(os.path.join(self.folder, log), "ab") as output:
+            process = subprocess.Popen(["taskset", "-c", str(cpu), *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        self.started.append(process)
+        return process
+
+    def log(self, name):
+        try:
+            with open(os.path.join(self.folder, name), errors="replace") as f:
+                return f.read()[-800:].strip()
+        except FileNotFoundError:
+            return ""
+
+    def fill(self, template, name, **values):
+        """A template with @NAMES@ filled in, written into the folder; its path."""
+        with open(os.path.join(self.here, template)) as f:
+            text = f.read()
+        text = re.sub(r"@([A-Z_]+)@", lambda m: str({**self.values, **values}[m[1]]), text)
+        path = os.path.join(self.folder, name)
+        with open(path, "w") as f:
+            f.write(text)
+        return path
+
+    def tool(self, name):
+        return os.path.join(self.folder, name)
+
+    def _make_files(self):
+        os.mkdir(self.values["FILES"])
+        for name, size in SIZES.items():
+            with open(os.path.join(self.values["FILES"], name), "wb") as f:
+                f.write((b"0123456789abcde\n" * (size // 16 + 1))[:size])
+
+    def _make_certificate(self):
+        key, cert = os.path.join(self.folder, "key.pem"), os.path.join(self.folder, "cert.pem")
+        run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30",
+             "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", cert])
+        with open(os.path.join(self.folder, "both.pem"), "w") as both:
+            for path in (cert, key):
+                with open(path) as f:
+                    both.write(f.read())
+
+    def _build_tools(self):
+        flags = ["-std=gnu11", "-O2", "-D_GNU_SOURCE", "-Wall", "-Wextra"]
+        run(["cc", *flags, os.path.join(self.here, "floor", "relay.c"), "-o", self.tool("relay")])
+        run(["cc", *flags, os.path.join(self.here, "load", "handshake.c"), "-o", self.tool("handshake"), "-lssl", "-lcrypto"])
+
+    def _start_backend(self):
+        config = self.fill("backend/nginx.conf", "backend.conf", LOAD_MODULE="")
+        process = self.spawn(["nginx", "-p", self.folder, "-e", os.path.join(self.folder, "backend.log"), "-c", config],
+                             self.load_cpu, "backend.out")
+        wait_for_port(self.backend_port, process, lambda: self.log("backend.out") + self.log("backend.log"))
+
+
+def run(command):
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise BenchError(f"{command[0]}: {done.stderr.strip()[-800:]}")
+    return done
+
+
+def end(process):
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def free_port():
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for_port(port, process, log, seconds=10):
+    end_at = time.monotonic() + seconds
+    while time.monotonic() < end_at:
+        if process.poll() is not None:
+            raise BenchError(f"it ended with {process.returncode} at its start: {log()}")
+        with socket.socket() as s:
+            if s.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    raise BenchError(f"it does not listen on {port}: {log()}")
+
+
+def raise_file_limit(wanted=65536):
+    """The number of files that a process may have open now: as many as wanted, or as the system gives."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(hard, wanted)))
+    except (ValueError, PermissionError):
+        wanted = min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
