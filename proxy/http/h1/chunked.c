@@ -141,6 +141,7 @@ static const char *step_size(struct h1_chunked *c, char byte)
         c->state = SIZE_BLANK;
     else
         return "a chunk's size is not a hexadecimal number";
+    c->line_len = c->digits;
     return charge(c);
 }
 
