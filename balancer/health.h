@@ -30,7 +30,7 @@ void checks_init(struct checks *c, struct loop *l, unsigned tls_worker,
 /* After every checker is freed: closes what lingers. */
 void checks_close(struct checks *c);
 
-/* The server is held. NULL when out of memory. */
+/* The server is held; `use` must stay until checker_update or checker_free. NULL when out of memory. */
 struct checker *checker_create(struct checks *c, struct server *s, const struct server_use *use);
 /* Other settings: the health stays, a check under way is dropped and counts for nothing. */
 void checker_update(struct checker *k, const struct server_use *use);

@@ -25,8 +25,6 @@ struct policy {
     void (*init)(void *state, const struct tier *t, unsigned worker);
     /* NULL when none can take it. Does not count it in. */
     struct server *(*pick)(void *state, const struct tier *t, const struct pick *p);
-    /* The exchange with the server is over; may be NULL. */
-    void (*done)(void *state, const struct tier *t, struct server *s);
 };
 
 extern const struct policy policy_round_robin;

@@ -24,6 +24,7 @@ struct pool {
     struct pool_slot **slots;  /* by server id; NULL where the server never had one idle */
     uint32_t slot_count;
     uint32_t idle_count;
+    bool closed;
     struct list used; /* slots that have idle connections */
     struct timer sweep;
 };
@@ -40,6 +41,7 @@ struct upstream_conn {
     struct pool *pool;
     struct list link;
     struct server_counters *counters; /* the server's on this worker */
+    uint64_t bytes_in, bytes_out;     /* of conn's, counted already */
     usec_t since_us;                  /* connect begun; when idle: given back */
     void *user;
     struct task bury;

@@ -17,7 +17,7 @@ struct tls_client;
 
 struct registry_options {
     struct loop *loop; /* the control thread's */
-    /* A server's health changed, or it was retired; may be NULL. On the control thread. */
+    /* A server's health or address changed, or it was retired; may be NULL. On the control thread. */
     void (*on_change)(struct server *s, void *argument);
     void *argument;
     /* `127.0.0.1:5353,…` instead of resolv.conf; NULL = as the system says. */
@@ -28,9 +28,8 @@ struct registry_options {
 
 /* NULL when out of memory. Does nothing until servers are attached. */
 struct server_registry *registry_create(const struct registry_options *o);
-/* Ends every check and look-up at once; memory of connections goes with the loop's graveyard. Before
- * loop_free; after every upstream is deactivated or freed, and (because of the ids) after the last
- * server_release. */
+/* Ends every check and look-up at once; before loop_free, after every upstream is deactivated. Servers may be
+ * released later. */
 void registry_free(struct server_registry *r);
 
 struct server_ids *registry_ids(struct server_registry *r);
@@ -38,19 +37,19 @@ struct server_ids *registry_ids(struct server_registry *r);
 /* The server, not held; NULL when no active snapshot has it. */
 struct server *registry_find(struct server_registry *r, struct slice upstream, struct slice name);
 
-/* How one snapshot uses a server. What it points to must live until another snapshot attaches the server or
- * this one detaches it. */
+/* How one snapshot uses a server. It, and what it points to, must live until it is detached. */
 struct server_use {
     const struct server_settings *settings;
     const struct check_settings *check; /* NULL = none */
-    struct tls_client *tls;             /* NULL = plain */
-    struct slice server_name;           /* for TLS; may be empty */
+    struct tls_client *tls;             /* over which the check goes; NULL = plain */
+    struct list link;                   /* the registry's */
 };
 
 /* *s is the caller's reference; when the registry knows the server by another struct already, that one is put
- * there (held) and the other is released. The use replaces the one before. 0, or -1 when out of memory. */
-int registry_attach(struct server_registry *r, struct server **s, const struct server_use *use);
-void registry_detach(struct server_registry *r, struct server *s);
+ * there (held) and the other is released. The last use that was attached and not detached counts. 0, or -1
+ * when out of memory. */
+int registry_attach(struct server_registry *r, struct server **s, struct server_use *use);
+void registry_detach(struct server_registry *r, struct server *s, struct server_use *use);
 
 /* How many servers are attached. */
 size_t registry_count(const struct server_registry *r);

@@ -24,6 +24,7 @@
 #define SERVER_ID_MAX     65536u
 #define SERVER_REASON_MAX 160
 #define SERVER_WEIGHT_MAX 65535u
+#define SERVER_ADDRESSES  8u /* of one name: more are not kept */
 
 enum server_health { HEALTH_UNKNOWN, HEALTH_UP, HEALTH_DOWN };
 
@@ -31,16 +32,11 @@ enum server_health { HEALTH_UNKNOWN, HEALTH_UP, HEALTH_DOWN };
  * balancer - streams are closed by whoever holds them, as on_down says. */
 enum server_admin { ADMIN_UP, ADMIN_DRAIN, ADMIN_DOWN };
 
-/* Dense numbers for per-worker arrays. The lowest free one is given. */
-struct server_ids {
-    pthread_mutex_t lock;
-    uint64_t *used;
-    size_t words;
-    uint64_t next_serial;
-};
-void server_ids_init(struct server_ids *ids);
-/* After the last server of it is gone. */
-void server_ids_free(struct server_ids *ids);
+/* Dense numbers for per-worker arrays: the lowest free one is given. Counted; each server that has a number
+ * holds them. */
+struct server_ids;
+struct server_ids *server_ids_create(void);
+void server_ids_release(struct server_ids *ids);
 
 struct server {
     uint32_t magic;
@@ -65,8 +61,9 @@ struct server {
 
     _Alignas(64) _Atomic uint64_t connect_failures; /* since the process began to know it */
 
-    pthread_mutex_t lock; /* of all below; short */
-    struct address address;
+    pthread_mutex_t lock;                       /* of all below; short */
+    struct address addresses[SERVER_ADDRESSES]; /* what the name resolves to … */
+    unsigned address_count, address_at;         /* … and which of them is in use */
     uint32_t file_weight;
     int64_t hand_weight; /* -1 = none: set by server_set_weight */
     char health_reason[SERVER_REASON_MAX];
@@ -116,10 +113,13 @@ void server_end(struct server *s);
 /* The socket address of now. False when there is none yet. *version (may be NULL) is the number to compare
  * with address_version later. */
 bool server_address(struct server *s, struct address *out, uint32_t *version);
-/* A new address (the version changes only when it is another one); or why there is none: the last answer
- * stays. */
-void server_set_address(struct server *s, const struct address *a);
+/* What the name resolves to: the present one is kept while it is among them (the version changes only when it
+ * is another one), else the first is taken. Or why there is none: the last answer stays. */
+void server_set_addresses(struct server *s, const struct address *a, size_t count);
 void server_set_address_failure(struct server *s, const char *reason);
+/* A connection to the address of that version could not be made: the name's next one is used, if it has
+ * several. */
+void server_address_failed(struct server *s, uint32_t version);
 
 /* What the file says. A weight set by hand lasts until the file's weight changes. */
 void server_configure(struct server *s, uint32_t weight, uint32_t max_connections, bool backup);

@@ -11,6 +11,10 @@ enum balance {
     BALANCE_LEAST_CONNECTIONS,
 };
 
+enum upstream_protocol { UPSTREAM_HTTP1 };
+
+enum on_down { ON_DOWN_KEEP, ON_DOWN_CLOSE };
+
 enum check_type { CHECK_HTTP, CHECK_TCP, CHECK_TLS };
 
 struct server_settings {
@@ -49,8 +53,8 @@ struct upstream_settings {
     const struct config_node *node;
     struct slice name;          /* the key, when read through a MAP of upstream_table */
     int balance;                /* enum balance */
-    int protocol;               /* http1 alone is built */
-    bool on_down_close;         /* on_down: close */
+    int protocol;               /* enum upstream_protocol */
+    int on_down;                /* enum on_down: streams of a server that went down */
     struct option_list servers; /* of struct server_settings; at least one */
     struct keepalive_settings keepalive;
     struct check_settings *health_check; /* NULL = none */

@@ -28,7 +28,8 @@ struct upstream {
     struct slice name;
     const struct upstream_settings *settings;
     const struct policy *policy;
-    struct tls_client *tls; /* NULL = plain */
+    struct tls_client *tls;       /* NULL = plain */
+    struct tls_client *check_tls; /* for tls checks of a plain upstream */
     uint64_t transport; /* fingerprint of how connections are made: an idle one is used again only under the
                            same */
     struct server_registry *registry; /* NULL in a dry run */
@@ -36,6 +37,7 @@ struct upstream {
     unsigned workers;
     struct server **servers; /* primaries in the file's order, then backups */
     size_t count, primary_count;
+    struct server_use *uses; /* of servers[i] */
     struct tier primary, backup;
     void **states; /* for worker w: [2 * w] the primaries', [2 * w + 1] the backups' */
 };

@@ -1,0 +1,140 @@
+#include "balancer/counters.h"
+
+#include <stdlib.h>
+
+/* Slots 0 to 5 are for what has no slot of its own, by class; 0 = no response, or a status that is none. */
+static const uint16_t known[] = {
+    101, 200, 201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400,
+    401, 403, 404, 405, 408, 409, 413, 422, 429, 500, 502, 503, 504,
+};
+static const char *const texts[] = {
+    "none", "1xx", "2xx", "3xx", "4xx", "5xx", "101", "200", "201", "202", "204",
+    "206",  "301", "302", "303", "304", "307", "308", "400", "401", "403", "404",
+    "405",  "408", "409", "413", "422", "429", "500", "502", "503", "504",
+};
+_Static_assert(COUNT_OF(texts) == COUNTERS_STATUSES, "a slot, a text");
+_Static_assert(COUNT_OF(known) + 6 == COUNTERS_STATUSES, "a known status, a slot");
+
+static const uint32_t bounds[COUNTERS_DURATIONS - 1] = {500,     1000,    2500,    5000,     10000,
+                                                        25000,   50000,   100000,  250000,   500000,
+                                                        1000000, 2500000, 5000000, 10000000, 30000000};
+
+unsigned counters_status_slot(unsigned status)
+{
+    /* By far the most. */
+    if (status == 200)
+        return 7;
+    if (status < 100 || status > 599)
+        return 0;
+    unsigned low = 0, high = COUNT_OF(known);
+    while (low < high) {
+        unsigned middle = (low + high) / 2;
+        if (known[middle] < status)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low < COUNT_OF(known) && known[low] == status)
+        return low + 6;
+    return status / 100;
+}
+
+const char *counters_status_text(unsigned slot)
+{
+    return slot < COUNTERS_STATUSES ? texts[slot] : NULL;
+}
+
+usec_t counters_duration_bound(unsigned bucket)
+{
+    return bucket < COUNT_OF(bounds) ? bounds[bucket] : 0;
+}
+
+void counters_init(struct counters *t)
+{
+    memset(t, 0, sizeof *t);
+}
+
+void counters_free(struct counters *t)
+{
+    for (size_t i = 0; i < COUNTERS_BLOCKS; i++)
+        free(atomic_load_explicit(&t->blocks[i], memory_order_relaxed));
+    memset(t, 0, sizeof *t);
+}
+
+/* A number that served another server before begins anew. */
+static void start_anew(struct server_counters *c, uint64_t serial)
+{
+    atomic_store_explicit(&c->serial, 0, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release);
+    counter *const single[] = {&c->opened, &c->reused,   &c->failed,    &c->idle,
+                               &c->busy,   &c->bytes_in, &c->bytes_out, &c->duration_us};
+    for (size_t i = 0; i < COUNT_OF(single); i++)
+        atomic_store_explicit(single[i], 0, memory_order_relaxed);
+    for (size_t i = 0; i < COUNTERS_DURATIONS; i++)
+        atomic_store_explicit(&c->durations[i], 0, memory_order_relaxed);
+    for (size_t i = 0; i < COUNTERS_STATUSES; i++)
+        atomic_store_explicit(&c->statuses[i], 0, memory_order_relaxed);
+    atomic_store_explicit(&c->serial, serial, memory_order_release);
+}
+
+struct server_counters *counters_of(struct counters *t, const struct server *s)
+{
+    if (s->id >= SERVER_ID_MAX)
+        return &t->spare;
+    size_t number = s->id / COUNTERS_BLOCK;
+    struct counters_block *b = atomic_load_explicit(&t->blocks[number], memory_order_relaxed);
+    if (UNLIKELY(!b)) {
+        b = calloc(1, sizeof *b);
+        if (!b)
+            return &t->spare;
+        atomic_store_explicit(&t->blocks[number], b, memory_order_release);
+    }
+    struct server_counters *c = &b->at[s->id % COUNTERS_BLOCK];
+    if (UNLIKELY(atomic_load_explicit(&c->serial, memory_order_relaxed) != s->serial))
+        start_anew(c, s->serial);
+    return c;
+}
+
+void counters_response(struct server_counters *c, unsigned status, usec_t took_us)
+{
+    unsigned bucket = 0;
+    while (bucket < COUNT_OF(bounds) && took_us > bounds[bucket])
+        bucket++;
+    counter_add(&c->durations[bucket], 1);
+    counter_add(&c->duration_us, took_us);
+    counter_add(&c->statuses[counters_status_slot(status)], 1);
+}
+
+static void add(struct server_totals *out, const struct server_counters *c)
+{
+    out->opened += counter_get(&c->opened);
+    out->reused += counter_get(&c->reused);
+    out->failed += counter_get(&c->failed);
+    out->idle += counter_get(&c->idle);
+    out->busy += counter_get(&c->busy);
+    out->bytes_in += counter_get(&c->bytes_in);
+    out->bytes_out += counter_get(&c->bytes_out);
+    out->duration_us += counter_get(&c->duration_us);
+    for (size_t i = 0; i < COUNTERS_DURATIONS; i++)
+        out->durations[i] += counter_get(&c->durations[i]);
+    for (size_t i = 0; i < COUNTERS_STATUSES; i++)
+        out->statuses[i] += counter_get(&c->statuses[i]);
+}
+
+void counters_sum(struct counters *const *tables, size_t count, const struct server *s,
+                  struct server_totals *out)
+{
+    *out = (struct server_totals){0};
+    if (s->id >= SERVER_ID_MAX)
+        return;
+    for (size_t i = 0; i < count; i++) {
+        struct counters_block *b =
+            atomic_load_explicit(&tables[i]->blocks[s->id / COUNTERS_BLOCK], memory_order_acquire);
+        if (!b)
+            continue;
+        /* The caller holds the server, so while the serial is its own it stays so. */
+        struct server_counters *c = &b->at[s->id % COUNTERS_BLOCK];
+        if (atomic_load_explicit(&c->serial, memory_order_acquire) == s->serial)
+            add(out, c);
+    }
+}

@@ -1,0 +1,367 @@
+#include "balancer/health.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "balancer/check_http.h"
+#include "balancer/escape.h"
+#include "core/conn.h"
+#include "core/log.h"
+#include "tls/client.h"
+#include "tls/info.h"
+
+#define RUN_MAGIC     0x43484b52u
+#define LINGER_MAX_MS 1000
+
+struct checker {
+    struct checks *checks;
+    struct server *server; /* held */
+    const struct server_use *use;
+    struct timer timer;
+    unsigned good, bad; /* results in a row */
+    struct check_run *run;
+};
+
+/* One check. Its end is told to the checker at once; the connection may linger after that, on its own. */
+struct check_run {
+    uint32_t magic;
+    struct checker *checker; /* NULL once it is told */
+    struct checks *checks;
+    struct list link;
+    usec_t began_us;
+    uint32_t address_version;
+    bool connected;
+    struct conn conn;
+    struct task bury;
+};
+
+static const struct conn_handler run_handler;
+
+static void on_due(struct timer *t);
+static void begin(struct checker *k);
+static void end(struct check_run *run, bool ok, const char *text);
+static void record(struct checker *k, bool ok, const char *text, usec_t took_us);
+static void drop(struct check_run *run);
+
+void checks_init(struct checks *c, struct loop *l, unsigned tls_worker,
+                 void (*changed)(struct server *, void *), void *argument)
+{
+    *c = (struct checks){.loop = l, .tls_worker = tls_worker, .changed = changed, .argument = argument};
+    list_init(&c->runs);
+    if (getrandom(&c->random, sizeof c->random, GRND_NONBLOCK) != sizeof c->random)
+        c->random = loop_now_us(l);
+    c->random |= 1;
+}
+
+void checks_close(struct checks *c)
+{
+    LIST_EACH_SAFE (node, &c->runs) {
+        drop(CONTAINER_OF(node, struct check_run, link));
+    }
+}
+
+/* xorshift64*: it need only not beat together. */
+static uint64_t random_below(struct checks *c, uint64_t limit)
+{
+    c->random ^= c->random >> 12;
+    c->random ^= c->random << 25;
+    c->random ^= c->random >> 27;
+    return limit ? (c->random * UINT64_C(0x2545f4914f6cdd1d) >> 33) % limit : 0;
+}
+
+struct checker *checker_create(struct checks *c, struct server *s, const struct server_use *use)
+{
+    struct checker *k = calloc(1, sizeof *k);
+    if (!k)
+        return NULL;
+    k->checks = c;
+    k->server = server_hold(s);
+    k->use = use;
+    timer_init(&k->timer, on_due);
+    loop_timer(c->loop, &k->timer, random_below(c, use->check->interval));
+    return k;
+}
+
+void checker_update(struct checker *k, const struct server_use *use)
+{
+    msec_t before = k->use->check->interval;
+    k->use = use;
+    if (k->run)
+        drop(k->run);
+    if (use->check->interval != before)
+        loop_timer(k->checks->loop, &k->timer, random_below(k->checks, use->check->interval));
+}
+
+void checker_free(struct checker *k)
+{
+    if (k->run)
+        drop(k->run);
+    loop_timer_clear(k->checks->loop, &k->timer);
+    server_release(k->server);
+    free(k);
+}
+
+static void on_due(struct timer *t)
+{
+    struct checker *k = CONTAINER_OF(t, struct checker, timer);
+    msec_t interval = k->use->check->interval;
+    loop_timer(k->checks->loop, t, interval - interval / 10 + random_below(k->checks, interval / 5 + 1));
+    if (!k->run)
+        begin(k);
+}
+
+/* One check. */
+
+static void begin(struct checker *k)
+{
+    struct checks *c = k->checks;
+    struct address to;
+    uint32_t version;
+    if (!server_address(k->server, &to, &version))
+        return;
+    struct check_run *run = calloc(1, sizeof *run);
+    if (!run)
+        return;
+    run->magic = RUN_MAGIC;
+    run->checker = k;
+    run->checks = c;
+    run->began_us = loop_now_us(c->loop);
+    run->address_version = version;
+    run->conn.closed = true;
+    task_init(&run->bury);
+    list_append(&c->runs, &run->link);
+    k->run = run;
+    if (conn_connect(&run->conn, c->loop, &to, NULL, &run_handler) != 0) {
+        end(run, false, strerrordesc_np(errno));
+        return;
+    }
+    if (k->use->tls &&
+        tls_client_connect(k->use->tls, c->tls_worker, &run->conn, k->server->host, S("")) != 0) {
+        end(run, false, "TLS could not be begun");
+        return;
+    }
+    conn_timer(&run->conn, k->use->check->timeout);
+}
+
+static struct check_run *run_of(struct conn *c)
+{
+    struct check_run *run = CONTAINER_OF(c, struct check_run, conn);
+    ASSERT(run->magic == RUN_MAGIC && run->checker);
+    return run;
+}
+
+static void send_bytes(struct check_run *run, struct slice bytes)
+{
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)bytes.at, .iov_len = bytes.len};
+    if (bytes.len)
+        conn_write(&run->conn, &iov, 1); /* failed() tells when it breaks */
+}
+
+static void on_connected(struct conn *c)
+{
+    struct check_run *run = run_of(c);
+    const struct check_settings *check = run->checker->use->check;
+    run->connected = true;
+    switch ((enum check_type)check->type) {
+    case CHECK_TLS:
+        end(run, true, "handshake done");
+        return;
+    case CHECK_TCP:
+        send_bytes(run, check->send);
+        if (check->receive.len == 0)
+            end(run, true, "connected");
+        return;
+    case CHECK_HTTP:;
+        bool is_unix = slice_begins(run->checker->server->name, S("unix:"));
+        struct slice request =
+            check_http_request(check, is_unix ? S("localhost") : run->checker->server->name);
+        if (request.at)
+            send_bytes(run, request);
+        else
+            end(run, false, "out of memory");
+        free((void *)(uintptr_t)request.at);
+        return;
+    }
+}
+
+/* Whether the bytes decide it: then it is over. */
+static bool judge_http(struct check_run *run, struct slice in)
+{
+    char text[SERVER_REASON_MAX];
+    int status = check_http_status(in);
+    if (status == 0)
+        return false;
+    if (status < 0) {
+        end(run, false, "its answer is not HTTP");
+        return true;
+    }
+    bool ok = status_ranges_contain(&run->checker->use->check->expect, (unsigned)status);
+    snprintf(text, sizeof text, ok ? "status %d" : "status %d is not expected", status);
+    end(run, ok, text);
+    return true;
+}
+
+static bool judge_tcp(struct check_run *run, struct slice in)
+{
+    struct slice want = run->checker->use->check->receive;
+    size_t len = in.len < want.len ? in.len : want.len;
+    if (len == 0 || memcmp(in.at, want.at, len) == 0) {
+        if (in.len < want.len)
+            return false;
+        end(run, true, "the expected answer");
+        return true;
+    }
+    char got[64], text[SERVER_REASON_MAX];
+    escape_print(in, got, sizeof got);
+    snprintf(text, sizeof text, "its answer begins with \"%s\", which is not expected", got);
+    end(run, false, text);
+    return true;
+}
+
+static bool judge(struct check_run *run, struct slice in)
+{
+    return run->checker->use->check->type == CHECK_HTTP ? judge_http(run, in) : judge_tcp(run, in);
+}
+
+static void on_readable(struct conn *c)
+{
+    struct check_run *run = run_of(c);
+    for (;;) {
+        struct slice in;
+        enum conn_status status = conn_read(c, &in);
+        if (status == CONN_AGAIN)
+            return;
+        if (status == CONN_ERROR) {
+            end(run, false, strerrordesc_np(errno));
+            return;
+        }
+        if (status == CONN_EOF) {
+            end(run, false,
+                in.len ? "closed the connection amid its answer" : "closed the connection without an answer");
+            return;
+        }
+        if (judge(run, in))
+            return;
+        if (in.len > CHECK_ANSWER_MAX || conn_keep(c, in) != 0) {
+            end(run, false, "its answer is too long");
+            return;
+        }
+    }
+}
+
+static void on_timeout(struct conn *c)
+{
+    struct check_run *run = run_of(c);
+    char text[SERVER_REASON_MAX];
+    const char *what = c->connecting ? "no connection" : c->handshaking ? "no TLS handshake" : "no answer";
+    snprintf(text, sizeof text, "%s within %llu ms", what,
+             (unsigned long long)run->checker->use->check->timeout);
+    end(run, false, text);
+}
+
+static void on_failed(struct conn *c, int error)
+{
+    struct check_run *run = run_of(c);
+    char text[SERVER_REASON_MAX];
+    const char *tls = tls_failure(c);
+    const char *words = strerrordesc_np(error);
+    if (tls)
+        snprintf(text, sizeof text, "TLS: %s", tls);
+    else
+        snprintf(text, sizeof text, "%s%s", run->connected ? "" : "connect: ", words ? words : "failed");
+    end(run, false, text);
+}
+
+static const struct conn_handler run_handler = {
+    .connected = on_connected,
+    .readable = on_readable,
+    .timeout = on_timeout,
+    .failed = on_failed,
+};
+
+/* The end of one. */
+
+static void bury(struct task *t)
+{
+    struct check_run *run = CONTAINER_OF(t, struct check_run, bury);
+    ASSERT(run->magic == RUN_MAGIC);
+    run->magic = 0;
+    free(run);
+}
+
+/* Closes at once, told or not. */
+static void drop(struct check_run *run)
+{
+    if (run->checker)
+        run->checker->run = NULL;
+    run->checker = NULL;
+    list_remove(&run->link);
+    conn_close(&run->conn);
+    loop_bury(run->checks->loop, &run->bury, bury);
+}
+
+static void on_gone(struct conn *c)
+{
+    struct check_run *run = CONTAINER_OF(c, struct check_run, conn);
+    ASSERT(run->magic == RUN_MAGIC && !run->checker);
+    drop(run);
+}
+
+/* A server that has answered is let finish, for a short time: a reset would show in its log as a broken
+ * client. */
+static void end(struct check_run *run, bool ok, const char *text)
+{
+    struct checker *k = run->checker;
+    usec_t took_us = loop_now_us(run->checks->loop) - run->began_us;
+    if (!run->connected && !ok)
+        server_address_failed(k->server, run->address_version);
+    k->run = NULL;
+    run->checker = NULL;
+    if (run->connected && ok && k->use->check->type != CHECK_TLS)
+        conn_linger(&run->conn, LINGER_MAX_MS, on_gone);
+    else
+        drop(run);
+    record(k, ok, text ? text : "failed", took_us);
+}
+
+/* What it means. */
+
+static void log_change(const struct checker *k, bool up, const char *reason)
+{
+    const struct server *s = k->server;
+    log_write(up ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, up ? "server is up" : "server is down",
+              (struct log_field[]){LOG_SLICE("upstream", s->upstream), LOG_SLICE("server", s->name),
+                                   LOG_TEXT("reason", reason), LOG_U64("checks", up ? k->good : k->bad)},
+              4);
+}
+
+static void record(struct checker *k, bool ok, const char *text, usec_t took_us)
+{
+    static const char *const types[] = {[CHECK_HTTP] = "http", [CHECK_TCP] = "tcp", [CHECK_TLS] = "tls"};
+    const struct check_settings *check = k->use->check;
+    struct server *s = k->server;
+    int64_t wall_us = loop_wall_us(k->checks->loop);
+    int health = atomic_load_explicit(&s->health, memory_order_relaxed);
+    k->good = ok ? k->good + 1 : 0;
+    k->bad = ok ? 0 : k->bad + 1;
+    server_set_check(s, ok, text, took_us, wall_us);
+
+    char reason[SERVER_REASON_MAX + 32];
+    snprintf(reason, sizeof reason, "%s check: %s", types[check->type], text);
+    if (ok && health == HEALTH_UNKNOWN) {
+        server_set_health(s, HEALTH_UP, "", wall_us);
+        return;
+    }
+    if (!ok && (health == HEALTH_DOWN || k->bad >= check->fall)) {
+        if (!server_set_health(s, HEALTH_DOWN, reason, wall_us))
+            return;
+    } else if (ok && health == HEALTH_DOWN && k->good >= check->rise) {
+        server_set_health(s, HEALTH_UP, "", wall_us);
+    } else {
+        return;
+    }
+    log_change(k, ok, reason);
+    if (k->checks->changed)
+        k->checks->changed(s, k->checks->argument);
+}

@@ -1,0 +1,351 @@
+#include "balancer/pool.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "tls/client.h"
+
+#define SWEEP_MS        5000
+#define SLOTS_AT_A_TIME 64u
+
+/* One server's idle connections. */
+struct pool_slot {
+    struct list link; /* in pool.used while there are any */
+    struct list idle; /* the most recently used first */
+    uint32_t count;
+};
+
+static const struct conn_handler idle_handler;
+
+static void on_sweep(struct timer *t);
+static void close_idle(struct upstream_conn *uc);
+static void count_bytes(struct upstream_conn *uc);
+
+void pool_init(struct pool *p, struct loop *l, unsigned worker, struct counters *counters)
+{
+    *p = (struct pool){.loop = l, .worker = worker, .counters = counters};
+    list_init(&p->used);
+    timer_init(&p->sweep, on_sweep);
+}
+
+void pool_close(struct pool *p)
+{
+    p->closed = true;
+    pool_close_idle(p, NULL);
+    loop_timer_clear(p->loop, &p->sweep);
+}
+
+void pool_free(struct pool *p)
+{
+    for (uint32_t i = 0; i < p->slot_count; i++)
+        free(p->slots[i]);
+    free(p->slots);
+    p->slots = NULL;
+    p->slot_count = 0;
+}
+
+static struct pool_slot *find_slot(const struct pool *p, const struct server *s)
+{
+    return s->id < p->slot_count ? p->slots[s->id] : NULL;
+}
+
+static struct pool_slot *find_or_make_slot(struct pool *p, const struct server *s)
+{
+    struct pool_slot *slot = find_slot(p, s);
+    if (slot || s->id >= SERVER_ID_MAX)
+        return slot;
+    if (s->id >= p->slot_count) {
+        uint32_t count = (s->id / SLOTS_AT_A_TIME + 1) * SLOTS_AT_A_TIME;
+        struct pool_slot **slots = realloc(p->slots, count * sizeof(struct pool_slot *));
+        if (!slots)
+            return NULL;
+        for (uint32_t i = p->slot_count; i < count; i++)
+            slots[i] = NULL;
+        p->slots = slots;
+        p->slot_count = count;
+    }
+    slot = malloc(sizeof *slot);
+    if (!slot)
+        return NULL;
+    list_init(&slot->link);
+    list_init(&slot->idle);
+    slot->count = 0;
+    p->slots[s->id] = slot;
+    return slot;
+}
+
+/* Into the idle list and out of it. */
+
+static void put_in(struct pool_slot *slot, struct upstream_conn *uc)
+{
+    struct pool *p = uc->pool;
+    uc->idle = true;
+    list_prepend(&slot->idle, &uc->link);
+    if (slot->count++ == 0)
+        list_append(&p->used, &slot->link);
+    if (p->idle_count++ == 0)
+        loop_timer(p->loop, &p->sweep, SWEEP_MS);
+    counter_add(&uc->counters->idle, 1);
+    counter_add(&uc->counters->busy, UINT64_MAX);
+}
+
+static void take_out(struct pool_slot *slot, struct upstream_conn *uc)
+{
+    uc->idle = false;
+    list_remove(&uc->link);
+    if (--slot->count == 0)
+        list_remove(&slot->link);
+    uc->pool->idle_count--;
+    counter_add(&uc->counters->idle, UINT64_MAX);
+    counter_add(&uc->counters->busy, 1);
+}
+
+/* Whether an idle connection still leads where a new one would. */
+static bool has_future(const struct upstream_conn *uc)
+{
+    const struct server *s = uc->server;
+    const struct conn *c = &uc->conn;
+    return !c->broken && !c->hangup && !c->eof && server_usable(s) &&
+           !atomic_load_explicit(&s->retired, memory_order_relaxed) &&
+           atomic_load_explicit(&s->address_version, memory_order_relaxed) == uc->address_version;
+}
+
+struct upstream_conn *pool_take(struct pool *p, struct upstream *u, struct server *s,
+                                const struct conn_handler *h, void *user)
+{
+    struct pool_slot *slot = find_slot(p, s);
+    if (!slot || slot->count == 0)
+        return NULL;
+    LIST_EACH_SAFE (node, &slot->idle) {
+        struct upstream_conn *uc = CONTAINER_OF(node, struct upstream_conn, link);
+        if (!has_future(uc) || uc->transport != u->transport) {
+            close_idle(uc);
+            continue;
+        }
+        /* Something came that was not looked at yet: it will be, after this pass. */
+        if (uc->conn.can_read || uc->conn.transport_pending)
+            continue;
+        take_out(slot, uc);
+        conn_timer_pause(&uc->conn);
+        uc->conn.handler = h;
+        uc->user = user;
+        uc->reused = true;
+        uc->requests++;
+        counter_add(&uc->counters->reused, 1);
+        return uc;
+    }
+    return NULL;
+}
+
+/* Making. */
+
+static void count_failure(struct server *s, struct server_counters *c)
+{
+    counter_add(&c->failed, 1);
+    atomic_fetch_add_explicit(&s->connect_failures, 1, memory_order_relaxed);
+}
+
+static int connect_to(struct pool *p, struct upstream *u, struct upstream_conn *uc,
+                      const struct conn_handler *h)
+{
+    struct address to;
+    if (!server_address(uc->server, &to, &uc->address_version)) {
+        errno = EADDRNOTAVAIL;
+        return -1;
+    }
+    if (conn_connect(&uc->conn, p->loop, &to, NULL, h) != 0)
+        return -1;
+    if (u->tls && tls_client_connect(u->tls, p->worker, &uc->conn, uc->server->host, S("")) != 0) {
+        int error = errno;
+        conn_close(&uc->conn);
+        errno = error;
+        return -1;
+    }
+    return 0;
+}
+
+struct upstream_conn *pool_connect(struct pool *p, struct upstream *u, struct server *s,
+                                   const struct conn_handler *h, void *user)
+{
+    struct upstream_conn *uc = calloc(1, sizeof *uc);
+    if (!uc)
+        return NULL;
+    uc->magic = UPSTREAM_CONN_MAGIC;
+    uc->requests = 1;
+    uc->conn.closed = true;
+    uc->transport = u->transport;
+    uc->server = s;
+    uc->pool = p;
+    uc->counters = counters_of(p->counters, s);
+    uc->since_us = loop_now_us(p->loop);
+    uc->user = user;
+    list_init(&uc->link);
+    task_init(&uc->bury);
+    counter_add(&uc->counters->opened, 1);
+    if (connect_to(p, u, uc, h) != 0) {
+        int error = errno;
+        count_failure(s, uc->counters);
+        /* The transport may have been closed from within: the loop may still look at it in this pass. */
+        server_hold(s);
+        counter_add(&uc->counters->busy, 1);
+        pool_discard(uc);
+        errno = error;
+        return NULL;
+    }
+    server_hold(s);
+    counter_add(&uc->counters->busy, 1);
+    return uc;
+}
+
+/* The end. */
+
+static void bury(struct task *t)
+{
+    struct upstream_conn *uc = CONTAINER_OF(t, struct upstream_conn, bury);
+    ASSERT(uc->magic == UPSTREAM_CONN_MAGIC);
+    uc->magic = 0;
+    server_release(uc->server);
+    free(uc);
+}
+
+void pool_discard(struct upstream_conn *uc)
+{
+    ASSERT(uc->magic == UPSTREAM_CONN_MAGIC && !uc->idle && uc->pool);
+    count_bytes(uc);
+    counter_add(&uc->counters->busy, UINT64_MAX);
+    conn_close(&uc->conn);
+    struct loop *l = uc->pool->loop;
+    uc->pool = NULL;
+    loop_bury(l, &uc->bury, bury);
+}
+
+void pool_fail(struct upstream_conn *uc)
+{
+    count_failure(uc->server, uc->counters);
+    server_address_failed(uc->server, uc->address_version);
+    pool_discard(uc);
+}
+
+static void count_bytes(struct upstream_conn *uc)
+{
+    counter_add(&uc->counters->bytes_in, uc->conn.bytes_in - uc->bytes_in);
+    counter_add(&uc->counters->bytes_out, uc->conn.bytes_out - uc->bytes_out);
+    uc->bytes_in = uc->conn.bytes_in;
+    uc->bytes_out = uc->conn.bytes_out;
+}
+
+/* Giving back. */
+
+/* Bytes that nobody asked for make the next response a lie. A plain socket is asked at once; what TLS has is
+ * looked at after the pass, and the connection is not taken before. */
+static bool is_clean(struct upstream_conn *uc)
+{
+    struct conn *c = &uc->conn;
+    if (c->closed || c->connecting || c->handshaking || c->shutdown_wanted || conn_backlog(c) ||
+        conn_kept(c).len)
+        return false;
+    if (!c->can_read || c->transport)
+        return true;
+    char byte;
+    if (recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN)
+        return false;
+    c->can_read = false;
+    return true;
+}
+
+void pool_give(struct pool *p, struct upstream *u, struct upstream_conn *uc, msec_t keepalive_ms)
+{
+    ASSERT(uc->magic == UPSTREAM_CONN_MAGIC && uc->pool == p && !uc->idle);
+    const struct keepalive_settings *k = &u->settings->keepalive;
+    struct pool_slot *slot = NULL;
+    if (!p->closed && keepalive_ms && k->idle && !(k->requests && uc->requests >= k->requests) &&
+        uc->transport == u->transport && has_future(uc) && is_clean(uc))
+        slot = find_or_make_slot(p, uc->server);
+    if (!slot) {
+        pool_discard(uc);
+        return;
+    }
+    count_bytes(uc);
+    uc->user = NULL;
+    uc->since_us = loop_now_us(p->loop);
+    uc->conn.handler = &idle_handler;
+    uc->conn.want_read = true;
+    conn_timer(&uc->conn, keepalive_ms);
+    put_in(slot, uc);
+    /* The oldest makes room: its server will close it first. */
+    while (slot->count > k->idle)
+        close_idle(CONTAINER_OF(slot->idle.prev, struct upstream_conn, link));
+    if (uc->idle)
+        conn_yield(&uc->conn);
+}
+
+/* While idle. */
+
+static void close_idle(struct upstream_conn *uc)
+{
+    take_out(find_slot(uc->pool, uc->server), uc);
+    pool_discard(uc);
+}
+
+static void idle_readable(struct conn *c)
+{
+    struct slice in;
+    if (conn_read(c, &in) == CONN_AGAIN && in.len == 0)
+        return;
+    close_idle(upstream_conn_of(c));
+}
+
+static void idle_over(struct conn *c)
+{
+    close_idle(upstream_conn_of(c));
+}
+
+static void idle_failed(struct conn *c, int error)
+{
+    (void)error;
+    close_idle(upstream_conn_of(c));
+}
+
+static const struct conn_handler idle_handler = {
+    .connected = idle_over,
+    .readable = idle_readable,
+    .timeout = idle_over,
+    .failed = idle_failed,
+};
+
+static void close_slot(struct pool_slot *slot, bool all)
+{
+    LIST_EACH_SAFE (node, &slot->idle) {
+        struct upstream_conn *uc = CONTAINER_OF(node, struct upstream_conn, link);
+        if (all || !has_future(uc))
+            close_idle(uc);
+    }
+}
+
+void pool_close_idle(struct pool *p, struct server *s)
+{
+    if (s) {
+        struct pool_slot *slot = find_slot(p, s);
+        if (slot)
+            close_slot(slot, true);
+        return;
+    }
+    LIST_EACH_SAFE (node, &p->used) {
+        close_slot(CONTAINER_OF(node, struct pool_slot, link), true);
+    }
+}
+
+void pool_sweep(struct pool *p)
+{
+    LIST_EACH_SAFE (node, &p->used) {
+        close_slot(CONTAINER_OF(node, struct pool_slot, link), false);
+    }
+}
+
+static void on_sweep(struct timer *t)
+{
+    struct pool *p = CONTAINER_OF(t, struct pool, sweep);
+    pool_sweep(p);
+    if (p->idle_count)
+        loop_timer(p->loop, &p->sweep, SWEEP_MS);
+}

@@ -1,0 +1,264 @@
+#include "balancer/registry.h"
+
+#include <stdlib.h>
+
+#include "balancer/health.h"
+#include "balancer/resolve.h"
+#include "core/log.h"
+
+/* A server that is attached. */
+struct member {
+    struct member *next; /* in its bucket */
+    uint64_t hash;
+    struct server *server; /* held */
+    struct list uses;      /* of struct server_use; the last one counts */
+    struct checker *checker;
+    struct resolve_name *name;
+};
+
+struct server_registry {
+    struct registry_options options;
+    struct server_ids *ids;
+    struct resolver *resolver; /* made with the first name */
+    struct checks checks;
+    struct member **buckets;
+    size_t bucket_count; /* a power of two */
+    size_t count;
+};
+
+static void on_health(struct server *s, void *argument);
+static void on_address(struct server *s, void *argument);
+static struct member *find(struct server_registry *r, struct slice upstream, struct slice name);
+static struct member *add(struct server_registry *r, struct server *s);
+static void apply_use(struct server_registry *r, struct member *m);
+static void retire(struct server_registry *r, struct member *m);
+
+struct server_registry *registry_create(const struct registry_options *o)
+{
+    struct server_registry *r = calloc(1, sizeof *r);
+    if (!r)
+        return NULL;
+    r->options = *o;
+    r->ids = server_ids_create();
+    r->bucket_count = 64;
+    r->buckets = calloc(r->bucket_count, sizeof(struct member *));
+    if (!r->ids || !r->buckets) {
+        server_ids_release(r->ids);
+        free(r->buckets);
+        free(r);
+        return NULL;
+    }
+    checks_init(&r->checks, o->loop, o->tls_worker, on_health, r);
+    return r;
+}
+
+void registry_free(struct server_registry *r)
+{
+    if (!r)
+        return;
+    for (size_t i = 0; i < r->bucket_count; i++)
+        while (r->buckets[i])
+            retire(r, r->buckets[i]);
+    resolver_free(r->resolver);
+    checks_close(&r->checks);
+    server_ids_release(r->ids);
+    free(r->buckets);
+    free(r);
+}
+
+struct server_ids *registry_ids(struct server_registry *r)
+{
+    return r->ids;
+}
+
+size_t registry_count(const struct server_registry *r)
+{
+    return r->count;
+}
+
+struct server *registry_find(struct server_registry *r, struct slice upstream, struct slice name)
+{
+    struct member *m = find(r, upstream, name);
+    return m ? m->server : NULL;
+}
+
+static void tell(struct server_registry *r, struct server *s)
+{
+    if (r->options.on_change)
+        r->options.on_change(s, r->options.argument);
+}
+
+/* A server that does not answer may have moved. */
+static void on_health(struct server *s, void *argument)
+{
+    struct server_registry *r = argument;
+    struct member *m = find(r, s->upstream, s->name);
+    if (m && m->name && atomic_load_explicit(&s->health, memory_order_relaxed) == HEALTH_DOWN)
+        resolver_hurry(m->name);
+    tell(r, s);
+}
+
+static void on_address(struct server *s, void *argument)
+{
+    tell(argument, s);
+}
+
+/* Attaching. */
+
+/* Names are looked up as long as the server is attached, by whichever use. */
+static int resolve(struct server_registry *r, struct member *m)
+{
+    struct address address;
+    struct slice host = {0};
+    uint16_t port = 0;
+    const char *why;
+    if (address_parse(m->server->name, &address, &host, &port, &why) != ADDRESS_NAME)
+        return 0;
+    if (!r->resolver)
+        r->resolver = resolver_create(r->options.loop, r->options.dns_servers, r->options.resolve_interval);
+    if (!r->resolver)
+        return -1;
+    m->name = resolver_add(r->resolver, m->server, host, port, on_address, r);
+    return m->name ? 0 : -1;
+}
+
+int registry_attach(struct server_registry *r, struct server **s, struct server_use *use)
+{
+    struct member *m = find(r, (*s)->upstream, (*s)->name);
+    if (!m) {
+        m = add(r, *s);
+        if (!m)
+            return -1;
+        if (resolve(r, m) != 0) {
+            retire(r, m);
+            return -1;
+        }
+    }
+    if (m->server != *s) {
+        server_release(*s);
+        *s = server_hold(m->server);
+    }
+    atomic_store_explicit(&m->server->retired, false, memory_order_relaxed);
+    list_append(&m->uses, &use->link);
+    apply_use(r, m);
+    return 0;
+}
+
+void registry_detach(struct server_registry *r, struct server *s, struct server_use *use)
+{
+    struct member *m = find(r, s->upstream, s->name);
+    ASSERT(m && m->server == s && list_linked(&use->link));
+    bool counted = m->uses.prev == &use->link;
+    list_remove(&use->link);
+    if (list_empty(&m->uses))
+        retire(r, m);
+    else if (counted)
+        apply_use(r, m);
+}
+
+static void apply_check(struct server_registry *r, struct member *m, const struct server_use *use)
+{
+    if (use->check && m->checker) {
+        checker_update(m->checker, use);
+    } else if (use->check) {
+        m->checker = checker_create(&r->checks, m->server, use);
+        if (!m->checker)
+            log_error("server is not checked: out of memory", LOG_SLICE("server", m->server->name));
+    } else if (m->checker) {
+        checker_free(m->checker);
+        m->checker = NULL;
+        if (server_set_health(m->server, HEALTH_UNKNOWN, "", loop_wall_us(r->options.loop)))
+            tell(r, m->server);
+    }
+}
+
+static void apply_use(struct server_registry *r, struct member *m)
+{
+    const struct server_use *use = CONTAINER_OF(m->uses.prev, struct server_use, link);
+    server_configure(m->server, (uint32_t)use->settings->weight, (uint32_t)use->settings->max_connections,
+                     use->settings->backup);
+    apply_check(r, m, use);
+}
+
+/* The table. */
+
+/* FNV-1a. */
+static uint64_t hash_of(struct slice upstream, struct slice name)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    const struct slice parts[] = {upstream, name};
+    for (size_t p = 0; p < COUNT_OF(parts); p++) {
+        for (size_t i = 0; i < parts[p].len; i++)
+            hash = (hash ^ (unsigned char)parts[p].at[i]) * UINT64_C(0x100000001b3);
+        hash = (hash ^ 0xff) * UINT64_C(0x100000001b3);
+    }
+    return hash ^ hash >> 32;
+}
+
+static struct member *find(struct server_registry *r, struct slice upstream, struct slice name)
+{
+    uint64_t hash = hash_of(upstream, name);
+    struct member *m = r->buckets[hash & (r->bucket_count - 1)];
+    while (m && !(m->hash == hash && slice_equal(m->server->name, name) &&
+                  slice_equal(m->server->upstream, upstream)))
+        m = m->next;
+    return m;
+}
+
+static void put(struct member **buckets, size_t bucket_count, struct member *m)
+{
+    struct member **bucket = &buckets[m->hash & (bucket_count - 1)];
+    m->next = *bucket;
+    *bucket = m;
+}
+
+/* When there is no memory for more buckets, chains grow. */
+static void grow(struct server_registry *r)
+{
+    size_t count = r->bucket_count * 2;
+    struct member **buckets = calloc(count, sizeof(struct member *));
+    if (!buckets)
+        return;
+    for (size_t i = 0; i < r->bucket_count; i++) {
+        for (struct member *m = r->buckets[i], *next; m; m = next) {
+            next = m->next;
+            put(buckets, count, m);
+        }
+    }
+    free(r->buckets);
+    r->buckets = buckets;
+    r->bucket_count = count;
+}
+
+static struct member *add(struct server_registry *r, struct server *s)
+{
+    struct member *m = calloc(1, sizeof *m);
+    if (!m)
+        return NULL;
+    m->hash = hash_of(s->upstream, s->name);
+    m->server = server_hold(s);
+    list_init(&m->uses);
+    if (r->count >= r->bucket_count)
+        grow(r);
+    put(r->buckets, r->bucket_count, m);
+    r->count++;
+    return m;
+}
+
+/* Nobody uses it any more. */
+static void retire(struct server_registry *r, struct member *m)
+{
+    struct member **at = &r->buckets[m->hash & (r->bucket_count - 1)];
+    while (*at != m)
+        at = &(*at)->next;
+    *at = m->next;
+    r->count--;
+    if (m->checker)
+        checker_free(m->checker);
+    if (m->name)
+        resolver_remove(m->name);
+    atomic_store_explicit(&m->server->retired, true, memory_order_relaxed);
+    tell(r, m->server);
+    server_release(m->server);
+    free(m);
+}

@@ -1,0 +1,358 @@
+#include "balancer/settings.h"
+
+#include <stdlib.h>
+
+#include "balancer/escape.h"
+#include "balancer/server.h"
+#include "core/address.h"
+#include "tls/settings.h"
+
+static int parse_balance(struct config *c, const struct config_node *node, void *field);
+static int parse_protocol(struct config *c, const struct config_node *node, void *field);
+static int parse_check_type(struct config *c, const struct config_node *node, void *field);
+static int parse_expect(struct config *c, const struct config_node *node, void *field);
+static int parse_bytes(struct config *c, const struct config_node *node, void *field);
+static void check_server(struct config *c, const struct config_node *node, void *object);
+static void check_check(struct config *c, const struct config_node *node, void *object);
+static void check_upstream(struct config *c, const struct config_node *node, void *object);
+
+static const struct option server_options[] = {
+    OPTION_AT(struct server_settings, address, "address", OPTION_TEXT, .flags = OPTION_FLAG_NONEMPTY,
+              .shape = "ADDRESS",
+              .help = "Where it listens: `10.0.0.1:8000`, `[2001:db8::1]:8000`, `unix:/run/app.sock`, or "
+                      "`name.example:8000`, which is looked up every 30 seconds; while it does not resolve "
+                      "the server is down."),
+    OPTION_AT(struct server_settings, weight, "weight", OPTION_COUNT, .fallback = "1",
+              .max = SERVER_WEIGHT_MAX, .help = "Its share, beside the others'. 0: nothing new."),
+    OPTION_AT(struct server_settings, backup, "backup", OPTION_BOOL, .fallback = "false",
+              .help = "Used only when no other server is up."),
+    OPTION_AT(struct server_settings, max_connections, "max_connections", OPTION_COUNT, .fallback = "0",
+              .max = UINT32_MAX, .help = "Requests or streams at once, over all workers. 0: no limit."),
+    {.name = "zone", .type = OPTION_PLANNED, .help = "Where it stands: the nearest are preferred."},
+    {.name = "dns", .type = OPTION_PLANNED, .help = "Every A and AAAA answer is a server."},
+    {.name = "srv", .type = OPTION_PLANNED, .help = "Every SRV answer is a server."},
+    {.name = "refresh", .type = OPTION_PLANNED, .help = "How often `dns` and `srv` are looked up."},
+};
+
+static const struct option_table server_table = {
+    .name = "server",
+    .help = "A server of an upstream; its address alone is enough.",
+    .options = server_options,
+    .count = COUNT_OF(server_options),
+    .size = sizeof(struct server_settings),
+    .has_node = true,
+    .node_offset = offsetof(struct server_settings, node),
+    .shorthand = "address",
+    .check = check_server,
+};
+
+static const struct option keepalive_options[] = {
+    OPTION_AT(struct keepalive_settings, idle, "idle", OPTION_COUNT, .fallback = "64", .max = 1000000,
+              .help = "Idle connections that each worker keeps to each server. 0: none."),
+    OPTION_AT(struct keepalive_settings, requests, "requests", OPTION_COUNT, .fallback = "0",
+              .max = UINT32_MAX, .help = "Requests on one connection before it is closed. 0: no limit."),
+};
+
+static const struct option_table keepalive_table = {
+    .name = "keepalive",
+    .help = "Connections to servers that are used again.",
+    .options = keepalive_options,
+    .count = COUNT_OF(keepalive_options),
+    .size = sizeof(struct keepalive_settings),
+};
+
+static const char *const check_types[] = {"http", "tcp", "tls", "grpc", NULL};
+
+static const struct option check_options[] = {
+    OPTION_AT(struct check_settings, type, "type", OPTION_CUSTOM, .fallback = "http",
+              .parse = parse_check_type, .shape = "http, tcp, tls",
+              .schema = "{\"enum\": [\"http\", \"tcp\", \"tls\"]}",
+              .help = "http: GET of `path`; tcp: connect, then `send` and `receive`; tls: a handshake."),
+    OPTION_AT(struct check_settings, path, "path", OPTION_TEXT, .fallback = "/", .help = "For http."),
+    OPTION_AT(struct check_settings, interval, "interval", OPTION_DURATION, .fallback = "2s", .min = 10,
+              .max = 86400000, .help = "From one check's start to the next's, give or take a tenth."),
+    OPTION_AT(struct check_settings, timeout, "timeout", OPTION_DURATION, .fallback = "1s", .min = 1,
+              .max = 86400000, .help = "A check that takes longer has failed."),
+    OPTION_AT(struct check_settings, rise, "rise", OPTION_COUNT, .fallback = "2", .min = 1, .max = 1000,
+              .help = "Successes in a row that take a server back."),
+    OPTION_AT(struct check_settings, fall, "fall", OPTION_COUNT, .fallback = "3", .min = 1, .max = 1000,
+              .help = "Failures in a row that take it down."),
+    OPTION_AT(struct check_settings, expect, "expect", OPTION_CUSTOM, .fallback = "[200-399]",
+              .parse = parse_expect, .shape = "STATUS or FROM-TO, or a list",
+              .schema = "{\"type\": [\"string\", \"integer\", \"array\"]}",
+              .help = "For http: the statuses that are good."),
+    OPTION_AT(struct check_settings, headers, "headers", OPTION_PAIRS,
+              .help = "For http: fields to send; `host` replaces the server's name."),
+    OPTION_AT(struct check_settings, send, "send", OPTION_CUSTOM, .parse = parse_bytes, .shape = "TEXT",
+              .schema = "{\"type\": \"string\"}",
+              .help = "For tcp: bytes to send once connected. `\\r`, `\\n`, `\\t`, `\\\\`, `\\xHH`."),
+    OPTION_AT(struct check_settings, receive, "receive", OPTION_CUSTOM, .parse = parse_bytes, .shape = "TEXT",
+              .schema = "{\"type\": \"string\"}",
+              .help = "For tcp: what the answer must begin with; escapes as in `send`."),
+};
+
+static const struct option_table check_table = {
+    .name = "health_check",
+    .help = "An active health check of every server. A server counts as up until it has failed.",
+    .options = check_options,
+    .count = COUNT_OF(check_options),
+    .size = sizeof(struct check_settings),
+    .check = check_check,
+};
+
+static const char *const balances[] = {"round_robin", "least_connections", "random_two", "ewma", "ring_hash",
+                                       "maglev",      "source_hash",       NULL};
+static const char *const protocols[] = {"http1", "http2", "auto", NULL};
+static const char *const on_downs[] = {"keep", "close", NULL};
+
+static const struct option upstream_options[] = {
+    OPTION_AT(struct upstream_settings, balance, "balance", OPTION_CUSTOM, .fallback = "round_robin",
+              .parse = parse_balance, .shape = "round_robin, least_connections",
+              .schema = "{\"enum\": [\"round_robin\", \"least_connections\"]}",
+              .help = "round_robin: in turn, smoothly by weight; least_connections: fewest requests in "
+                      "flight for its weight, over all workers."),
+    OPTION_AT(struct upstream_settings, protocol, "protocol", OPTION_CUSTOM, .fallback = "http1",
+              .parse = parse_protocol, .shape = "http1", .schema = "{\"enum\": [\"http1\"]}",
+              .help = "What the servers speak."),
+    OPTION_AT(struct upstream_settings, servers, "servers", OPTION_LIST, .table = &server_table,
+              .flags = OPTION_FLAG_REQUIRED | OPTION_FLAG_NONEMPTY, .help = "At least one."),
+    OPTION_AT(struct upstream_settings, tls, "tls", OPTION_BLOCK_IF, .table = &tls_client_table,
+              .flags = OPTION_FLAG_TRUE, .help = "TLS to the servers; verified unless it says otherwise."),
+    OPTION_AT(struct upstream_settings, on_down, "on_down", OPTION_ENUM, .fallback = "keep",
+              .choices = on_downs,
+              .help = "What becomes of tcp and upgraded streams when their server goes down."),
+    OPTION_AT(struct upstream_settings, keepalive, "keepalive", OPTION_BLOCK, .table = &keepalive_table),
+    OPTION_AT(struct upstream_settings, health_check, "health_check", OPTION_BLOCK_IF, .table = &check_table,
+              .flags = OPTION_FLAG_TRUE, .help = "Absent: servers count as up."),
+    {.name = "hash_key", .type = OPTION_PLANNED, .help = "What ring_hash and maglev hash."},
+    {.name = "sticky", .type = OPTION_PLANNED, .help = "A cookie that keeps a client on its server."},
+    {.name = "proxy_protocol", .type = OPTION_PLANNED, .help = "PROXY header sent to servers: v1, v2."},
+    {.name = "slow_start", .type = OPTION_PLANNED, .help = "A returned server's share grows over this time."},
+    {.name = "queue", .type = OPTION_PLANNED, .help = "Where requests wait when every server is full."},
+    {.name = "outlier", .type = OPTION_PLANNED, .help = "Ejection of servers that answer badly."},
+    {.name = "panic_threshold",
+     .type = OPTION_PLANNED,
+     .help = "Share of healthy servers below which all are used."},
+};
+
+const struct option_table upstream_table = {
+    .name = "upstream",
+    .help = "A group of servers that do the same, and how requests are shared among them.",
+    .options = upstream_options,
+    .count = COUNT_OF(upstream_options),
+    .size = sizeof(struct upstream_settings),
+    .has_node = true,
+    .node_offset = offsetof(struct upstream_settings, node),
+    .has_name = true,
+    .name_offset = offsetof(struct upstream_settings, name),
+    .check = check_upstream,
+};
+
+/* One of the words; those from `planned` on are in the contract, but not built. */
+static int choose(struct config *c, const struct config_node *node, const char *const *words, int planned,
+                  void *field)
+{
+    int choice = 0;
+    if (option_choice(c, node, words, &choice) != 0)
+        return -1;
+    if (choice >= planned) {
+        config_fault(c, node, "\"%s\" is not supported yet", words[choice]);
+        return -1;
+    }
+    memcpy(field, &choice, sizeof choice);
+    return 0;
+}
+
+static int parse_balance(struct config *c, const struct config_node *node, void *field)
+{
+    return choose(c, node, balances, BALANCE_LEAST_CONNECTIONS + 1, field);
+}
+
+static int parse_protocol(struct config *c, const struct config_node *node, void *field)
+{
+    return choose(c, node, protocols, UPSTREAM_HTTP1 + 1, field);
+}
+
+static int parse_check_type(struct config *c, const struct config_node *node, void *field)
+{
+    return choose(c, node, check_types, CHECK_TLS + 1, field);
+}
+
+static int read_range(struct slice text, struct status_range *out)
+{
+    size_t dash = slice_find(text, '-');
+    uint64_t from, to;
+    if (slice_to_u64(slice_of(text.at, dash), &from) != 0)
+        return -1;
+    to = from;
+    if (dash < text.len && slice_to_u64(slice_skip(text, dash + 1), &to) != 0)
+        return -1;
+    if (from < 100 || to > 599 || from > to)
+        return -1;
+    *out = (struct status_range){(uint16_t)from, (uint16_t)to};
+    return 0;
+}
+
+static int parse_expect(struct config *c, const struct config_node *node, void *field)
+{
+    struct option_texts texts = {0};
+    if (option_texts(c, node, &texts) != 0)
+        return -1;
+    struct status_ranges r = {arena_zalloc(&c->arena, (texts.count ? texts.count : 1) * sizeof *r.at), 0};
+    int rc = 0;
+    for (size_t i = 0; r.at && i < texts.count; i++) {
+        if (read_range(texts.at[i], &r.at[r.count++]) == 0)
+            continue;
+        config_fault(c, texts.nodes[i], "expected a status like 200, or a range like 200-399");
+        rc = -1;
+    }
+    if (r.at && texts.count == 0) {
+        config_fault(c, node, "may not be empty");
+        rc = -1;
+    }
+    memcpy(field, &r, sizeof r);
+    return r.at ? rc : -1;
+}
+
+bool status_ranges_contain(const struct status_ranges *r, unsigned status)
+{
+    for (size_t i = 0; i < r->count; i++)
+        if (status >= r->at[i].from && status <= r->at[i].to)
+            return true;
+    return false;
+}
+
+static int parse_bytes(struct config *c, const struct config_node *node, void *field)
+{
+    struct slice text, bytes;
+    if (option_text(c, node, &text) != 0)
+        return -1;
+    char *room = arena_alloc(&c->arena, text.len + 1);
+    if (!room)
+        return -1;
+    size_t bad;
+    if (escape_decode(text, room, &bytes, &bad) != 0) {
+        config_fault(c, node, "unknown escape \"%.*s\" (one of: \\r, \\n, \\t, \\0, \\\\, \\xHH)",
+                     SLICE_FMT(slice_of(text.at + bad, text.len - bad < 4 ? text.len - bad : 4)));
+        return -1;
+    }
+    memcpy(field, &bytes, sizeof bytes);
+    return 0;
+}
+
+static const struct config_node *key_or(const struct config_node *node, const char *key)
+{
+    const struct config_node *value = node && node->kind == NODE_MAP ? config_get(node, key) : NULL;
+    return value ? value : node;
+}
+
+static void check_server(struct config *c, const struct config_node *node, void *object)
+{
+    struct server_settings *s = object;
+    if (s->address.len == 0) {
+        if (node && node->kind == NODE_MAP && !config_get(node, "address") && !config_get(node, "dns") &&
+            !config_get(node, "srv"))
+            config_fault(c, node, "missing key \"address\"");
+        return;
+    }
+    const struct config_node *at = key_or(node, "address");
+    struct address address = {0};
+    struct slice host = {0};
+    uint16_t port = 0;
+    const char *why = NULL;
+    enum address_kind kind = address_parse(s->address, &address, &host, &port, &why);
+    bool is_unix = kind == ADDRESS_SOCKET && address.any.sa_family == AF_UNIX;
+    if (kind == ADDRESS_BAD)
+        config_fault(c, at, "%s", why);
+    else if (s->address.at[0] == ':' || s->address.at[0] == '*')
+        config_fault(c, at, "a server needs a host: an address like 127.0.0.1:80 or name.example:80");
+    else if (!is_unix && port == 0)
+        config_fault(c, at, "a server needs a port from 1 to 65535");
+}
+
+/* What goes into the request must not end its line (RFC 9110 §5.5). */
+static bool is_one_line(struct slice s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if ((unsigned char)s.at[i] < 0x20 || s.at[i] == 0x7f)
+            return false;
+    return true;
+}
+
+static bool is_field_name(struct slice s)
+{
+    static const char marks[] = "!#$%&'*+-.^_`|~";
+    for (size_t i = 0; i < s.len; i++) {
+        char ch = ascii_lower(s.at[i]);
+        if (!((ch >= 'a' && ch <= 'z') || (ch >= '0' && ch <= '9') || (ch && strchr(marks, ch))))
+            return false;
+    }
+    return s.len != 0;
+}
+
+static void refuse_key(struct config *c, const struct config_node *node, const char *key, const char *type)
+{
+    const struct config_node *given = node && node->kind == NODE_MAP ? config_get(node, key) : NULL;
+    if (given && given->kind != NODE_NULL)
+        config_fault_key(c, given, "only with type: %s", type);
+}
+
+static void check_check(struct config *c, const struct config_node *node, void *object)
+{
+    static const char *const http_keys[] = {"path", "expect", "headers"};
+    static const char *const tcp_keys[] = {"send", "receive"};
+    struct check_settings *k = object;
+    for (size_t i = 0; k->type != CHECK_HTTP && i < COUNT_OF(http_keys); i++)
+        refuse_key(c, node, http_keys[i], "http");
+    for (size_t i = 0; k->type != CHECK_TCP && i < COUNT_OF(tcp_keys); i++)
+        refuse_key(c, node, tcp_keys[i], "tcp");
+    if (k->path.len == 0 || k->path.at[0] != '/' || !is_one_line(k->path) ||
+        slice_find(k->path, ' ') < k->path.len)
+        config_fault(c, key_or(node, "path"), "expected a path that begins with \"/\" and has no spaces");
+    for (size_t i = 0; i < k->headers.count; i++) {
+        const struct option_pair *p = &k->headers.at[i];
+        if (!is_field_name(p->name) || !is_one_line(p->value))
+            config_fault(c, p->node, "is no header that can be sent");
+    }
+    if (k->expect.count == 0) {
+        k->expect.at = arena_alloc(&c->arena, sizeof *k->expect.at);
+        if (k->expect.at)
+            k->expect = (struct status_ranges){k->expect.at, 1};
+        if (k->expect.at)
+            k->expect.at[0] = (struct status_range){200, 399};
+    }
+}
+
+static int by_address(const void *a, const void *b)
+{
+    const struct server_settings *x = *(const struct server_settings *const *)a;
+    const struct server_settings *y = *(const struct server_settings *const *)b;
+    size_t len = x->address.len < y->address.len ? x->address.len : y->address.len;
+    int order = len ? memcmp(x->address.at, y->address.at, len) : 0;
+    if (order == 0 && x->address.len != y->address.len)
+        order = x->address.len < y->address.len ? -1 : 1;
+    return order ? order : (x < y ? -1 : 1);
+}
+
+/* The address is the server's name, in the API too: it must be the only one. */
+static void check_upstream(struct config *c, const struct config_node *node, void *object)
+{
+    struct upstream_settings *u = object;
+    struct server_settings *servers = u->servers.at;
+    size_t count = u->servers.count;
+    (void)node;
+    if (count < 2)
+        return;
+    const struct server_settings **sorted = malloc(count * sizeof *sorted);
+    if (!sorted)
+        return;
+    for (size_t i = 0; i < count; i++)
+        sorted[i] = &servers[i];
+    qsort(sorted, count, sizeof *sorted, by_address);
+    for (size_t i = 1; i < count; i++)
+        if (sorted[i]->address.len && slice_equal(sorted[i]->address, sorted[i - 1]->address))
+            config_fault(c, key_or(sorted[i]->node, "address"),
+                         "%.*s is listed already; a greater share is `weight`",
+                         SLICE_FMT(sorted[i]->address));
+    free(sorted);
+}
