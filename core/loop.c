@@ -22,7 +22,8 @@ int loop_init(struct loop *l, unsigned index)
     event_config_free(config);
     l->read_buffer = malloc(LOOP_READ_BUFFER);
     l->scratch = malloc(LOOP_READ_BUFFER);
-    if (!l->base || !l->read_buffer || !l->scratch || mailbox_init(&l->mailbox) != 0)
+    l->wire = malloc(LOOP_WIRE_BUFFER);
+    if (!l->base || !l->read_buffer || !l->scratch || !l->wire || mailbox_init(&l->mailbox) != 0)
         goto fail;
     loop_read_clock(l);
     wheel_init(&l->wheel, l->now_us / 1000);
@@ -36,6 +37,7 @@ fail:
     mailbox_free(&l->mailbox);
     free(l->read_buffer);
     free(l->scratch);
+    free(l->wire);
     if (l->base)
         event_base_free(l->base);
     return -1;
@@ -53,6 +55,7 @@ void loop_free(struct loop *l)
     block_pool_free(&l->blocks);
     free(l->read_buffer);
     free(l->scratch);
+    free(l->wire);
 }
 
 void loop_run(struct loop *l)

@@ -17,6 +17,7 @@
 #include "core/wheel.h"
 
 #define LOOP_READ_BUFFER (128u << 10)
+#define LOOP_WIRE_BUFFER (160u << 10)
 
 struct loop {
     struct event_base *base;
@@ -34,6 +35,7 @@ struct loop {
     struct event mailbox_event;
     char *read_buffer; /* LOOP_READ_BUFFER bytes, used by whoever reads, during one callback */
     char *scratch;     /* LOOP_READ_BUFFER bytes more: undeciphered TLS bytes, heads that are being written */
+    char *wire; /* LOOP_WIRE_BUFFER bytes: TLS records that leave together; used by the transport alone */
     struct block_pool blocks;
     unsigned index; /* the worker's number; the control thread's is the count of workers */
     void *owner;
