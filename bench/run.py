@@ -90,7 +90,12 @@ def run_load_cases(cases, proxies, given, processes):
             turn = turn[number % len(turn):] + turn[:number % len(turn)]
             for proxy in turn:
                 say(f"round {number + 1}/{given.rounds}  {case.name}  {proxy.name}")
-                result = load.measure(case, proxy, processes, given.seconds)
+                try:
+                    result = load.measure(case, proxy, processes, given.seconds)
+                except (BenchError, OSError) as error:
+                    say(f"  no result: {error}")
+                    proxy.restart()
+                    continue
                 results[case.name].setdefault(proxy.name, []).append(result)
     return results
 
