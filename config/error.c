@@ -5,11 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define QUOTE_MAX 60
+#define QUOTE_MAX    60
+#define REPEATED_MAX 10000 /* the same faults again and again, by aliases, are not worded without end */
 
 bool config_wants_faults(const struct config *c)
 {
-    return c->error_count < CONFIG_ERRORS_MAX;
+    return c->error_count < CONFIG_ERRORS_MAX && c->errors_repeated < REPEATED_MAX;
 }
 
 /* Control characters would break the line or the terminal. */
@@ -91,7 +92,7 @@ static struct place place_of_key(const struct config_node *at)
 static void record(struct config *c, struct place place, const char *path, bool warning, const char *format,
                    va_list args)
 {
-    if (warning ? c->warning_count >= CONFIG_ERRORS_MAX : c->error_count >= CONFIG_ERRORS_MAX) {
+    if (warning ? c->warning_count >= CONFIG_ERRORS_MAX : !config_wants_faults(c)) {
         c->errors_dropped += !warning;
         return;
     }
@@ -101,6 +102,7 @@ static void record(struct config *c, struct place place, const char *path, bool 
     message = message ? printable(c, message) : NULL;
     struct config_error error = {place.file, place.line, place.column, message};
 
+    size_t before = c->error_count;
     int failed = !message;
     if (message && warning)
         failed = append(c, &c->warnings, &c->warning_count, &c->warning_capacity, error);
@@ -108,6 +110,8 @@ static void record(struct config *c, struct place place, const char *path, bool 
         failed = append(c, &c->errors, &c->error_count, &c->error_capacity, error);
     if (failed)
         c->out_of_memory = true;
+    else if (!warning)
+        c->errors_repeated += c->error_count == before;
 }
 
 /* Not worked out for a fault that is only counted. */

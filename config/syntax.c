@@ -27,7 +27,9 @@ static const struct wording wordings[] = {
     {NULL, "found invalid Unicode character escape code", "this escape is no Unicode character",
      OPENING_NONE},
     {NULL, "mapping values are not allowed",
-     "a \":\" is not expected here (put the text in quotes, or mind the indentation)", OPENING_NONE},
+     "a \":\" is not expected here (put the text in quotes, mind the indentation, or the key above lacks its "
+     "own)",
+     OPENING_NONE},
     {NULL, "could not find expected ':'", "expected a \":\" behind this key", OPENING_IS},
     {NULL, "block sequence entries are not allowed",
      "a list's \"- \" is not expected here (begin it on a line of its own, and mind the indentation)",

@@ -59,9 +59,9 @@ struct config {
     size_t error_count, error_capacity;
     struct config_error *warnings;
     size_t warning_count, warning_capacity;
-    size_t errors_dropped;        /* past CONFIG_ERRORS_MAX */
-    bool out_of_memory;           /* an error could not even be recorded */
-    struct name_table *fallbacks; /* parsed defaults of option tables, by their text */
+    size_t errors_dropped, errors_repeated; /* past CONFIG_ERRORS_MAX; recorded before */
+    bool out_of_memory;                     /* an error could not even be recorded */
+    struct name_table *fallbacks;           /* parsed defaults of option tables, by their text */
     /* Where `${NAME}` comes from; NULL = getenv. */
     const char *(*environment)(const char *name);
 };

@@ -269,8 +269,8 @@ static void test_syntax_errors_say_what_and_where(void **state)
     static const struct refusal refusals[] = {
         {"a: 1\n\tb: 2\n", "t.yaml:2:1: a tab cannot indent; use spaces\n"},
         {"a:\n\tb: 2\n", "t.yaml:2:1: a tab cannot indent; use spaces\n"},
-        {"a: b: c\n", "t.yaml:1:5: a \":\" is not expected here (put the text in quotes, or mind the "
-                      "indentation)\n"},
+        {"a: b: c\n", "t.yaml:1:5: a \":\" is not expected here (put the text in quotes, mind the "
+                      "indentation, or the key above lacks its own)\n"},
         {"a: 1\nb: \"open\nc: 2\n", "t.yaml:2:4: this quote is never closed\n"},
         {"a: [1, 2\nb: 3\n", "t.yaml:2:2: expected \",\" or \"]\" in the list; it begins at 1:4\n"},
         {"a: [1, 2\n", "t.yaml:2:1: expected \",\" or \"]\" in the list; it begins at 1:4\n"},
@@ -287,7 +287,8 @@ static void test_syntax_errors_say_what_and_where(void **state)
          "or use single quotes)\n"},
         {"a: 1\nb: \xff\n", "t.yaml:2:4: this is not UTF-8 text\n"},
         {"a: \x01\n", "t.yaml:1:4: a control character is not allowed in the file\n"},
-        {"a\nb: 1\n", "t.yaml:1:1: expected a \":\" behind this key\n"},
+        {"a\nb: 1\n", "t.yaml:2:2: a \":\" is not expected here (put the text in quotes, mind the "
+                      "indentation, or the key above lacks its own)\n"},
         {"a: 1\n---\nb: 2\n", "t.yaml:2:1: a second document begins here; a file holds one\n"},
         {"- a\n",
          "t.yaml:1:1: a configuration is a map, written \"name: value\" line by line; found a list\n"},
