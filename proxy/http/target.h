@@ -13,17 +13,23 @@
 #include "core/arena.h"
 #include "core/slice.h"
 
-/* Why a path is refused; each is a 400 but the last. */
+/* Why a path is refused; each is a 400 but TARGET_NO_MEMORY. */
 enum target_fault {
     TARGET_BAD_ESCAPE = -1, /* `%` without two hex digits, or %00 */
     TARGET_ABOVE_ROOT = -2,
     TARGET_NO_MEMORY = -3, /* 500 */
+    TARGET_NO_SLASH = -4,
 };
 
 /* `path` begins with "/", or is "*" or empty (OPTIONS *, CONNECT), which stay as they are. 0 with *out: the
  * same slice, not copied, when it is normal already; otherwise from the arena. A negative enum target_fault
  * otherwise. */
 int target_normalise(struct arena *arena, struct slice path, struct slice *out);
+
+/* A path as a person writes it in a file: what no target may hold (CTL, space, `"`, "<", ">", octets past
+ * 0x7E) is encoded first. A "?" and a
+ * "#" too: they are part of the path here. */
+int target_from_text(struct arena *arena, struct slice text, struct slice *out);
 
 /* Static text for logs. */
 const char *target_fault_text(int fault);
