@@ -44,6 +44,14 @@ const char *counters_status_text(unsigned slot)
     return slot < COUNTERS_STATUSES ? texts[slot] : NULL;
 }
 
+unsigned counters_duration_slot(usec_t took_us)
+{
+    unsigned bucket = 0;
+    while (bucket < COUNT_OF(bounds) && took_us > bounds[bucket])
+        bucket++;
+    return bucket;
+}
+
 usec_t counters_duration_bound(unsigned bucket)
 {
     return bucket < COUNT_OF(bounds) ? bounds[bucket] : 0;
@@ -97,10 +105,7 @@ struct server_counters *counters_of(struct counters *t, const struct server *s)
 
 void counters_response(struct server_counters *c, unsigned status, usec_t took_us)
 {
-    unsigned bucket = 0;
-    while (bucket < COUNT_OF(bounds) && took_us > bounds[bucket])
-        bucket++;
-    counter_add(&c->durations[bucket], 1);
+    counter_add(&c->durations[counters_duration_slot(took_us)], 1);
     counter_add(&c->duration_us, took_us);
     counter_add(&c->statuses[counters_status_slot(status)], 1);
 }

@@ -136,7 +136,10 @@ static void *make_state(const struct upstream *u, const struct tier *t, unsigned
 static int make_states(struct upstream *u)
 {
     u->states = calloc((size_t)u->workers * 2 + 1, sizeof(void *));
-    if (!u->states)
+    u->budgets = aligned_alloc(64, (u->workers + 1) * sizeof *u->budgets);
+    for (unsigned w = 0; u->budgets && w < u->workers; w++)
+        budget_init(&u->budgets[w]);
+    if (!u->states || !u->budgets)
         return -1;
     for (unsigned w = 0; w < u->workers; w++) {
         u->states[2 * w] = make_state(u, &u->primary, w);
@@ -183,6 +186,7 @@ void upstream_free(struct upstream *u)
     tls_client_free(u->tls);
     tls_client_free(u->check_tls);
     free(u->states);
+    free(u->budgets);
     free(u->servers);
     free(u->uses);
     u->magic = 0;

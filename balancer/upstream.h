@@ -10,6 +10,7 @@
  * them. Primaries that are merely full keep the request (PICK_ALL_BUSY): it may wait for them. */
 #pragma once
 
+#include "balancer/budget.h"
 #include "balancer/policy.h"
 #include "balancer/registry.h"
 #include "balancer/settings.h"
@@ -39,7 +40,8 @@ struct upstream {
     size_t count, primary_count;
     struct server_use *uses; /* of servers[i] */
     struct tier primary, backup;
-    void **states; /* for worker w: [2 * w] the primaries', [2 * w + 1] the backups' */
+    struct retry_budget *budgets; /* by worker */
+    void **states;                /* for worker w: [2 * w] the primaries', [2 * w + 1] the backups' */
 };
 
 /* Faults (TLS files and the like) are recorded in c; NULL then, or when out of memory. `settings` and `name`
