@@ -7,23 +7,30 @@
 #include <unistd.h>
 
 #define WRITE_VECTORS 64
+#define LOOK_AFTER_MS 100
 
 static void on_event(evutil_socket_t fd, short what, void *argument);
 static void on_timer(struct timer *t);
+static void on_look(struct timer *t);
 static void on_ready(struct task *t);
 static void finish_connect(struct conn *c);
 static void go_on_handshake(struct conn *c);
 static void flush(struct conn *c);
 static void fail_later(struct conn *c, int error);
+static void write_failed(struct conn *c, int error);
+static void look_for_reset(struct conn *c);
 
 static int set_up(struct conn *c, struct loop *l, int fd, const struct conn_handler *h)
 {
     *c = (struct conn){.magic = CONN_MAGIC, .fd = fd, .loop = l, .handler = h, .want_read = true};
     task_init(&c->task);
     timer_init(&c->timer, on_timer);
+    timer_init(&c->look, on_look);
     event_assign(&c->event, l->base, fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, on_event, c);
     if (event_add(&c->event, NULL) != 0) {
+        int error = errno;
         close(fd);
+        errno = error;
         c->fd = -1;
         c->closed = true;
         return -1;
@@ -42,8 +49,7 @@ int conn_open(struct conn *c, struct loop *l, int fd, const struct conn_handler 
 int conn_connect(struct conn *c, struct loop *l, const struct address *to, const struct address *source,
                  const struct conn_handler *h)
 {
-    c->magic = CONN_MAGIC;
-    c->closed = true;
+    *c = (struct conn){.magic = CONN_MAGIC, .fd = -1, .loop = l, .closed = true};
     int fd = socket(to->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -1;
@@ -87,15 +93,17 @@ void conn_drop_transport(struct conn *c)
     c->transport = NULL;
     c->transport_state = NULL;
     c->transport_pending = false;
+    c->handshaking = false;
 }
 
 void conn_close(struct conn *c)
 {
-    if (c->closed)
+    if (c->closed || !c->loop)
         return;
     c->closed = true;
     conn_drop_transport(c);
     wheel_clear(&c->loop->wheel, &c->timer);
+    wheel_clear(&c->loop->wheel, &c->look);
     list_remove(&c->task.link);
     event_del(&c->event);
     close(c->fd);
@@ -106,6 +114,14 @@ void conn_close(struct conn *c)
     c->kept_len = c->kept_capacity = 0;
 }
 
+void conn_reset(struct conn *c)
+{
+    if (c->closed)
+        return;
+    setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
+    conn_close(c);
+}
+
 static void on_event(evutil_socket_t fd, short what, void *argument)
 {
     struct conn *c = argument;
@@ -113,17 +129,23 @@ static void on_event(evutil_socket_t fd, short what, void *argument)
     ASSERT(c->magic == CONN_MAGIC);
     if (c->closed || c->broken)
         return;
+    /* libevent leaves EV_CLOSED out of an event with an error, and of no other after a hang-up. */
+    if ((c->hangup || c->eof) && (what & EV_READ) && !(what & EV_CLOSED))
+        look_for_reset(c);
+    if (c->broken)
+        return;
     if (what & EV_CLOSED)
         c->hangup = true;
     if (what & (EV_READ | EV_CLOSED))
-        c->can_read = true;
+        c->can_read = !c->eof;
+    if (c->connecting) {
+        if (what & EV_WRITE)
+            finish_connect(c);
+        if (c->closed || c->broken || c->connecting)
+            return;
+    }
     if (what & EV_WRITE) {
         c->can_write = true;
-        if (c->connecting) {
-            finish_connect(c);
-            if (c->closed || c->broken || c->connecting)
-                return;
-        }
         if (c->out.bytes || (c->shutdown_wanted && !c->shutdown_done))
             flush(c);
         if (c->closed || c->broken)
@@ -141,11 +163,39 @@ static void on_event(evutil_socket_t fd, short what, void *argument)
         return;
     }
     /* Nobody reads now, but a reset must be noticed: it comes as an event like any other. */
-    if (what & EV_READ) {
-        char byte;
-        if (recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno != EAGAIN && errno != EINTR)
+    if (what & EV_READ)
+        look_for_reset(c);
+}
+
+/* Behind unread bytes a reset waits until they are read: they were sent before it. */
+static void look_for_reset(struct conn *c)
+{
+    int error = 0;
+    socklen_t len = sizeof error;
+    char byte;
+    ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (n < 0 && errno != EAGAIN && errno != EINTR)
+        fail_later(c, errno);
+    else if (n == 0 && getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error)
+        fail_later(c, error);
+}
+
+/* The second look after a short read (see conn_raw_read). */
+static void on_look(struct timer *t)
+{
+    struct conn *c = CONTAINER_OF(t, struct conn, look);
+    ASSERT(c->magic == CONN_MAGIC && !c->closed);
+    if (c->broken || c->can_read || c->eof)
+        return;
+    char byte;
+    ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (n < 0) {
+        if (errno != EAGAIN && errno != EINTR)
             fail_later(c, errno);
+        return;
     }
+    c->can_read = true;
+    conn_yield(c);
 }
 
 static void finish_connect(struct conn *c)
@@ -166,6 +216,7 @@ static void finish_connect(struct conn *c)
         return;
     }
     c->connecting = false;
+    c->can_write = true;
     if (c->transport)
         return; /* the handshake goes on in on_event */
     c->handler->connected(c);
@@ -189,6 +240,25 @@ static void go_on_handshake(struct conn *c)
     }
 }
 
+/* A server that has answered early may have closed: what it said before a write failed is read first. */
+static void tell_failure(struct conn *c)
+{
+    if (c->last_words && c->want_read && c->can_read && !c->eof && !c->connecting && !c->handshaking) {
+        uint64_t before = c->bytes_in;
+        c->handler->readable(c);
+        if (c->closed)
+            return;
+        if (c->want_read && c->can_read && c->bytes_in != before) {
+            loop_defer(c->loop, &c->task, on_ready);
+            return;
+        }
+    }
+    if (c->failure_told)
+        return;
+    c->failure_told = true;
+    c->handler->failed(c, c->error);
+}
+
 static void on_ready(struct task *t)
 {
     struct conn *c = CONTAINER_OF(t, struct conn, task);
@@ -196,7 +266,7 @@ static void on_ready(struct task *t)
     if (c->closed)
         return;
     if (c->broken) {
-        c->handler->failed(c, c->error);
+        tell_failure(c);
         return;
     }
     if (c->handshaking && !c->connecting) {
@@ -227,6 +297,14 @@ static void fail_later(struct conn *c, int error)
     loop_defer(c->loop, &c->task, on_ready);
 }
 
+static void write_failed(struct conn *c, int error)
+{
+    if (c->broken)
+        return;
+    fail_later(c, error);
+    c->last_words = c->can_read = c->hangup = true;
+}
+
 static void on_timer(struct timer *t)
 {
     struct conn *c = CONTAINER_OF(t, struct conn, timer);
@@ -255,13 +333,21 @@ ssize_t conn_raw_read(struct conn *c, char *buf, size_t size)
         c->can_read = false;
         return errno == EAGAIN ? -EAGAIN : -errno;
     }
-    if (n == 0)
-        return 0;
+    if (n == 0) {
+        /* A failed write has used up the error that would stand here. */
+        if (!c->last_words)
+            return 0;
+        c->can_read = false;
+        return -c->error;
+    }
     c->bytes_in += (uint64_t)n;
     /* A short read has emptied the socket, and a new edge will come - unless the peer has hung up: that was
-     * the last. */
-    if ((size_t)n < size && !c->hangup)
+     * the last. A reset in the same edge as the bytes cannot be told from them; it is found by looking again
+     * when the connection has been quiet for a while, so that a busy one pays no system call for it. */
+    if ((size_t)n < size && !c->hangup) {
         c->can_read = false;
+        loop_timer(c->loop, &c->look, LOOK_AFTER_MS);
+    }
     return n;
 }
 
@@ -269,7 +355,7 @@ enum conn_status conn_read(struct conn *c, struct slice *in)
 {
     ASSERT(!c->closed);
     *in = slice_of(c->kept, c->kept_len);
-    if (c->broken || c->handshaking)
+    if ((c->broken && !c->last_words) || c->connecting || c->handshaking)
         return CONN_AGAIN;
     if (c->eof)
         return CONN_EOF;
@@ -294,6 +380,7 @@ enum conn_status conn_read(struct conn *c, struct slice *in)
     }
     if (kept)
         memcpy(buf, c->kept, kept);
+    c->kept_len = 0;
     *in = slice_of(buf, kept + (size_t)n);
     return CONN_DATA;
 }
@@ -378,7 +465,7 @@ int conn_raw_write(struct conn *c, const struct iovec *iov, int count)
     if (c->out.bytes == 0 && c->can_write && !c->connecting) {
         ssize_t n = send_vectors(c, iov, count > IOV_MAX ? IOV_MAX : count);
         if (n < 0 && errno != EAGAIN) {
-            fail_later(c, errno);
+            write_failed(c, errno);
             return -1;
         }
         sent = n > 0 ? (size_t)n : 0;
@@ -428,7 +515,7 @@ static void flush(struct conn *c)
                 c->can_write = false;
                 break;
             }
-            fail_later(c, errno);
+            write_failed(c, errno);
             return;
         }
         buffer_consume(&c->out, &c->loop->blocks, (size_t)n);
@@ -451,13 +538,12 @@ void conn_shutdown(struct conn *c)
         after_flush(c);
 }
 
-/* Lingering. The callback of the end lives where the kept bytes were: nothing is kept any more. */
+/* Lingering. */
 
 static void linger_end(struct conn *c)
 {
-    void (*gone)(struct conn *) = (void (*)(struct conn *))(uintptr_t)c->transport_state;
     conn_close(c);
-    gone(c);
+    c->gone(c);
 }
 
 static void linger_readable(struct conn *c)
@@ -481,10 +567,23 @@ static void linger_readable(struct conn *c)
 
 static void linger_drained(struct conn *c)
 {
-    if (c->eof && c->out.bytes == 0)
+    if (c->out.bytes)
+        c->draining_told = true;
+    else if (c->eof)
         linger_end(c);
     else
-        c->draining_told = c->out.bytes != 0;
+        conn_timer(c, c->linger_ms);
+}
+
+/* As long as the backlog moves the peer is given time. */
+static void linger_timeout(struct conn *c)
+{
+    if (c->out.bytes == 0 || c->bytes_out == c->linger_sent) {
+        linger_end(c);
+        return;
+    }
+    c->linger_sent = c->bytes_out;
+    conn_timer(c, c->linger_ms);
 }
 
 static void linger_failed(struct conn *c, int error)
@@ -497,12 +596,13 @@ static const struct conn_handler linger_handler = {
     .connected = linger_readable,
     .readable = linger_readable,
     .drained = linger_drained,
-    .timeout = linger_end,
+    .timeout = linger_timeout,
     .failed = linger_failed,
 };
 
 void conn_linger(struct conn *c, msec_t for_ms, void (*gone)(struct conn *))
 {
+    c->gone = gone;
     if (c->closed) {
         gone(c);
         return;
@@ -510,13 +610,15 @@ void conn_linger(struct conn *c, msec_t for_ms, void (*gone)(struct conn *))
     conn_shutdown(c);
     conn_keep(c, slice_of(NULL, 0));
     conn_drop_transport(c);
-    c->handshaking = false;
-    c->transport_state = (void *)(uintptr_t)gone;
     c->handler = &linger_handler;
+    c->linger_ms = for_ms;
+    c->linger_sent = c->bytes_out;
     c->draining_told = true;
     conn_timer(c, for_ms);
-    c->want_read = true;
-    conn_yield(c);
+    /* The transport's end was not the socket's; and a failure was told to another. */
+    c->eof = c->failure_told = false;
+    c->want_read = c->can_read = true;
+    loop_defer(c->loop, &c->task, on_ready);
 }
 
 int conn_peer(const struct conn *c, struct address *out)

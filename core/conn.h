@@ -69,9 +69,11 @@ struct conn {
     bool want_read : 1;
     bool can_read : 1; /* an edge that is not used up */
     bool can_write : 1;
-    bool hangup : 1; /* the peer has shut its side: read until CONN_EOF even after a short read */
-    bool eof : 1;    /* CONN_EOF was returned */
-    bool broken : 1; /* write failed; failed() is on its way */
+    bool hangup : 1;     /* the peer has shut its side: read until CONN_EOF even after a short read */
+    bool eof : 1;        /* CONN_EOF was returned */
+    bool broken : 1;     /* failed() is on its way, or was told */
+    bool last_words : 1; /* a write failed: what came before may still be read */
+    bool failure_told : 1;
     bool transport_pending : 1;
     bool draining_told : 1; /* the backlog is over the low-water mark: drained() is owed */
     bool shutdown_wanted : 1;
@@ -84,7 +86,11 @@ struct conn {
     uint32_t kept_len, kept_capacity;
     uint64_t bytes_in, bytes_out; /* on the wire */
     struct task task;
-    struct timer timer;
+    struct timer timer;          /* conn_timer */
+    struct timer look;           /* runs while the last read was short: was that all? */
+    void (*gone)(struct conn *); /* conn_linger */
+    msec_t linger_ms;
+    uint64_t linger_sent; /* bytes_out when the timer was set */
     struct event event;
 };
 
@@ -102,6 +108,9 @@ void conn_set_transport(struct conn *c, const struct conn_transport *t, void *st
 
 /* Closes at once. What is unsent is lost. */
 void conn_close(struct conn *c);
+
+/* Closes with a reset, so that the peer cannot take what it got for the whole. */
+void conn_reset(struct conn *c);
 
 /* Reads once. *in is everything not consumed, kept bytes first; valid until the callback returns, and until
  * the next read of any connection on the loop. On CONN_EOF and CONN_AGAIN it holds what was kept. */
