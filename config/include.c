@@ -63,7 +63,7 @@ file_fault(struct load *load, const char *path, const struct config_node *at, co
  * the limit. */
 static int read_all(int fd, char **text, size_t *len)
 {
-    size_t capacity = 64 * 1024;
+    size_t capacity = 65536;
     char *bytes = malloc(capacity);
     *len = 0;
     while (bytes) {

@@ -163,7 +163,7 @@ int merge_file(struct config *c, struct config_node *base, const struct config_n
     if (!items)
         return -1;
     if (base->count)
-        memcpy(items, base->items, base->count * sizeof *items);
+        memcpy(items, base->items, base->count * sizeof(void *));
     base->items = items;
 
     for (size_t i = 0; i < over->count; i++) {

@@ -38,7 +38,7 @@ int option_apply(struct config *c, const struct option_table *table, const struc
     int rc = 0;
     memset(object, 0, table->size);
     if (table->has_node)
-        memcpy(bytes + table->node_offset, &node, sizeof node);
+        *(const struct config_node **)(void *)(bytes + table->node_offset) = node;
     if (table->has_name && node)
         memcpy(bytes + table->name_offset, &node->key, sizeof node->key);
 
@@ -309,7 +309,7 @@ static int apply_value(struct config *c, const struct option *o, const struct co
     case OPTION_PAIRS:
         return option_pairs(c, node, field);
     case OPTION_NODE:
-        memcpy(field, &node, sizeof node);
+        *(const struct config_node **)field = node;
         return 0;
     case OPTION_CUSTOM:
         return o->parse(c, node, field);

@@ -51,7 +51,7 @@ void node_weigh(struct config_node *node)
 void node_remove(struct config_node *map, size_t index)
 {
     map->count--;
-    memmove(map->items + index, map->items + index + 1, (map->count - index) * sizeof *map->items);
+    memmove(map->items + index, map->items + index + 1, (map->count - index) * sizeof(void *));
 }
 
 static struct config_node *find(const struct config_node *map, struct slice key)

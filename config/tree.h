@@ -118,6 +118,10 @@ struct config_node *config_get(const struct config_node *map, const char *key);
  */
 struct config_node *config_merge(struct config *c, struct config_node *base, struct config_node *over);
 
+/* A map that stands in no file, with one key (a literal), at the place of `like`; for config_merge. */
+struct config_node *config_map_of(struct config *c, const struct config_node *like, const char *key,
+                                  struct config_node *value);
+
 /* The nearest of `count` words by edit distance (Damerau-Levenshtein, at most 2 and less than half the
  * length), or NULL. */
 const char *config_suggest(struct slice word, const char *const *words, size_t count);

@@ -107,7 +107,7 @@ static int push(struct builder *b, struct config_node *node)
 {
     if (b->pending_count == b->pending_capacity) {
         size_t capacity = b->pending_capacity ? b->pending_capacity * 2 : 256;
-        struct config_node **larger = realloc(b->pending, capacity * sizeof *larger);
+        struct config_node **larger = realloc(b->pending, capacity * sizeof(void *));
         if (!larger)
             return memory_fault(b);
         b->pending = larger;
@@ -300,7 +300,7 @@ static int take_end(struct builder *b)
     if (!node->items)
         return memory_fault(b);
     if (node->count)
-        memcpy(node->items, b->pending + top->base, node->count * sizeof *node->items);
+        memcpy(node->items, b->pending + top->base, node->count * sizeof(void *));
     b->pending_count = top->base;
 
     if (node->kind == NODE_MAP) {

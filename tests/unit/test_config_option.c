@@ -246,7 +246,8 @@ static void test_a_fault_that_aliases_repeat_costs_little(void **state)
     size_t used = (size_t)snprintf(text, 100, "x-r: &r {upstrem: 1}\nroutes: [*r");
     for (size_t i = 0; i < REPEATS; i++, used += 3)
         memcpy(text + used, ",*r", 3);
-    memcpy(text + used, "]\n", 3);
+    text[used] = ']';
+    text[used + 1] = 0;
 
     struct config c;
     struct sample sample;

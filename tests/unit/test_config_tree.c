@@ -35,8 +35,10 @@ static int parse(struct config *c, const char *text)
 static const struct config_node *child(const struct config_node *map, const char *key)
 {
     const struct config_node *node = config_get(map, key);
-    if (!node)
+    if (!node) {
         fail_msg("there is no key %s", key);
+        abort();
+    }
     return node;
 }
 
