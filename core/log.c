@@ -85,7 +85,8 @@ void log_write(enum log_level level, const char *event, const struct log_field *
     put_time(&l);
     put(&l, json ? S("\",\"level\":\"") : S(" "));
     put(&l, slice_text(names[level]));
-    put(&l, json ? S("\",\"event\":\"") : S(level == LOG_LEVEL_INFO || level == LOG_LEVEL_WARN ? "  " : " "));
+    bool is_short = level == LOG_LEVEL_INFO || level == LOG_LEVEL_WARN;
+    put(&l, json ? S("\",\"event\":\"") : is_short ? S("  ") : S(" "));
     if (json)
         put_escaped(&l, slice_text(event));
     else
