@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <time.h>
 
-static const char small[] = "GET /index.html HTTP/1.1\r\nHost: example.com\r\n\r\n";
+static const char small[] = "GET /index.html?a HTTP/1.1\r\nHost: example.com\r\n\r\n";
 
 static const char browser[] =
     "GET /assets/css/site.css?v=1699363200&theme=dark HTTP/1.1\r\n"
@@ -18,9 +18,9 @@ static const char browser[] =
     "Accept-Language: en-GB,en;q=0.9,de;q=0.8\r\n"
     "Referer: https://www.example.com/articles/2023/11/\r\n"
     "Upgrade-Insecure-Requests: 1\r\n"
-    "If-None-Match: \"5f3c-60a1b2c3d4e5f\"\r\n"
     "If-Modified-Since: Tue, 07 Nov 2023 12:00:00 GMT\r\n"
-    "Cookie: session=0123456789abcdef0123456789abcdef; theme=dark\r\n"
+    "Cookie: session=0123456789abcdef0123456789abcdef; theme=dark; "
+    "consent=a1b2c3d4e5f60718293a4b5c6d7e8f9\r\n"
     "\r\n";
 
 static double now_ns(void)

@@ -133,7 +133,7 @@ INLINE bool same(const char *name, const char *lower, size_t len)
 /* For the switch below: the answer, if the name is this one. */
 #define NAMED(literal, id) return same(name.at, literal, sizeof(literal) - 1) ? (id) : FIELD_OTHER
 
-enum field_id field_id(struct slice name)
+INLINE enum field_id id_of(struct slice name)
 {
     if (name.len < 2 || name.len > 19)
         return FIELD_OTHER;
@@ -233,6 +233,23 @@ enum field_id field_id(struct slice name)
     default:
         return FIELD_OTHER;
     }
+}
+
+enum field_id field_id(struct slice name)
+{
+    return id_of(name);
+}
+
+struct field_ids fields_identify(struct fields *f)
+{
+    struct field_ids ids = {0};
+    for (uint32_t i = 0; i < f->count; i++) {
+        enum field_id id = id_of(f->at[i].name);
+        f->at[i].id = (uint16_t)id;
+        ids.again |= ids.once & FIELD_BIT(id);
+        ids.once |= FIELD_BIT(id);
+    }
+    return ids;
 }
 
 struct slice field_name(enum field_id id)

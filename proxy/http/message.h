@@ -1,5 +1,6 @@
-/* One HTTP message as every codec (h1, h2) sees it: a head of slices, and what is known of its body. The slices belong to
- * whoever parsed the head: the worker's read buffer during the callback, the exchange's arena afterwards. */
+/* One HTTP message as every codec (h1, h2) sees it: a head of slices, and what is known of its body. The
+ * slices belong to whoever parsed the head: the worker's read buffer during the callback, the exchange's
+ * arena afterwards. */
 #pragma once
 
 #include "core/base.h"
@@ -60,8 +61,8 @@ enum field_id {
 struct field {
     struct slice name;  /* as it came (h1) or in lower case (h2) */
     struct slice value; /* trimmed of OWS */
-    /* When the whole line "name: value CRLF" stands at name.at in memory, its length with the CRLF; 0 otherwise. Lets a
-     * codec copy neighbouring lines in one piece. */
+    /* When the whole line "name: value CRLF" stands at name.at in memory, its length with the CRLF; 0
+     * otherwise. Lets a codec copy neighbouring lines in one piece. */
     uint32_t line_len;
     uint16_t id; /* enum field_id */
 };
@@ -95,12 +96,15 @@ struct http_request {
     enum http_method method_id;
     struct slice method;
     struct slice target; /* as received: origin-form, absolute-form, authority-form or "*" */
-    struct slice scheme; /* "http" or "https", of the connection (absolute-form must agree or is refused by the exchange) */
-    struct slice host;   /* authority of the target if absolute, else Host; as received, port included; may be empty */
-    /* Of the target, from its first "/" to "?"; empty for CONNECT. "*" (static text) for OPTIONS * and for OPTIONS
-     * of an absolute form with neither path nor query; "/" for every other absolute form without a path. */
+    struct slice scheme; /* "http" or "https", of the connection (absolute-form must agree or is refused by
+                            the exchange) */
+    struct slice
+        host; /* authority of the target if absolute, else Host; as received, port included; may be empty */
+    /* Of the target, from its first "/" to "?"; empty for CONNECT. "*" (static text) for OPTIONS * and for
+     * OPTIONS of an absolute form with neither path nor query; "/" for every other absolute form without a
+     * path. */
     struct slice path;
-    struct slice query;  /* behind "?", without it */
+    struct slice query; /* behind "?", without it */
     bool has_query;
     uint8_t minor; /* HTTP/1.minor; 0 or 1 */
     struct fields fields;
@@ -127,7 +131,8 @@ struct http_response {
     bool upgrade; /* 101, or 2xx to CONNECT: the connection is a tunnel behind the head */
 };
 
-/* What a byte may be part of: the classes of the byte_class table, for the loops that look at bytes one by one. */
+/* What a byte may be part of: the classes of the byte_class table, for the loops that look at bytes one by
+ * one. */
 enum byte_class {
     BYTE_TOKEN = 1,  /* RFC 9110 §5.6.2: tchar */
     BYTE_TEXT = 2,   /* RFC 9110 §5.5: HTAB, SP, VCHAR, obs-text */
@@ -141,13 +146,22 @@ static inline bool byte_is(char c, enum byte_class which)
     return (byte_class[(unsigned char)c] & which) != 0;
 }
 
-/* After the bytes [from.at, from.at + from.len) were copied to `to`: every slice of the head that points into them
- * points into the copy; all others (scheme, static text) stay. The array of fields stays where it is. */
+/* After the bytes [from.at, from.at + from.len) were copied to `to`: every slice of the head that points into
+ * them points into the copy; all others (scheme, static text) stay. The array of fields stays where it is. */
 void http_request_move(struct http_request *request, struct slice from, const char *to);
 void http_response_move(struct http_response *response, struct slice from, const char *to);
 
 /* The id of a name in any case. */
 enum field_id field_id(struct slice name);
+/* Which ids a list of fields has, and which more than once: bit 1 << id. */
+struct field_ids {
+    uint64_t once, again;
+};
+#define FIELD_BIT(id) (UINT64_C(1) << (id))
+_Static_assert(FIELD_ID_COUNT <= 64, "one bit for each id");
+
+/* Sets the id of every field. */
+struct field_ids fields_identify(struct fields *f);
 /* The canonical lower-case name of an id; empty for FIELD_OTHER. */
 struct slice field_name(enum field_id id);
 

@@ -1,31 +1,23 @@
 #include "proxy/http/h1/framing.h"
 #include "proxy/http/h1/target.h"
 
-/* Which fields are there, and which more than once, as bits by id. */
-struct seen {
-    uint64_t once;
-    uint64_t again;
-};
-_Static_assert(FIELD_ID_COUNT <= 64, "one bit for each id");
-
-#define BIT(id) (UINT64_C(1) << (id))
+#define BIT FIELD_BIT
 
 /* The members of all Connection fields that mean something here. */
 struct connection_options {
     bool close, keep_alive, upgrade;
 };
 
-static struct seen identify(struct fields *fields);
-static bool frame_host(struct http_request *out, struct seen seen, struct h1_fault *fault);
+static bool frame_host(struct http_request *out, struct field_ids seen, struct h1_fault *fault);
 static bool parse_connection(const struct fields *fields, struct connection_options *options,
                              struct h1_fault *fault);
 static void parse_expect(struct http_request *out);
-static bool parse_content_length(const struct fields *fields, struct seen seen, uint64_t *length,
+static bool parse_content_length(const struct fields *fields, struct field_ids seen, uint64_t *length,
                                  struct h1_fault *fault);
-static bool check_transfer_encoding(const struct fields *fields, struct seen seen, unsigned minor,
+static bool check_transfer_encoding(const struct fields *fields, struct field_ids seen, unsigned minor,
                                     struct h1_fault *fault);
-static bool frame_response_body(struct http_response *out, enum http_method request_method, struct seen seen,
-                                struct h1_fault *fault);
+static bool frame_response_body(struct http_response *out, enum http_method request_method,
+                                struct field_ids seen, struct h1_fault *fault);
 
 bool h1_refuse(struct h1_fault *fault, unsigned status, const char *reason)
 {
@@ -35,7 +27,7 @@ bool h1_refuse(struct h1_fault *fault, unsigned status, const char *reason)
 
 bool h1_frame_request(struct http_request *out, struct h1_fault *fault)
 {
-    struct seen seen = identify(&out->fields);
+    struct field_ids seen = fields_identify(&out->fields);
 
     if (!frame_host(out, seen, fault))
         return false;
@@ -65,21 +57,9 @@ bool h1_frame_request(struct http_request *out, struct h1_fault *fault)
     return true;
 }
 
-static struct seen identify(struct fields *fields)
-{
-    struct seen seen = {0};
-    for (uint32_t i = 0; i < fields->count; i++) {
-        enum field_id id = field_id(fields->at[i].name);
-        fields->at[i].id = (uint16_t)id;
-        seen.again |= seen.once & BIT(id);
-        seen.once |= BIT(id);
-    }
-    return seen;
-}
-
 /* RFC 9112 §3.2: one valid Host in a 1.1 request, empty when the target has no authority. RFC 9112 §3.2.2 has
  * an absolute form override it; a Host that says something else has another reader believe something else. */
-static bool frame_host(struct http_request *out, struct seen seen, struct h1_fault *fault)
+static bool frame_host(struct http_request *out, struct field_ids seen, struct h1_fault *fault)
 {
     if (UNLIKELY(seen.again & BIT(FIELD_HOST)))
         return h1_refuse(fault, 400, "more than one Host");
@@ -158,7 +138,7 @@ static void parse_expect(struct http_request *out)
 
 /* RFC 9110 §8.6: 1*DIGIT. The list of equal values that a recipient may make one of is refused, as is what
  * does not fit 63 bits (so that sums of it cannot wrap) or hides behind leading zeros. */
-static bool parse_content_length(const struct fields *fields, struct seen seen, uint64_t *length,
+static bool parse_content_length(const struct fields *fields, struct field_ids seen, uint64_t *length,
                                  struct h1_fault *fault)
 {
     struct slice value = fields_find(fields, FIELD_CONTENT_LENGTH)->value;
@@ -179,7 +159,7 @@ static bool parse_content_length(const struct fields *fields, struct seen seen, 
 
 /* RFC 9112 §6.1: "chunked" alone, once, in an HTTP/1.1 message without Content-Length. Everything else ends
  * in a fault, and the rest of the function only finds out which. */
-static bool check_transfer_encoding(const struct fields *fields, struct seen seen, unsigned minor,
+static bool check_transfer_encoding(const struct fields *fields, struct field_ids seen, unsigned minor,
                                     struct h1_fault *fault)
 {
     if (minor == 0)
@@ -220,7 +200,7 @@ static bool check_transfer_encoding(const struct fields *fields, struct seen see
 
 bool h1_frame_response(struct http_response *out, enum http_method request_method, struct h1_fault *fault)
 {
-    struct seen seen = identify(&out->fields);
+    struct field_ids seen = fields_identify(&out->fields);
     struct connection_options options = {0};
 
     if (seen.once & BIT(FIELD_CONNECTION) && !parse_connection(&out->fields, &options, fault))
@@ -236,8 +216,8 @@ bool h1_frame_response(struct http_response *out, enum http_method request_metho
 
 /* RFC 9112 §6.3, the rules in their order. What forbids a body still has its framing fields checked: they are
  * passed on. */
-static bool frame_response_body(struct http_response *out, enum http_method request_method, struct seen seen,
-                                struct h1_fault *fault)
+static bool frame_response_body(struct http_response *out, enum http_method request_method,
+                                struct field_ids seen, struct h1_fault *fault)
 {
     bool is_bodyless = out->status < 200 || out->status == 204;
     bool is_tunnel = request_method == METHOD_CONNECT && out->status / 100 == 2;
@@ -288,7 +268,7 @@ bool h1_check_trailers(struct fields *fields, struct h1_fault *fault)
     static const struct slice others[] = {SLICE("www-authenticate"), SLICE("max-forwards"), SLICE("warning"),
                                           SLICE("x-real-ip")};
 
-    struct seen seen = identify(fields);
+    struct field_ids seen = fields_identify(fields);
     if (seen.once & forbidden)
         return h1_refuse(fault, 400, "a trailer field that may not be one");
     for (size_t i = 0; i < COUNT_OF(others); i++)

@@ -117,19 +117,17 @@ INLINE const char *find_colon(const char *at, const char *end)
     return colon < end && *colon == ':' && colon > at ? colon : NULL;
 }
 
-/* What the lines of 64 bytes end in: bit by bit, where there is a CR, a LF, and anything that is not text. */
+/* Of 64 bytes, bit by bit: the LF, and all that is not text (they among it). */
 struct ends {
-    uint64_t cr, lf, not_text;
+    uint64_t lf, not_text;
 };
 
 INLINE struct ends find_ends(const char *at)
 {
     __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)at);
     __m256i y = _mm256_loadu_si256((const __m256i *)(const void *)(at + WIDTH));
-    const __m256i cr = _mm256_set1_epi8('\r');
     const __m256i lf = _mm256_set1_epi8('\n');
     return (struct ends){
-        mask_of(_mm256_cmpeq_epi8(x, cr)) | (uint64_t)mask_of(_mm256_cmpeq_epi8(y, cr)) << 32,
         mask_of(_mm256_cmpeq_epi8(x, lf)) | (uint64_t)mask_of(_mm256_cmpeq_epi8(y, lf)) << 32,
         not_text(x) | (uint64_t)not_text(y) << 32,
     };
@@ -163,17 +161,18 @@ AVX2 static const char *scan_fields(const char *begin, const char *at, const cha
         return h1_scan_scalar.fields(begin, at, end, out, max);
 
     uint32_t count = out->count;
-    uint64_t cr_before = 0; /* a CR was the last of the piece before */
+    uint64_t before = 0; /* the last byte of the piece before was no text: a CR, if it is followed by a LF */
     for (const char *piece = at; end - piece >= 64; piece += 64) {
         struct ends ends = find_ends(piece);
-        if (UNLIKELY((ends.cr << 1 | cr_before) != ends.lf || (ends.cr | ends.lf) != ends.not_text))
+        uint64_t cr = ends.not_text ^ ends.lf; /* what else is no text must be a CR right before a LF */
+        if (UNLIKELY((cr << 1 | before) != ends.lf))
             break;
-        cr_before = ends.cr >> 63;
+        before = cr >> 63;
 
         for (uint64_t lf = ends.lf; lf; lf &= lf - 1) {
             const char *eol = piece + __builtin_ctzll(lf) - 1;
             const char *colon = find_colon(at, end);
-            if (UNLIKELY(!colon || count == max)) {
+            if (UNLIKELY(!colon || count == max || *eol != '\r')) {
                 out->count = count;
                 return at;
             }
