@@ -302,7 +302,7 @@ static void write_failed(struct conn *c, int error)
     if (c->broken)
         return;
     fail_later(c, error);
-    c->last_words = c->can_read = c->hangup = true;
+    c->last_words = c->can_read = true;
 }
 
 static void on_timer(struct timer *t)
@@ -334,8 +334,8 @@ ssize_t conn_raw_read(struct conn *c, char *buf, size_t size)
         return errno == EAGAIN ? -EAGAIN : -errno;
     }
     if (n == 0) {
-        /* A failed write has used up the error that would stand here. */
-        if (!c->last_words)
+        /* A failed write has used up the error that would stand here. EPIPE: the end came before it. */
+        if (!c->last_words || c->hangup || c->error == EPIPE)
             return 0;
         c->can_read = false;
         return -c->error;
@@ -344,7 +344,7 @@ ssize_t conn_raw_read(struct conn *c, char *buf, size_t size)
     /* A short read has emptied the socket, and a new edge will come - unless the peer has hung up: that was
      * the last. A reset in the same edge as the bytes cannot be told from them; it is found by looking again
      * when the connection has been quiet for a while, so that a busy one pays no system call for it. */
-    if ((size_t)n < size && !c->hangup) {
+    if ((size_t)n < size && !c->hangup && !c->last_words) {
         c->can_read = false;
         loop_timer(c->loop, &c->look, LOOK_AFTER_MS);
     }
