@@ -273,7 +273,10 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
     int done = EVP_CipherInit_ex(cipher, server->ticket_cipher, NULL, key->aes, iv, encrypt) == 1 &&
                EVP_MAC_CTX_set_params(mac, params) == 1;
     OPENSSL_cleanse(hmac, sizeof hmac);
-    return !done ? -1 : i == 0 ? 1 : 2;
+    if (!done)
+        return -1;
+    /* In TLS 1.3 a client uses a ticket once (RFC 8446 §C.4), so every handshake brings a new one. */
+    return i == 0 && (encrypt || SSL_version(ssl) != TLS1_3_VERSION) ? 1 : 2;
 }
 
 /* Staples the response of the certificate that was chosen. */
