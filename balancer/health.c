@@ -330,10 +330,12 @@ static void end(struct check_run *run, bool ok, const char *text)
 static void log_change(const struct checker *k, bool up, const char *reason)
 {
     const struct server *s = k->server;
-    log_write(up ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, up ? "server is up" : "server is down",
-              (struct log_field[]){LOG_SLICE("upstream", s->upstream), LOG_SLICE("server", s->name),
-                                   LOG_TEXT("reason", reason), LOG_U64("checks", up ? k->good : k->bad)},
-              4);
+    if (up)
+        log_info("server is up", LOG_SLICE("upstream", s->upstream), LOG_SLICE("server", s->name),
+                 LOG_TEXT("reason", reason), LOG_U64("checks", k->good));
+    else
+        log_warn("server is down", LOG_SLICE("upstream", s->upstream), LOG_SLICE("server", s->name),
+                 LOG_TEXT("reason", reason), LOG_U64("checks", k->bad));
 }
 
 static void record(struct checker *k, bool ok, const char *text, usec_t took_us)
