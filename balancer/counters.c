@@ -69,11 +69,10 @@ void counters_free(struct counters *t)
     memset(t, 0, sizeof *t);
 }
 
-/* A number that served another server before begins anew. */
+/* A number that served another server before begins anew. Nobody reads it as the old one's: its id was given
+ * back with the last who held it. */
 static void start_anew(struct server_counters *c, uint64_t serial)
 {
-    atomic_store_explicit(&c->serial, 0, memory_order_relaxed);
-    atomic_thread_fence(memory_order_release);
     counter *const single[] = {&c->opened, &c->reused,   &c->failed,    &c->idle,
                                &c->busy,   &c->bytes_in, &c->bytes_out, &c->duration_us};
     for (size_t i = 0; i < COUNT_OF(single); i++)
