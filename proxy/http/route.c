@@ -88,7 +88,7 @@ static bool is_host(struct slice name)
     for (size_t i = is_v6; i < name.len - is_v6; i++)
         if (!byte_is(name.at[i], BYTE_HOST) && !(is_v6 && name.at[i] == ':'))
             return false;
-    return name.len > 0 && memmem(name.at, name.len, "..", 2) == NULL;
+    return name.len > 0 && name.at[0] != '.' && memmem(name.at, name.len, "..", 2) == NULL;
 }
 
 static int compile_host(struct config *c, const struct config_node *at, struct slice text,
@@ -129,69 +129,87 @@ static bool has_host(const struct route *r, const struct route_host *host)
     return false;
 }
 
-static void compile_hosts(struct config *c, const struct route_settings *s, struct route *r)
+static int compile_hosts(struct config *c, const struct route_settings *s, struct route *r)
 {
+    int rc = 0;
     r->hosts = allocate(c, (s->host.count + 1) * sizeof *r->hosts);
     if (!r->hosts)
-        return;
+        return -1;
     for (size_t i = 0; i < s->host.count; i++) {
         struct route_host host;
-        if (compile_host(c, s->host.nodes[i], s->host.at[i], &host) == 0 && !has_host(r, &host))
+        if (compile_host(c, s->host.nodes[i], s->host.at[i], &host))
+            rc = -1;
+        else if (!has_host(r, &host))
             r->hosts[r->host_count++] = host;
     }
     if (s->host.count == 0)
         r->hosts[r->host_count++] =
             (struct route_host){.kind = ROUTE_HOST_ANY, .name = S(""), .node = s->node};
+    return rc || (s->host.count == 0 && value_of(s, "host")) ? -1 : 0;
 }
 
-static void compile_path(struct config *c, const struct route_settings *s, struct route *r)
+static int compile_path(struct config *c, const struct route_settings *s, struct route *r)
 {
     const struct route_path_settings *from = &s->path;
     r->path = (struct route_path){.kind = from->kind, .text = S("")};
     if (!from->node)
-        return;
+        return value_of(s, "path") ? -1 : 0;
     if (from->kind == ROUTE_PATH_REGEX) {
         r->path.text = from->text;
         r->path.regex = regex_compile(c, from->node, from->text);
-        return;
+        return r->path.regex ? 0 : -1;
     }
     if (!slice_begins(from->text, S("/"))) {
         config_fault(c, from->node, "a path begins with \"/\"%s",
                      slice_begins(from->text, S("^")) ? "; a regex is written {regex: \"…\"}" : "");
-        return;
+        return -1;
     }
     if (memchr(from->text.at, '?', from->text.len) || memchr(from->text.at, '#', from->text.len)) {
         config_fault(c, from->node,
                      "a path has no \"?\" and no \"#\"; conditions on the query go under \"query\"");
-        return;
+        return -1;
     }
-    int fault = target_from_text(&c->arena, from->text, &r->path.text);
+    struct slice path;
+    int fault = target_from_text(&c->arena, from->text, &path);
     if (fault) {
         config_fault(c, from->node, "%s is no path: %s", config_quote(c, from->text),
                      target_fault_text(fault));
-        return;
+        return -1;
     }
-    if (from->kind == ROUTE_PATH_PREFIX && slice_ends(r->path.text, S("/")))
-        r->path.text.len--;
+    if (from->kind == ROUTE_PATH_PREFIX && slice_ends(path, S("/")))
+        path.len--;
+    r->path.text = path;
+    return 0;
 }
 
-static void compile_methods(struct config *c, const struct route_settings *s, struct route *r)
+static int compile_method(struct config *c, const struct config_node *at, struct slice method)
 {
+    char upper[16];
+    struct slice capitals = slice_of(upper, method.len < sizeof upper ? method.len : sizeof upper);
+    for (size_t i = 0; i < capitals.len; i++)
+        upper[i] = (char)(method.at[i] >= 'a' && method.at[i] <= 'z' ? method.at[i] - 32 : method.at[i]);
+
+    if (!is_token(method))
+        config_fault(c, at, "%s is no method", config_quote(c, method));
+    else if (method_id(method) == METHOD_OTHER && method_id(capitals) != METHOD_OTHER)
+        config_fault(c, at, "methods are told apart by case; did you mean \"%.*s\"?", SLICE_FMT(capitals));
+    else
+        return 0;
+    return -1;
+}
+
+static int compile_methods(struct config *c, const struct route_settings *s, struct route *r)
+{
+    int rc = 0;
     r->methods = allocate(c, s->methods.count * sizeof *r->methods);
-    for (size_t i = 0; r->methods && i < s->methods.count; i++) {
-        struct slice method = s->methods.at[i];
-        char upper[16];
-        for (size_t k = 0; k < method.len && k < sizeof upper; k++)
-            upper[k] = (char)(method.at[k] >= 'a' && method.at[k] <= 'z' ? method.at[k] - 32 : method.at[k]);
-        struct slice capitals = slice_of(upper, method.len < sizeof upper ? method.len : sizeof upper);
-        if (!is_token(method))
-            config_fault(c, s->methods.nodes[i], "%s is no method", config_quote(c, method));
-        else if (method_id(method) == METHOD_OTHER && method_id(capitals) != METHOD_OTHER)
-            config_fault(c, s->methods.nodes[i], "methods are told apart by case; did you mean \"%.*s\"?",
-                         SLICE_FMT(capitals));
+    if (!r->methods)
+        return -1;
+    for (size_t i = 0; i < s->methods.count; i++)
+        if (compile_method(c, s->methods.nodes[i], s->methods.at[i]))
+            rc = -1;
         else
-            r->methods[r->method_count++] = method;
-    }
+            r->methods[r->method_count++] = s->methods.at[i];
+    return rc || (s->methods.count == 0 && value_of(s, "methods")) ? -1 : 0;
 }
 
 static size_t find_name(const char *const *names, size_t count, struct slice name)
@@ -202,12 +220,14 @@ static size_t find_name(const char *const *names, size_t count, struct slice nam
     return SIZE_MAX;
 }
 
-static void compile_listeners(const struct compilation *k, const struct route_settings *s, struct route *r)
+static int compile_listeners(const struct compilation *k, const struct route_settings *s, struct route *r)
 {
     const struct route_names *names = k->names;
     if (s->listener.count == 0)
-        return;
-    r->listeners = allocate(k->c, (names->listener_count / 64 + 1) * sizeof *r->listeners);
+        return value_of(s, "listener") ? -1 : 0;
+    int rc = -1;
+    r->listener_words = names->listener_count / 64 + 1;
+    r->listeners = allocate(k->c, r->listener_words * sizeof *r->listeners);
     for (size_t i = 0; r->listeners && i < s->listener.count; i++) {
         const struct config_node *at = s->listener.nodes[i];
         size_t slot = find_name(names->listeners, names->listener_count, s->listener.at[i]);
@@ -218,9 +238,12 @@ static void compile_listeners(const struct compilation *k, const struct route_se
         else if (names->is_http && !names->is_http[slot])
             config_fault(k->c, at, "listener %s does not serve http; routes are for those that do",
                          config_quote(k->c, s->listener.at[i]));
-        else
+        else {
             r->listeners[slot / 64] |= (uint64_t)1 << slot % 64;
+            rc = 0;
+        }
     }
+    return rc;
 }
 
 /* --- actions
@@ -447,12 +470,15 @@ static void compile_route(const struct compilation *k, const struct route_settin
     r->settings = s;
     name_route(c, s, r);
 
-    compile_listeners(k, s, r);
-    compile_hosts(c, s, r);
-    compile_path(c, s, r);
-    compile_methods(c, s, r);
-    conditions_compile(c, s->headers, s->query, s->cookies, &r->conditions);
+    int failed = compile_listeners(k, s, r);
+    failed |= compile_hosts(c, s, r);
+    failed |= compile_path(c, s, r);
+    failed |= compile_methods(c, s, r);
+    failed |= conditions_compile(c, s->headers, s->query, s->cookies, &r->conditions);
     r->rank = (unsigned)(r->conditions.count + (r->method_count > 0));
+    /* What it would match is not known: it stands under no host, so that it is in nobody's way. */
+    if (failed)
+        r->host_count = 0;
     compile_action(k, s, r);
 
     access_compile(c, &s->allow, &s->deny, &r->access);

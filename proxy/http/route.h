@@ -155,14 +155,15 @@ struct route {
     const struct route_settings *settings;
 
     /* What it matches. */
-    struct route_host *hosts; /* at least one */
+    struct route_host *hosts; /* at least one, but after faults */
     size_t host_count;
     struct route_path path;
     struct slice *methods; /* none = all; GET stands for HEAD too */
     size_t method_count;
     struct conditions conditions;
-    uint64_t *listeners; /* bits by slot; NULL = all */
-    unsigned rank;       /* number of conditions, methods counting as one */
+    uint64_t *listeners;   /* bits by slot; NULL = all */
+    size_t listener_words; /* of 64 bits each */
+    unsigned rank;         /* number of conditions, methods counting as one */
 
     enum route_action action;
     struct route_target *targets; /* of upstream (one) and split */
