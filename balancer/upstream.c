@@ -199,7 +199,7 @@ static struct server *pick_from(const struct upstream *u, void *state, const str
                                 const struct pick *p)
 {
     /* Another worker may fill the chosen one between the look and the count; then the policy sees it full. */
-    for (size_t turn = 0; turn <= t->count; turn++) {
+    for (size_t turn = 0; turn < t->count + 8; turn++) {
         struct server *s = u->policy->pick(state, t, p);
         if (!s)
             return NULL;

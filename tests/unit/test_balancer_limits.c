@@ -64,6 +64,52 @@ static void test_max_connections_is_never_exceeded_by_two_workers(void **state)
     check_two_threads("{balance: least_connections, servers: [{address: 127.0.0.1:1, max_connections: 3}]}");
 }
 
+struct changer {
+    struct fixture *fixture;
+    _Atomic bool stop;
+};
+
+/* The control thread: checks, the API and a reload's settings, as fast as it can. */
+static void *run_changes(void *argument)
+{
+    struct changer *c = argument;
+    struct server *s = c->fixture->upstream->servers[1];
+    for (unsigned i = 0; !atomic_load(&c->stop); i++) {
+        struct server_report r;
+        server_set_health(s, i & 1 ? HEALTH_DOWN : HEALTH_UP, "flapping", i);
+        server_set_weight(s, i % 4);
+        server_set_admin(s, i & 2 ? ADMIN_DRAIN : ADMIN_UP);
+        server_configure(s, 1 + i % 3, i % 2 ? 2 : 0, false);
+        server_report(s, &r);
+    }
+    return NULL;
+}
+
+static void test_workers_pick_while_the_state_changes(void **state)
+{
+    (void)state;
+    struct fixture f;
+    _Atomic unsigned highest = 0;
+    fixture_make(&f, "servers: [127.0.0.1:1, 127.0.0.1:2]", NULL, 2);
+    struct load loads[2] = {{f.upstream, 0, &highest, 0, 0}, {f.upstream, 1, &highest, 0, 0}};
+    struct changer changer = {.fixture = &f};
+    pthread_t threads[3];
+    assert_int_equal(pthread_create(&threads[2], NULL, run_changes, &changer), 0);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, run_load, &loads[i]), 0);
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    atomic_store(&changer.stop, true);
+    pthread_join(threads[2], NULL);
+
+    /* The one that never changes can take every request. */
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(loads[i].picked, 2 * ROUNDS);
+    assert_int_equal(server_in_flight(f.upstream->servers[0]), 0);
+    assert_int_equal(server_in_flight(f.upstream->servers[1]), 0);
+    fixture_free(&f);
+}
+
 static void test_a_full_server_is_passed_over(void **state)
 {
     (void)state;
@@ -113,6 +159,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_max_connections_is_never_exceeded_by_two_workers),
+        cmocka_unit_test(test_workers_pick_while_the_state_changes),
         cmocka_unit_test(test_a_full_server_is_passed_over),
         cmocka_unit_test(test_full_primaries_are_busy_and_do_not_spill_over_to_backups),
         cmocka_unit_test(test_a_session_pinned_to_a_full_server_is_refused),
