@@ -9,8 +9,8 @@
  *
  * `route: null` expects that no route is met. `upstream` is one that the route sends to (of a split, any
  * whose weight is not 0). `path` is the one that is sent on. `status` is compared where weir answers by
- * itself (redirect, respond, 400, 403, 404, 405); what a server or a file would answer is not known here, so
- * with these actions only a status that weir would have had to give is a fault. */
+ * itself (redirect, respond, 400, 403, 404, 405); what a server or a file will answer is not known here, so
+ * there 2xx passes, and another status, which weir was to give, is a fault. */
 #pragma once
 
 #include "proxy/http/explain.h"
