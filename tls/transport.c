@@ -208,6 +208,8 @@ static enum conn_status transport_handshake(struct conn *c)
         errno = s->error;
         return CONN_ERROR;
     }
+    if (result == 1)
+        SSL_free_buffers(s->ssl); /* what can be spared while nothing comes */
     return result == 1 ? CONN_DATA : CONN_AGAIN;
 }
 
@@ -301,6 +303,9 @@ static ssize_t transport_read(struct conn *c, char *buf, size_t size)
         if (result == 1) {
             len += got;
             s->answered = 0;
+            /* Asking once more would cost OpenSSL a buffer, to learn that there is nothing. */
+            if (s->in_len == 0 && !c->can_read && SSL_pending(s->ssl) == 0)
+                break;
             continue;
         }
         if (note_end(s, result) != TLS_OPEN || SSL_want_read(s->ssl))
