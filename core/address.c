@@ -16,61 +16,100 @@ static int parse_port(struct slice text, uint16_t *port)
 
 static enum address_kind parse_unix(struct slice path, struct address *out, const char **why)
 {
-    *out = (struct address){0};
-    out->un.sun_family = AF_UNIX;
-    if (path.len == 0 || path.len >= sizeof out->un.sun_path) {
-        *why = path.len ? "the path of a Unix socket may have at most 107 bytes"
-                        : "a path must follow \"unix:\"";
+    bool abstract = path.len && path.at[0] == '@';
+    if (path.len <= (abstract ? 1 : 0)) {
+        *why = abstract ? "a name must follow \"unix:@\"" : "a path must follow \"unix:\"";
         return ADDRESS_BAD;
     }
+    if (path.len >= sizeof out->un.sun_path) {
+        *why = "the path of a Unix socket may have at most 107 bytes";
+        return ADDRESS_BAD;
+    }
+    if (slice_find(path, 0) < path.len) {
+        *why = "the path of a Unix socket may not hold a NUL";
+        return ADDRESS_BAD;
+    }
+    *out = (struct address){0};
+    out->un.sun_family = AF_UNIX;
     memcpy(out->un.sun_path, path.at, path.len);
-    if (path.at[0] == '@')
-        out->un.sun_path[0] = 0; /* abstract */
-    out->len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + path.len + (path.at[0] == '@' ? 0 : 1));
+    if (abstract)
+        out->un.sun_path[0] = 0;
+    out->len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + path.len + (abstract ? 0 : 1));
     return ADDRESS_SOCKET;
 }
 
-static int parse_v6(struct slice host, struct sockaddr_in6 *out)
+/* For the C library's parsers, which want a NUL at the end and none before. */
+static int copy_text(struct slice s, char *out, size_t size)
 {
-    char text[INET6_ADDRSTRLEN + 1 + IF_NAMESIZE];
-    if (host.len >= sizeof text)
+    if (s.len >= size || slice_find(s, 0) < s.len)
         return -1;
-    memcpy(text, host.at, host.len);
-    text[host.len] = 0;
-    char *zone = strchr(text, '%');
-    if (zone) {
-        *zone++ = 0;
-        uint64_t number;
-        out->sin6_scope_id = if_nametoindex(zone);
-        if (!out->sin6_scope_id && slice_to_u64(slice_text(zone), &number) == 0)
-            out->sin6_scope_id = (uint32_t)number;
-    }
+    if (s.len)
+        memcpy(out, s.at, s.len);
+    out[s.len] = 0;
+    return 0;
+}
+
+static int parse_v6(struct slice host, struct in6_addr *out)
+{
+    char text[INET6_ADDRSTRLEN];
+    if (copy_text(host, text, sizeof text) != 0)
+        return -1;
+    return inet_pton(AF_INET6, text, out) == 1 ? 0 : -1;
+}
+
+/* The interface of a link-local address, by name or number (RFC 4007 §11). */
+static int parse_zone(struct slice zone, uint32_t *out)
+{
+    char text[IF_NAMESIZE];
+    uint64_t number;
+    if (copy_text(zone, text, sizeof text) != 0)
+        return -1;
+    *out = if_nametoindex(text);
+    if (*out)
+        return 0;
+    if (slice_to_u64(zone, &number) != 0 || number == 0 || number > UINT32_MAX)
+        return -1;
+    *out = (uint32_t)number;
+    return 0;
+}
+
+static int parse_v6_zone(struct slice host, struct sockaddr_in6 *out)
+{
+    size_t percent = slice_find(host, '%');
     out->sin6_family = AF_INET6;
-    return inet_pton(AF_INET6, text, &out->sin6_addr) == 1 ? 0 : -1;
+    if (percent < host.len && parse_zone(slice_skip(host, percent + 1), &out->sin6_scope_id) != 0)
+        return -1;
+    return parse_v6(slice_of(host.at, percent), &out->sin6_addr);
 }
 
 static int parse_v4(struct slice host, struct in_addr *out)
 {
     char text[INET_ADDRSTRLEN];
-    if (host.len >= sizeof text)
+    if (copy_text(host, text, sizeof text) != 0)
         return -1;
-    memcpy(text, host.at, host.len);
-    text[host.len] = 0;
     return inet_pton(AF_INET, text, out) == 1 ? 0 : -1;
 }
 
+/* Letters, digits, hyphens and (seen in the wild) underscores, in labels of 1 to 63 bytes (RFC 1123 §2.1).
+ * What is digits and dots alone was meant to be an address. */
 static bool is_host_name(struct slice host)
 {
     if (host.len == 0 || host.len > 253)
         return false;
     bool digits_only = true;
+    size_t label = 0;
     for (size_t i = 0; i < host.len; i++) {
         char c = ascii_lower(host.at[i]);
         bool digit = c >= '0' && c <= '9';
-        if (!digit && c != '.')
-            digits_only = false;
-        if (!(digit || (c >= 'a' && c <= 'z') || c == '-' || c == '.' || c == '_'))
+        if (c == '.') {
+            if (label == 0)
+                return false;
+            label = 0;
+            continue;
+        }
+        if (!(digit || (c >= 'a' && c <= 'z') || c == '-' || c == '_') || ++label > 63)
             return false;
+        digits_only = digits_only && digit;
     }
     return !digits_only;
 }
@@ -89,7 +128,8 @@ enum address_kind address_parse(struct slice text, struct address *out, struct s
         return ADDRESS_BAD;
     }
     struct slice name = slice_of(text.at, colon - 1);
-    if (parse_port(slice_skip(text, colon), port) != 0) {
+    uint16_t number;
+    if (parse_port(slice_skip(text, colon), &number) != 0) {
         *why = "the port must be a number from 0 to 65535";
         return ADDRESS_BAD;
     }
@@ -100,7 +140,7 @@ enum address_kind address_parse(struct slice text, struct address *out, struct s
         a.v6.sin6_addr = in6addr_any;
     } else if (name.at[0] == '[') {
         if (name.len < 2 || name.at[name.len - 1] != ']' ||
-            parse_v6(slice_of(name.at + 1, name.len - 2), &a.v6) != 0)
+            parse_v6_zone(slice_of(name.at + 1, name.len - 2), &a.v6) != 0)
             return ADDRESS_BAD;
         a.len = sizeof a.v6;
     } else if (slice_equal(name, S("*")) || parse_v4(name, &a.v4.sin_addr) == 0) {
@@ -108,11 +148,13 @@ enum address_kind address_parse(struct slice text, struct address *out, struct s
         a.v4.sin_family = AF_INET;
     } else if (is_host_name(name)) {
         *host = name;
+        *port = number;
         return ADDRESS_NAME;
     } else {
         return ADDRESS_BAD;
     }
-    address_set_port(&a, *port);
+    address_set_port(&a, number);
+    *port = number;
     *out = a;
     return ADDRESS_SOCKET;
 }
@@ -206,7 +248,7 @@ int ip_parse(struct slice text, struct ip *out)
 {
     struct ip ip = {0};
     struct in_addr v4;
-    struct sockaddr_in6 v6 = {0};
+    struct in6_addr v6;
     if (parse_v4(text, &v4) == 0) {
         map_v4(ip.bytes, &v4);
     } else {
@@ -214,7 +256,7 @@ int ip_parse(struct slice text, struct ip *out)
             text = slice_of(text.at + 1, text.len - 2);
         if (parse_v6(text, &v6) != 0)
             return -1;
-        memcpy(ip.bytes, &v6.sin6_addr, 16);
+        memcpy(ip.bytes, &v6, 16);
     }
     *out = ip;
     return 0;
@@ -249,7 +291,9 @@ int cidr_parse(struct slice text, struct cidr *out)
 
 bool cidr_contains(const struct cidr *c, const struct ip *ip)
 {
-    return !ip->is_unix && bits_equal(c->bytes, ip->bytes, c->bits);
+    if (ip->is_unix || (c->bits < 96 && ip_is_v4(ip)))
+        return false;
+    return bits_equal(c->bytes, ip->bytes, c->bits);
 }
 
 unsigned cidr_set_match(const struct cidr_set *s, const struct ip *ip)

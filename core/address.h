@@ -50,7 +50,7 @@ uint16_t address_port(const struct address *a);
 struct ip ip_of_address(const struct address *a);
 /* Without the port: "10.0.0.1", "::1", or "unix:". */
 size_t ip_print(const struct ip *ip, char *out, size_t size);
-/* A bare address without a port, IPv6 with or without brackets. 0 or -1. */
+/* A bare address without a port or zone, IPv6 with or without brackets. 0 or -1. */
 int ip_parse(struct slice text, struct ip *out);
 static inline bool ip_is_v4(const struct ip *ip)
 {
@@ -63,7 +63,8 @@ struct cidr {
     uint8_t bits; /* 0..128, of the mapped form */
 };
 
-/* `10.0.0.0/8`, `10.0.0.1`, `2001:db8::/32`. 0, or -1 (bits behind the prefix set, nonsense). */
+/* `10.0.0.0/8`, `10.0.0.1`, `2001:db8::/32`. 0, or -1 (bits behind the prefix set, nonsense). A network of
+ * IPv6 holds no IPv4 address, `::/0` neither. */
 int cidr_parse(struct slice text, struct cidr *out);
 bool cidr_contains(const struct cidr *c, const struct ip *ip);
 

@@ -14,9 +14,16 @@ struct arena_block {
 
 void arena_init(struct arena *a, void *first, size_t first_size)
 {
-    *a = (struct arena){.first = first, .first_size = first_size};
+    size_t gap = (size_t)(-(uintptr_t)first & 7);
+    if (gap >= first_size)
+        first = NULL;
+    *a = (struct arena){0};
+    if (first) {
+        a->first = (char *)first + gap;
+        a->first_size = first_size - gap;
+    }
     a->at = a->first;
-    a->end = a->first ? a->first + first_size : NULL;
+    a->end = a->first ? a->first + a->first_size : NULL;
 }
 
 static void *grow(struct arena *a, size_t size)

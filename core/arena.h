@@ -23,7 +23,8 @@ struct arena {
 /* `first` may be NULL; otherwise it must outlive the arena. */
 void arena_init(struct arena *a, void *first, size_t first_size);
 
-/* Aligned to 8 bytes, not cleared. NULL when out of memory or past the limit. */
+/* Aligned to 8 bytes, not cleared. NULL when out of memory or past the limit (which is counted in blocks of
+ * 4 KiB or more). */
 void *arena_alloc(struct arena *a, size_t size);
 
 /* Cleared. */

@@ -1,4 +1,4 @@
-/* Small things that every file may need: assertions, container_of, atomics' short names. */
+/* Small things that every file may need: assertions, CONTAINER_OF, units of time. */
 #pragma once
 
 #include <stdbool.h>

@@ -111,9 +111,19 @@ int buffer_append(struct buffer *b, struct block_pool *p, const struct iovec *io
 
 int buffer_peek(const struct buffer *b, struct iovec *iov, int max)
 {
+    return buffer_peek_from(b, 0, iov, max);
+}
+
+int buffer_peek_from(const struct buffer *b, size_t skip, struct iovec *iov, int max)
+{
     int count = 0;
-    for (struct block *k = b->first; k && count < max; k = k->next)
-        iov[count++] = (struct iovec){k->bytes + k->start, k->end - k->start};
+    for (struct block *k = b->first; k && count < max; k = k->next) {
+        size_t have = k->end - k->start;
+        size_t jump = skip < have ? skip : have;
+        skip -= jump;
+        if (have > jump)
+            iov[count++] = (struct iovec){k->bytes + k->start + jump, have - jump};
+    }
     return count;
 }
 

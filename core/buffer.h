@@ -34,6 +34,9 @@ int buffer_append(struct buffer *b, struct block_pool *p, const struct iovec *io
 /* Fills at most `max` vectors with what is at the front; their number. */
 int buffer_peek(const struct buffer *b, struct iovec *iov, int max);
 
+/* Likewise behind the first `skip` bytes. */
+int buffer_peek_from(const struct buffer *b, size_t skip, struct iovec *iov, int max);
+
 /* Drops n bytes from the front. */
 void buffer_consume(struct buffer *b, struct block_pool *p, size_t n);
 

@@ -1,15 +1,20 @@
 #include "core/log.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
 
 #define LINE_MAX_BYTES 4096
+#define LINE_RESERVE   8  /* for what closes a line that is full */
+#define FIELD_OVERHEAD 32 /* punctuation and a number */
 
 static _Atomic int log_level_now = LOG_LEVEL_INFO;
 static _Atomic int log_format_now = LOG_FORMAT_TEXT;
-static _Atomic(struct sink *) log_sink;
+/* Held for reading while a line is handed over, so that log_to() may let go of the old sink. */
+static pthread_rwlock_t log_sink_lock = PTHREAD_RWLOCK_INITIALIZER;
+static struct sink *log_sink;
 
 void log_set(enum log_level level, enum log_format format)
 {
@@ -19,7 +24,9 @@ void log_set(enum log_level level, enum log_format format)
 
 void log_to(struct sink *s)
 {
-    atomic_store(&log_sink, s);
+    pthread_rwlock_wrlock(&log_sink_lock);
+    log_sink = s;
+    pthread_rwlock_unlock(&log_sink_lock);
 }
 
 bool log_enabled(enum log_level level)
@@ -33,18 +40,28 @@ struct line {
     size_t len;
 };
 
+static size_t room_in(const struct line *l)
+{
+    size_t end = sizeof l->bytes - LINE_RESERVE;
+    return l->len < end ? end - l->len : 0;
+}
+
 static void put(struct line *l, struct slice s)
 {
-    size_t room = sizeof l->bytes - 8 - l->len;
+    size_t room = room_in(l);
     size_t n = s.len < room ? s.len : room;
+    if (n == 0)
+        return;
     memcpy(l->bytes + l->len, s.at, n);
     l->len += n;
 }
 
-static void put_escaped(struct line *l, struct slice s)
+/* The closing quote is always there: it may come from the reserve. */
+static void put_quoted(struct line *l, struct slice s)
 {
-    size_t room = sizeof l->bytes - 8 - l->len;
-    l->len += json_escape(s, l->bytes + l->len, room);
+    put(l, S("\""));
+    l->len += json_escape(s, l->bytes + l->len, room_in(l));
+    l->bytes[l->len++] = '"';
 }
 
 static void put_number(struct line *l, int64_t number)
@@ -86,35 +103,35 @@ void log_write(enum log_level level, const char *event, const struct log_field *
     put(&l, json ? S("\",\"level\":\"") : S(" "));
     put(&l, slice_text(names[level]));
     bool is_short = level == LOG_LEVEL_INFO || level == LOG_LEVEL_WARN;
-    put(&l, json ? S("\",\"event\":\"") : is_short ? S("  ") : S(" "));
+    put(&l, json ? S("\",\"event\":") : is_short ? S("  ") : S(" "));
     if (json)
-        put_escaped(&l, slice_text(event));
+        put_quoted(&l, slice_text(event));
     else
         put(&l, slice_text(event));
-    put(&l, json ? S("\"") : S(""));
     for (size_t i = 0; i < count; i++) {
         const struct log_field *f = &fields[i];
+        if (strlen(f->name) + FIELD_OVERHEAD > room_in(&l))
+            break; /* a line that is cut stays well formed */
         put(&l, json ? S(",\"") : S(" "));
         put(&l, slice_text(f->name));
         put(&l, json ? S("\":") : S("="));
-        if (f->is_number) {
+        if (f->is_number)
             put_number(&l, f->number);
-        } else if (json || !is_plain(f->text)) {
-            put(&l, S("\""));
-            put_escaped(&l, f->text);
-            put(&l, S("\""));
-        } else {
+        else if (json || !is_plain(f->text))
+            put_quoted(&l, f->text);
+        else
             put(&l, f->text);
-        }
     }
     if (json)
         l.bytes[l.len++] = '}';
     l.bytes[l.len++] = '\n';
-    struct sink *sink = atomic_load(&log_sink);
-    if (sink)
-        sink_line(sink, l.bytes, l.len);
+
+    pthread_rwlock_rdlock(&log_sink_lock);
+    if (log_sink)
+        sink_line(log_sink, l.bytes, l.len);
     else
         (void)!write(STDERR_FILENO, l.bytes, l.len);
+    pthread_rwlock_unlock(&log_sink_lock);
 }
 
 /* Length of the UTF-8 sequence at the start of s (RFC 3629), 0 when it is none. */

@@ -1,5 +1,6 @@
 /* The program's log: an event in words and its fields, as text or JSON, one line each. Never blocks
- * (writer.h); before log_start() and after log_stop() lines go straight to standard error.
+ * (writer.h) once log_to() has named a sink; until then lines go straight to standard error. A line longer
+ * than 4 KiB is cut: its last text, and the fields behind it, are lost.
  *
  *     log_info("configuration reloaded", LOG_U64("generation", 4), LOG_TEXT("file", path));
  */
@@ -12,7 +13,7 @@ enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERRO
 enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
 struct log_field {
-    const char *name; /* NULL ends the list */
+    const char *name;
     struct slice text;
     int64_t number;
     bool is_number;
@@ -33,7 +34,8 @@ struct log_field {
 
 /* Level and format may be changed at any time, from any thread. */
 void log_set(enum log_level level, enum log_format format);
-/* Lines go to the sink from now on (not owned). NULL = straight to standard error. */
+/* Lines go to the sink from now on (not owned; the one before is no longer used when this returns). NULL =
+ * straight to standard error. */
 void log_to(struct sink *s);
 bool log_enabled(enum log_level level);
 

@@ -77,6 +77,11 @@ void loop_pass(struct loop *l)
     empty_graveyard(l);
 }
 
+void loop_deliver(struct loop *l)
+{
+    mailbox_deliver(&l->mailbox);
+}
+
 void loop_read_clock(struct loop *l)
 {
     struct timespec t;

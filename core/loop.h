@@ -45,7 +45,8 @@ struct loop {
 
 /* 0, or -1 when out of memory or descriptors. */
 int loop_init(struct loop *l, unsigned index);
-/* After loop_run has returned and every connection is closed. Undelivered letters are delivered. */
+/* After loop_run has returned, every connection is closed and no thread posts any more. Undelivered letters
+ * are delivered, and what they defer is run once. */
 void loop_free(struct loop *l);
 
 /* Runs until loop_stop (own thread only). */
@@ -57,6 +58,9 @@ static inline void loop_stop(struct loop *l)
 
 /* One pass; waits for an event at most when nothing is ready. For tests, and loop_run itself. */
 void loop_pass(struct loop *l);
+
+/* Delivers the letters that are there, outside of a pass. */
+void loop_deliver(struct loop *l);
 
 void loop_read_clock(struct loop *l);
 

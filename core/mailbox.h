@@ -19,6 +19,7 @@ struct mailbox {
 
 /* 0, or -1 with errno. */
 int mailbox_init(struct mailbox *m);
+/* When no thread can post any more. Does not deliver. */
 void mailbox_free(struct mailbox *m);
 
 /* From any thread. */

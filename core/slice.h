@@ -55,7 +55,9 @@ static inline bool slice_ends(struct slice s, struct slice suffix)
 /* What follows the first n bytes; empty when there are fewer. */
 static inline struct slice slice_skip(struct slice s, size_t n)
 {
-    return n >= s.len ? (struct slice){s.at + s.len, 0} : (struct slice){s.at + n, s.len - n};
+    if (n >= s.len)
+        return (struct slice){s.len ? s.at + s.len : s.at, 0};
+    return (struct slice){s.at + n, s.len - n};
 }
 
 /* Index of the first c, or s.len. */

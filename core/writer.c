@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
@@ -24,7 +25,8 @@ struct sink {
     int fd; /* -1 for syslog */
     unsigned references;
     struct piece *first, **tail;
-    size_t queued;
+    size_t queued; /* with what the thread is writing now */
+    bool reopen;
     _Atomic uint64_t lost;
 };
 
@@ -33,11 +35,12 @@ struct writer {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     struct list sinks;
-    bool stopping, reopen, idle;
-    pthread_cond_t quiet;
+    bool stopping, ended;
+    pthread_cond_t end;
 };
 
 static void *write_all(void *argument);
+static void free_writer(struct writer *w);
 
 struct writer *writer_create(void)
 {
@@ -45,11 +48,22 @@ struct writer *writer_create(void)
     if (!w)
         return NULL;
     list_init(&w->sinks);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->wake, NULL);
-    pthread_cond_init(&w->quiet, NULL);
-    if (pthread_create(&w->thread, NULL, write_all, w) != 0) {
-        free(w);
+    pthread_cond_init(&w->end, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    /* No signal is the thread's business, SIGPIPE of an output that is gone least of all. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&w->thread, NULL, write_all, w);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error != 0) {
+        free_writer(w);
+        errno = error;
         return NULL;
     }
     pthread_setname_np(w->thread, "weir-log");
@@ -129,7 +143,7 @@ void sink_push(struct sink *s, char *lines, size_t len)
 {
     struct piece *p = malloc(sizeof *p);
     pthread_mutex_lock(&s->writer->lock);
-    if (!p || s->queued + len > WRITER_QUEUE_BYTES) {
+    if (!p || s->queued + sizeof *p + len > WRITER_QUEUE_BYTES) {
         atomic_fetch_add(&s->lost, count_lines(lines, len));
         pthread_mutex_unlock(&s->writer->lock);
         free(p);
@@ -139,7 +153,7 @@ void sink_push(struct sink *s, char *lines, size_t len)
     *p = (struct piece){.bytes = lines, .len = len};
     *s->tail = p;
     s->tail = &p->next;
-    s->queued += len;
+    s->queued += sizeof *p + len;
     pthread_cond_signal(&s->writer->wake);
     pthread_mutex_unlock(&s->writer->lock);
 }
@@ -163,7 +177,8 @@ uint64_t sink_lost(const struct sink *s)
 void writer_reopen(struct writer *w)
 {
     pthread_mutex_lock(&w->lock);
-    w->reopen = true;
+    LIST_EACH (node, &w->sinks)
+        CONTAINER_OF(node, struct sink, link)->reopen = true;
     pthread_cond_signal(&w->wake);
     pthread_mutex_unlock(&w->lock);
 }
@@ -198,33 +213,38 @@ static void write_piece(struct sink *s, const struct piece *p)
     }
 }
 
-static void reopen_all(struct writer *w)
+static void reopen_sink(struct sink *s)
 {
-    LIST_EACH (node, &w->sinks) {
-        struct sink *s = CONTAINER_OF(node, struct sink, link);
-        if (s->fd <= STDERR_FILENO)
-            continue;
-        int fd = open_output(s->output);
-        if (fd < 0)
-            continue; /* better the old file than none */
-        close_output(s->fd);
-        s->fd = fd;
-    }
+    if (s->fd <= STDERR_FILENO)
+        return;
+    int fd = open_output(s->output);
+    if (fd < 0)
+        return; /* better the old file than none */
+    close_output(s->fd);
+    s->fd = fd;
 }
 
-/* Takes the next sink that has something; frees those that nobody holds. Called with the lock held. */
+static void free_sink(struct sink *s)
+{
+    list_remove(&s->link);
+    close_output(s->fd);
+    free(s->output);
+    free(s);
+}
+
+/* The next sink that has something to do, which goes to the end of the line; frees those that nobody holds.
+ * Called with the lock held. */
 static struct sink *next_busy(struct writer *w)
 {
     LIST_EACH_SAFE (node, &w->sinks) {
         struct sink *s = CONTAINER_OF(node, struct sink, link);
-        if (s->first)
-            return s;
-        if (s->references == 0) {
+        if (s->first || s->reopen) {
             list_remove(&s->link);
-            close_output(s->fd);
-            free(s->output);
-            free(s);
+            list_append(&w->sinks, &s->link);
+            return s;
         }
+        if (s->references == 0)
+            free_sink(s);
     }
     return NULL;
 }
@@ -234,40 +254,49 @@ static void *write_all(void *argument)
     struct writer *w = argument;
     pthread_mutex_lock(&w->lock);
     for (;;) {
-        if (w->reopen) {
-            w->reopen = false;
-            reopen_all(w);
-        }
         struct sink *s = next_busy(w);
-        if (s) {
-            struct piece *p = s->first;
-            s->first = NULL;
-            s->tail = &s->first;
-            s->queued = 0;
-            s->references++;
-            pthread_mutex_unlock(&w->lock);
-            while (p) {
-                struct piece *next = p->next;
-                write_piece(s, p);
-                free(p->bytes);
-                free(p);
-                p = next;
-            }
-            pthread_mutex_lock(&w->lock);
-            s->references--;
+        if (!s) {
+            if (w->stopping)
+                break;
+            pthread_cond_wait(&w->wake, &w->lock);
             continue;
         }
-        if (w->stopping)
-            break;
-        w->idle = true;
-        pthread_cond_signal(&w->quiet);
-        pthread_cond_wait(&w->wake, &w->lock);
-        w->idle = false;
+        struct piece *p = s->first;
+        bool reopen = s->reopen;
+        s->first = NULL;
+        s->tail = &s->first;
+        s->reopen = false;
+        s->references++;
+        pthread_mutex_unlock(&w->lock);
+        if (reopen)
+            reopen_sink(s);
+        size_t written = 0;
+        while (p) {
+            struct piece *next = p->next;
+            write_piece(s, p);
+            written += sizeof *p + p->len;
+            free(p->bytes);
+            free(p);
+            p = next;
+        }
+        pthread_mutex_lock(&w->lock);
+        s->queued -= written;
+        s->references--;
     }
-    w->idle = true;
-    pthread_cond_signal(&w->quiet);
+    w->ended = true;
+    pthread_cond_signal(&w->end);
     pthread_mutex_unlock(&w->lock);
     return NULL;
+}
+
+static void free_writer(struct writer *w)
+{
+    LIST_EACH_SAFE (node, &w->sinks)
+        free_sink(CONTAINER_OF(node, struct sink, link));
+    pthread_mutex_destroy(&w->lock);
+    pthread_cond_destroy(&w->wake);
+    pthread_cond_destroy(&w->end);
+    free(w);
 }
 
 void writer_free(struct writer *w, msec_t wait_ms)
@@ -275,27 +304,19 @@ void writer_free(struct writer *w, msec_t wait_ms)
     if (!w)
         return;
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += (time_t)(wait_ms / 1000) + 1;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += (long)(wait_ms % 1000) * 1000000;
+    until.tv_sec += (time_t)(wait_ms / 1000) + until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&w->lock);
     w->stopping = true;
     pthread_cond_signal(&w->wake);
-    bool in_time = true;
-    while (!w->idle && in_time)
-        in_time = pthread_cond_timedwait(&w->quiet, &w->lock, &until) == 0;
+    while (!w->ended && pthread_cond_timedwait(&w->end, &w->lock, &until) == 0)
+        ;
+    bool ended = w->ended;
     pthread_mutex_unlock(&w->lock);
-    if (!in_time)
+    if (!ended)
         return; /* stuck on an output that takes nothing: the process is about to end */
     pthread_join(w->thread, NULL);
-    LIST_EACH_SAFE (node, &w->sinks) {
-        struct sink *s = CONTAINER_OF(node, struct sink, link);
-        list_remove(&s->link);
-        close_output(s->fd);
-        free(s->output);
-        free(s);
-    }
-    pthread_mutex_destroy(&w->lock);
-    pthread_cond_destroy(&w->wake);
-    pthread_cond_destroy(&w->quiet);
-    free(w);
+    free_writer(w);
 }

@@ -1,5 +1,6 @@
 /* Writes logs to files, standard streams or syslog without ever blocking who logs: a thread of its own does
- * the writing, and a sink that falls behind loses lines and counts them. */
+ * the writing, and a sink that falls behind loses lines and counts them. One thread serves all: an output
+ * that takes nothing (a full pipe) holds up the others, and then they lose lines too. */
 #pragma once
 
 #include <stdatomic.h>
@@ -14,7 +15,8 @@ struct sink;
 
 /* Starts the thread. NULL when it cannot be had. */
 struct writer *writer_create(void);
-/* Writes what waits (for at most `wait_ms`), stops the thread, frees. */
+/* Writes what waits (for at most `wait_ms`), stops the thread, frees it and every sink. A thread that is
+ * stuck on its output is left behind with what it holds. */
 void writer_free(struct writer *w, msec_t wait_ms);
 
 /* `stdout`, `stderr`, `syslog` or a file's path, which is opened now (append, created with mode 0640). The
@@ -30,5 +32,5 @@ void sink_line(struct sink *s, const char *line, size_t len);
 /* Lines that were lost because the queue was full or the output failed. */
 uint64_t sink_lost(const struct sink *s);
 
-/* SIGUSR1: opens every file anew, on the writer's thread. */
+/* SIGUSR1: opens every file anew, on the writer's thread, before the lines that wait are written. */
 void writer_reopen(struct writer *w);

@@ -1,5 +1,6 @@
-/* How many client connections a listener has open, over all workers and by client address. Shared by the workers: one atomic
- * count, and shards with short locks that are only touched where `connections_per_ip` is set. */
+/* How many client connections a listener has open, over all workers and by client address. Shared by the
+ * workers: one atomic count, and shards with short locks that are only touched where `connections_per_ip` is
+ * set. */
 #pragma once
 
 #include <pthread.h>

@@ -1,0 +1,311 @@
+/* The command line, and the process's start: signals to the runtime, admin/ to its hooks. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <event2/event.h>
+#include <openssl/crypto.h>
+#include <openssl/opensslv.h>
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+#include <yaml.h>
+
+#include "admin/admin.h"
+#include "admin/client.h"
+#include "proxy/runtime.h"
+
+struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *usage;
+    const char *help;
+};
+
+struct arguments {
+    const char *config;      /* -c */
+    const char *socket;      /* -s */
+    const char *headers[64]; /* -H */
+    size_t header_count;
+    const char *rest[8];
+    size_t rest_count;
+};
+
+static int wrong_call(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Arguments. */
+
+static int parse(const char *command, int argc, char **argv, size_t least, size_t most, struct arguments *out)
+{
+    *out = (struct arguments){0};
+    for (int i = 0; i < argc; i++) {
+        const char *a = argv[i];
+        if (a[0] != '-' || a[1] == 0) {
+            if (out->rest_count >= most || out->rest_count >= sizeof out->rest / sizeof *out->rest)
+                return wrong_call(command, "unexpected argument \"%s\"", a);
+            out->rest[out->rest_count++] = a;
+            continue;
+        }
+        const char **value = strcmp(a, "-c") == 0 || strcmp(a, "--config") == 0   ? &out->config
+                             : strcmp(a, "-s") == 0 || strcmp(a, "--socket") == 0 ? &out->socket
+                             : strcmp(a, "-H") == 0 && out->header_count < 64
+                                 ? &out->headers[out->header_count]
+                                 : NULL;
+        if (!value)
+            return wrong_call(command, "unknown option \"%s\"", a);
+        if (i + 1 >= argc)
+            return wrong_call(command, "%s needs a value", a);
+        *value = argv[++i];
+        if (value == &out->headers[out->header_count])
+            out->header_count++;
+    }
+    if (out->rest_count < least)
+        return wrong_call(command, "an argument is missing");
+    return 0;
+}
+
+static int wrong_call(const char *command, const char *format, ...)
+{
+    va_list args;
+    fprintf(stderr, "weir%s%s: ", command ? " " : "", command ? command : "");
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fprintf(stderr, "; see: weir help%s%s\n", command ? " " : "", command ? command : "");
+    return 2;
+}
+
+/* weir run */
+
+static int run(int argc, char **argv)
+{
+    struct arguments a;
+    int wrong = parse("run", argc, argv, 0, 0, &a);
+    if (wrong)
+        return wrong;
+    if (!a.config)
+        return wrong_call("run", "which file? Say -c FILE");
+    struct runtime *rt = calloc(1, sizeof *rt);
+    struct admin *admin = admin_create();
+    if (!rt || !admin) {
+        fprintf(stderr, "weir: out of memory\n");
+        return 1;
+    }
+    admin_attach(admin, rt);
+    /* The arguments as they were, for the next program of an upgrade: the file is the last of them. */
+    char *again[] = {argv[-1], "run", "-c", strdup(a.config), NULL};
+    if (runtime_start(rt, a.config, again, admin_observers(admin), admin_hooks(admin)) != 0)
+        exit(1); /* nothing is served yet; the system takes back what was opened */
+    int status = runtime_run(rt);
+    admin_free(admin);
+    free(again[3]);
+    free(rt);
+    return status;
+}
+
+/* weir check, schema, version */
+
+static int check(int argc, char **argv)
+{
+    struct arguments a;
+    int wrong = parse("check", argc, argv, 0, 0, &a);
+    if (wrong)
+        return wrong;
+    if (!a.config)
+        return wrong_call("check", "which file? Say -c FILE");
+    struct admin *admin = admin_create();
+    const struct runtime_hooks *hooks = admin ? admin_hooks(admin) : NULL;
+    if (!hooks)
+        return 1;
+    struct snapshot_context context = {.workers = 1,
+                                       .dry = true,
+                                       .access = hooks->access,
+                                       .access_free = hooks->access_free,
+                                       .argument = hooks->argument};
+    struct snapshot *s = snapshot_build(a.config, &context);
+    if (!s) {
+        fprintf(stderr, "weir: out of memory\n");
+        return 1;
+    }
+    size_t errors = s->config.error_count;
+    fputs(config_errors_text(&s->config), stderr);
+    fputs(config_warnings_text(&s->config), stderr);
+    if (errors == 0)
+        printf("%s: good (%zu listeners, %zu routes, %zu upstreams, %zu tests passed)\n", a.config,
+               s->listener_count, s->route_count, s->upstream_count, s->tests_passed);
+    snapshot_free(s);
+    admin_free(admin);
+    return errors ? 1 : 0;
+}
+
+static void write_out(void *argument, const char *text, size_t len)
+{
+    (void)argument;
+    fwrite(text, 1, len, stdout);
+}
+
+static int schema(int argc, char **argv)
+{
+    struct arguments a;
+    int wrong = parse("schema", argc, argv, 0, 0, &a);
+    if (!wrong)
+        option_schema(&settings_table, write_out, NULL);
+    return wrong;
+}
+
+static int reference(int argc, char **argv)
+{
+    struct arguments a;
+    int wrong = parse("reference", argc, argv, 0, 0, &a);
+    if (!wrong)
+        option_reference(&settings_table, write_out, NULL);
+    return wrong;
+}
+
+static int version(int argc, char **argv)
+{
+    struct arguments a;
+    char pcre[64] = "";
+    int wrong = parse("version", argc, argv, 0, 0, &a);
+    if (wrong)
+        return wrong;
+    pcre2_config(PCRE2_CONFIG_VERSION, pcre);
+    printf("weir %s\n", WEIR_VERSION);
+    printf("libevent %s, %s, libyaml %s, PCRE2 %s\n", event_get_version(), OpenSSL_version(OPENSSL_VERSION),
+           yaml_get_version_string(), pcre);
+    printf("build: %s\n", WEIR_BUILD);
+    return 0;
+}
+
+/* What talks to the running process. */
+
+static int explain(int argc, char **argv)
+{
+    struct arguments a;
+    int wrong = parse("explain", argc, argv, 2, 2, &a);
+    if (wrong)
+        return wrong;
+    return command_explain(a.config, a.socket, a.rest[0], a.rest[1], a.headers, a.header_count);
+}
+
+static int reload(int argc, char **argv)
+{
+    struct arguments a;
+    int wrong = parse("reload", argc, argv, 0, 0, &a);
+    return wrong ? wrong : command_reload(client_socket(a.config, a.socket));
+}
+
+static int stop(int argc, char **argv)
+{
+    struct arguments a;
+    int wrong = parse("stop", argc, argv, 0, 0, &a);
+    return wrong ? wrong : command_stop(client_socket(a.config, a.socket));
+}
+
+static int upgrade(int argc, char **argv)
+{
+    struct arguments a;
+    int wrong = parse("upgrade", argc, argv, 0, 0, &a);
+    return wrong ? wrong : command_upgrade(client_socket(a.config, a.socket));
+}
+
+static int status(int argc, char **argv)
+{
+    struct arguments a;
+    int wrong = parse("status", argc, argv, 0, 0, &a);
+    return wrong ? wrong : command_status(client_socket(a.config, a.socket));
+}
+
+static int diff(int argc, char **argv)
+{
+    struct arguments a;
+    int wrong = parse("diff", argc, argv, 0, 0, &a);
+    if (wrong)
+        return wrong;
+    if (!a.config)
+        return wrong_call("diff", "which file? Say -c FILE");
+    return command_diff(client_socket(a.config, a.socket), a.config);
+}
+
+static int top(int argc, char **argv)
+{
+    (void)argc, (void)argv;
+    fprintf(stderr, "weir top: not supported yet; weir status and the dashboard show the same figures\n");
+    return 1;
+}
+
+static int help(int argc, char **argv);
+
+static const struct command commands[] = {
+    {"run", run, "-c FILE", "serves in the foreground; logs go to standard error"},
+    {"check", check, "-c FILE",
+     "says everything that is wrong with a file, and runs its tests; exits 0 or 1"},
+    {"explain", explain, "[-c FILE] [-H 'name: value']... METHOD URL",
+     "says which listener, route and upstream a request would meet, and why; with a file, or in the running "
+     "process"},
+    {"reload", reload, "[-c FILE | -s SOCKET]", "reads the configuration anew, and says what changed"},
+    {"diff", diff, "-c FILE [-s SOCKET]", "says what a reload with that file would change"},
+    {"stop", stop, "[-c FILE | -s SOCKET]", "lets open exchanges end, then stops"},
+    {"upgrade", upgrade, "[-c FILE | -s SOCKET]", "starts the program anew in place of the running one"},
+    {"status", status, "[-c FILE | -s SOCKET]", "says how the running process does"},
+    {"top", top, "", "the same, live (not supported yet)"},
+    {"schema", schema, "", "prints the JSON Schema of the file, for editors"},
+    {"reference", reference, "", "prints the reference of the file's options, in Markdown"},
+    {"version", version, "", "prints the version, libraries and build options"},
+    {"help", help, "[COMMAND]", "prints this, or what a command takes"},
+};
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < COUNT_OF(commands); i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+static int unknown_command(const char *name)
+{
+    const char *names[COUNT_OF(commands)];
+    for (size_t i = 0; i < COUNT_OF(commands); i++)
+        names[i] = commands[i].name;
+    const char *near = config_suggest(slice_text(name), names, COUNT_OF(names));
+    fprintf(stderr,
+            near ? "weir: unknown command \"%s\"; did you mean \"%s\"?\n"
+                 : "weir: unknown command \"%s\"; see: weir help\n",
+            name, near);
+    return 2;
+}
+
+static int help(int argc, char **argv)
+{
+    struct arguments a;
+    int wrong = parse("help", argc, argv, 0, 1, &a);
+    if (wrong)
+        return wrong;
+    if (a.rest_count) {
+        const struct command *c = find_command(a.rest[0]);
+        if (!c)
+            return unknown_command(a.rest[0]);
+        printf("weir %s %s\n\n  %s\n", c->name, c->usage, c->help);
+        return 0;
+    }
+    printf("weir, a reverse proxy and load balancer\n\n");
+    for (size_t i = 0; i < COUNT_OF(commands); i++)
+        printf("  weir %-10s %s\n", commands[i].name, commands[i].help);
+    printf("\nSignals: HUP reload, TERM and INT drain and stop, USR1 reopen logs, USR2 upgrade.\n");
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2)
+        return wrong_call(NULL, "what to do? Try: weir run -c config.yaml.example");
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+        return help(0, argv);
+    if (strcmp(argv[1], "--version") == 0)
+        return version(0, argv);
+    if (argv[1][0] == '-')
+        return run(argc - 1, argv + 1); /* weir -c FILE */
+    const struct command *c = find_command(argv[1]);
+    return c ? c->run(argc - 2, argv + 2) : unknown_command(argv[1]);
+}

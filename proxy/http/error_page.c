@@ -1,0 +1,96 @@
+#include "proxy/http/error_page.h"
+
+#include <strings.h>
+
+#include "core/log.h"
+#include "proxy/http/fields.h"
+
+/* Whether the client names JSON, or a suffix of it, with a weight that is not 0 (RFC 9110 §12.5.1), before
+ * HTML. */
+static bool accepts_json(const struct exchange *x)
+{
+    for (uint32_t i = 0; i < x->request.fields.count; i++) {
+        const struct field *f = &x->request.fields.at[i];
+        if (f->id != FIELD_ACCEPT)
+            continue;
+        struct slice rest = f->value, element;
+        while (slice_next(&rest, ',', &element)) {
+            struct slice type = slice_trim(slice_of(element.at, slice_find(element, ';')));
+            if (slice_equal_nocase(type, S("text/html")))
+                return false;
+            if (slice_equal_nocase(type, S("application/json")) ||
+                slice_equal_nocase(type, S("application/problem+json")))
+                return true;
+        }
+    }
+    return false;
+}
+
+/* Text that a client sent, made harmless for HTML. */
+static struct slice escape_html(struct arena *a, struct slice s)
+{
+    char *out = arena_alloc(a, s.len * 6 + 1);
+    size_t n = 0;
+    if (!out)
+        return (struct slice){"", 0};
+    for (size_t i = 0; i < s.len; i++) {
+        const char *entity = s.at[i] == '<'   ? "&lt;"
+                             : s.at[i] == '>' ? "&gt;"
+                             : s.at[i] == '&' ? "&amp;"
+                             : s.at[i] == '"' ? "&quot;"
+                                              : NULL;
+        size_t len = entity ? strlen(entity) : 1;
+        memcpy(out + n, entity ? entity : &s.at[i], len);
+        n += len;
+    }
+    return slice_of(out, n);
+}
+
+static struct slice json_page(struct exchange *x, unsigned status, struct slice title)
+{
+    char *id = arena_alloc(&x->arena, x->request_id.len * 6 + 1);
+    size_t len = id ? json_escape(x->request_id, id, x->request_id.len * 6) : 0;
+    return slice_text(arena_printf(
+        &x->arena, "{\"type\":\"about:blank\",\"title\":\"%.*s\",\"status\":%u,\"request_id\":\"%.*s\"}\n",
+        SLICE_FMT(title), status, (int)len, id ? id : ""));
+}
+
+static struct slice html_page(struct exchange *x, unsigned status, struct slice title)
+{
+    struct slice id = escape_html(&x->arena, x->request_id);
+    return slice_text(arena_printf(
+        &x->arena,
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>%u %.*s</title>\n"
+        "<style>body{font:16px/1.5 system-ui,sans-serif;margin:15vh auto;max-width:32em;padding:0 "
+        "1em;color:#333}"
+        "h1{font-weight:600}small{color:#777}@media(prefers-color-scheme:dark){body{background:#111;color:#"
+        "ddd}}</style>\n"
+        "</head><body><h1>%u %.*s</h1><p><small>Request %.*s</small></p></body></html>\n",
+        status, SLICE_FMT(title), status, SLICE_FMT(title), SLICE_FMT(id)));
+}
+
+void answer_error(struct exchange *x, unsigned status)
+{
+    struct slice title = status_reason(status);
+    const struct error_page *page = x->route ? route_error_page(x->route, status) : NULL;
+    struct fields extra = {0};
+    if (title.len == 0)
+        title = (struct slice)SLICE("Error");
+    if (status == 405) {
+        struct slice allow = router_allow(x->snapshot->router, x->match.allow, &x->arena);
+        fields_add(&x->arena, &extra, FIELD_OTHER, S("Allow"), allow);
+    } else if (status == 503) {
+        fields_add(&x->arena, &extra, FIELD_RETRY_AFTER, S("Retry-After"), S("1"));
+    }
+    if (x->request_id.len)
+        fields_add(&x->arena, &extra, FIELD_X_REQUEST_ID, S("X-Request-Id"), x->request_id);
+    if (page && page->body.at) {
+        exchange_answer(x, status, page->type, page->body, &extra);
+        return;
+    }
+    fields_add(&x->arena, &extra, FIELD_CACHE_CONTROL, S("Cache-Control"), S("no-store"));
+    if (accepts_json(x))
+        exchange_answer(x, status, S("application/problem+json"), json_page(x, status, title), &extra);
+    else
+        exchange_answer(x, status, S("text/html; charset=utf-8"), html_page(x, status, title), &extra);
+}

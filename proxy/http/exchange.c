@@ -1,0 +1,463 @@
+#include "proxy/http/exchange.h"
+
+#include <stdlib.h>
+
+#include "proxy/http/client_address.h"
+#include "proxy/http/error_page.h"
+#include "proxy/http/fields.h"
+#include "proxy/http/files.h"
+#include "proxy/http/forward.h"
+#include "proxy/http/respond.h"
+#include "proxy/http/target.h"
+#include "tls/info.h"
+#include "tls/server.h"
+
+#define FREE_EXCHANGES_MAX 1024
+
+static void on_deadline(struct timer *t);
+static void start_responder(struct exchange *x);
+static void check_done(struct exchange *x);
+static void bury(struct task *t);
+
+/* Making and freeing. */
+
+struct exchange *exchange_create(struct worker *w, struct listener *l, const struct downstream_ops *ops,
+                                 void *down)
+{
+    struct exchange *x;
+    if (!list_empty(&w->free_exchanges)) {
+        x = CONTAINER_OF(w->free_exchanges.next, struct exchange, link);
+        list_remove(&x->link);
+        w->free_exchange_count--;
+    } else if (!(x = malloc(sizeof *x))) {
+        return NULL;
+    }
+    memset(x, 0, offsetof(struct exchange, first));
+    x->magic = EXCHANGE_MAGIC;
+    x->worker = w;
+    x->listener = l;
+    x->snapshot = l->snapshot;
+    snapshot_hold(x->snapshot, w->index);
+    x->down_ops = ops;
+    x->down = down;
+    x->want_body = true;
+    x->started_us = loop_now_us(&w->loop);
+    arena_init(&x->arena, x->first, sizeof x->first);
+    timer_init(&x->deadline, on_deadline);
+    list_init(&x->link);
+    task_init(&x->bury);
+    w->exchange_count++;
+    return x;
+}
+
+void exchange_free_spares(struct worker *w)
+{
+    while (!list_empty(&w->free_exchanges)) {
+        struct exchange *x = CONTAINER_OF(w->free_exchanges.next, struct exchange, link);
+        list_remove(&x->link);
+        free(x);
+    }
+}
+
+static void bury(struct task *t)
+{
+    struct exchange *x = CONTAINER_OF(t, struct exchange, bury);
+    struct worker *w = x->worker;
+    arena_reset(&x->arena);
+    x->magic = 0;
+    if (w->free_exchange_count >= FREE_EXCHANGES_MAX) {
+        free(x);
+        return;
+    }
+    w->free_exchange_count++;
+    list_prepend(&w->free_exchanges, &x->link);
+}
+
+static void count(struct exchange *x)
+{
+    struct worker *w = x->worker;
+    const struct listener_config *config = x->listener->config;
+    uint32_t id = x->route ? x->snapshot->route_stats_ids[x->route->index] : 0;
+    struct route_stats *row = stats_route(config->stats, w->index, id);
+    if (row)
+        route_stats_count(row, x->status ? x->status : 499, loop_now_us(&w->loop) - x->started_us);
+}
+
+void exchange_end(struct exchange *x)
+{
+    struct worker *w = x->worker;
+    ASSERT(x->magic == EXCHANGE_MAGIC && x->phase != EXCHANGE_ENDED);
+    if (x->phase == EXCHANGE_TUNNEL)
+        w->streams--;
+    x->phase = EXCHANGE_ENDED;
+    if (x->responder && x->responder->cancel)
+        x->responder->cancel(x);
+    x->responder = NULL;
+    loop_timer_clear(&w->loop, &x->deadline);
+    count(x);
+    if (w->observers && w->observers->exchange_ended)
+        w->observers->exchange_ended(w->observers->argument, x);
+    buffer_clear(&x->body, &w->loop.blocks);
+    snapshot_release(x->snapshot, w->index);
+    w->exchange_count--;
+    loop_bury(&w->loop, &x->bury, bury);
+}
+
+void exchange_abort(struct exchange *x, enum exchange_end why)
+{
+    if (x->phase == EXCHANGE_ENDED)
+        return;
+    x->end = why;
+    exchange_end(x);
+}
+
+/* The request's way in. */
+
+/* What of the request is wrong before any route is asked; 0 when nothing is. */
+static unsigned check_request(struct exchange *x, const char **reason)
+{
+    struct http_request *r = &x->request;
+    if (r->method_id == METHOD_CONNECT) {
+        *reason = "CONNECT is not for a reverse proxy";
+        return 501;
+    }
+    if (r->expect_unknown) {
+        *reason = "an expectation that is not 100-continue";
+        return 417;
+    }
+    if (r->absolute_form && r->scheme.len &&
+        !slice_equal_nocase(r->scheme, x->is_tls ? S("https") : S("http"))) {
+        *reason = "the target's scheme is not the connection's";
+        return 400;
+    }
+    r->scheme = x->is_tls ? (struct slice)SLICE("https") : (struct slice)SLICE("http");
+    x->host = host_normalise(&x->arena, r->host);
+    if (x->host.len && !x->host.at) {
+        *reason = "out of memory";
+        return 500;
+    }
+    int fault = target_normalise(&x->arena, r->path, &x->path);
+    if (fault != 0) {
+        *reason = target_fault_text(fault);
+        return fault == TARGET_NO_MEMORY ? 500 : 400;
+    }
+    return 0;
+}
+
+/* RFC 9110 §15.5.20: what this connection had to show is not what that host asks for. */
+static bool is_misdirected(const struct exchange *x)
+{
+    const struct tls_server *tls = x->listener->config->tls;
+    if (!x->is_tls || !tls)
+        return false;
+    const struct tls_info *info = tls_info(x->down_ops->connection(x));
+    return info && tls_server_policy(tls, x->host) != info->policy;
+}
+
+static void set_request_id(struct exchange *x)
+{
+    const struct field *given = fields_find(&x->request.fields, FIELD_X_REQUEST_ID);
+    if (given && given->value.len && given->value.len <= 128) {
+        x->request_id = given->value;
+        return;
+    }
+    static const char hex[] = "0123456789abcdef";
+    char *id = arena_alloc(&x->arena, 32);
+    if (!id)
+        return;
+    for (int half = 0; half < 2; half++) {
+        uint64_t bits = worker_random(x->worker);
+        for (int i = 0; i < 16; i++, bits >>= 4)
+            id[half * 16 + i] = hex[bits & 15];
+    }
+    x->request_id = slice_of(id, 32);
+}
+
+uint64_t exchange_body_limit(const struct exchange *x)
+{
+    if (x->route && x->route->limits.has_body_size)
+        return x->route->limits.body_size;
+    return x->listener->config->settings->limits.body_size;
+}
+
+void exchange_begin(struct exchange *x)
+{
+    struct worker *w = x->worker;
+    struct http_request *r = &x->request;
+    const char *reason = NULL;
+    x->phase = EXCHANGE_WAITING;
+    set_client_address(x);
+    set_request_id(x);
+    unsigned status = check_request(x, &reason);
+    if (status) {
+        x->keep_alive_ok = x->keep_alive_ok && status != 400;
+        exchange_fail(x, status, reason);
+        return;
+    }
+    if (is_misdirected(x)) {
+        exchange_fail(x, 421, "this host has other demands on client certificates than the connection's");
+        return;
+    }
+    x->route = router_find(x->snapshot->router, x->listener->config->slot, r, x->host, x->path,
+                           &w->router_scratch, &x->match);
+    if (!x->route) {
+        exchange_fail(x, x->match.allow ? 405 : 404, "no route");
+        return;
+    }
+    if (!access_is_open(&x->route->access) && !access_allows(&x->route->access, &x->client)) {
+        exchange_fail(x, 403, "the client's address is not allowed");
+        return;
+    }
+    uint64_t limit = exchange_body_limit(x);
+    if (limit && r->body == BODY_LENGTH && r->content_length > limit) {
+        exchange_fail(x, 413, "the body is larger than the limit");
+        return;
+    }
+    if (x->route->timeout)
+        loop_timer(&w->loop, &x->deadline, x->route->timeout);
+    start_responder(x);
+}
+
+static int rewrite_path(struct exchange *x)
+{
+    if (!x->route->normalize)
+        x->path = x->request.path;
+    if (!x->route->rewrite)
+        return 0;
+    return rewrite_apply(x->route->rewrite, &x->arena, &x->worker->router_scratch.regex, x->path,
+                         x->match.prefix_len, &x->path);
+}
+
+static void start_responder(struct exchange *x)
+{
+    const struct route *route = x->route;
+    struct route_target *target = NULL;
+    int fault = rewrite_path(x);
+    if (fault != 0) {
+        exchange_fail(x, 400, target_fault_text(fault));
+        return;
+    }
+    switch (route->action) {
+    case ROUTE_UPSTREAM:
+        target = &route->targets[0];
+        break;
+    case ROUTE_SPLIT:
+        target = split_pick(route, (uint32_t)worker_random(x->worker));
+        break;
+    case ROUTE_REDIRECT:
+        x->responder = &redirect_responder;
+        break;
+    case ROUTE_RESPOND:
+        x->responder = &respond_responder;
+        break;
+    case ROUTE_FILES:
+        x->responder = &files_responder;
+        break;
+    case ROUTE_NONE:
+        ASSERT(!"a route without an action was published");
+    }
+    if (!x->responder) {
+        if (!target) {
+            exchange_fail(x, 503, "every weight of the split is 0");
+            return;
+        }
+        x->upstream = target->upstream;
+        x->responder = &forward_responder;
+    }
+    x->responder->start(x);
+}
+
+void exchange_refuse(struct exchange *x, unsigned status, const char *reason)
+{
+    x->phase = EXCHANGE_WAITING;
+    set_client_address(x);
+    set_request_id(x);
+    exchange_fail(x, status, reason);
+}
+
+void exchange_want_body(struct exchange *x, bool want)
+{
+    if (x->want_body == want)
+        return;
+    x->want_body = want;
+    x->down_ops->want_body(x, want);
+}
+
+void exchange_keep_body(struct exchange *x, const struct iovec *iov, int count_)
+{
+    if (buffer_append(&x->body, &x->worker->loop.blocks, iov, count_, 0) != 0) {
+        exchange_fail(x, 503, "out of memory");
+        return;
+    }
+    if (x->body.bytes >= EXCHANGE_BODY_KEPT)
+        exchange_want_body(x, false);
+}
+
+void exchange_body(struct exchange *x, const struct iovec *iov, int count_, bool end)
+{
+    uint64_t limit = x->phase == EXCHANGE_TUNNEL ? 0 : exchange_body_limit(x);
+    for (int i = 0; i < count_; i++)
+        x->request_bytes += iov[i].iov_len;
+    if (limit && x->request_bytes > limit) {
+        exchange_fail(x, 413, "the body is larger than the limit");
+        return;
+    }
+    if (end)
+        x->request_done = true;
+    if (x->responder && x->responder->body)
+        x->responder->body(x, iov, count_);
+    if (x->phase != EXCHANGE_ENDED)
+        check_done(x);
+}
+
+void exchange_resume(struct exchange *x)
+{
+    if (x->responder && x->responder->resume)
+        x->responder->resume(x);
+}
+
+static void on_deadline(struct timer *t)
+{
+    struct exchange *x = CONTAINER_OF(t, struct exchange, deadline);
+    if (x->phase == EXCHANGE_TUNNEL)
+        return;
+    exchange_fail(x, 504, "the exchange took longer than the route's timeout");
+}
+
+/* The response's way out. */
+
+void exchange_inform(struct exchange *x, struct http_response *r)
+{
+    if (x->head_sent)
+        return;
+    fields_strip_hop_by_hop(&r->fields);
+    if (r->status == 100)
+        x->request.expect_continue = false;
+    x->down_ops->inform(x, r);
+}
+
+/* What the route does to every response, whoever made it. */
+static int edit_response(struct exchange *x, struct http_response *r)
+{
+    struct slice upgrade = {0};
+    if (r->status == 101) {
+        const struct field *f = fields_find(&r->fields, FIELD_UPGRADE);
+        upgrade = f ? f->value : upgrade;
+    }
+    fields_strip_hop_by_hop(&r->fields);
+    if (upgrade.len && fields_add(&x->arena, &r->fields, FIELD_UPGRADE, S("Upgrade"), upgrade) != 0)
+        return -1;
+    if (r->status == 204)
+        fields_remove(&r->fields, FIELD_CONTENT_LENGTH); /* RFC 9110 §8.6 */
+    if (fields_add(&x->arena, &r->fields, FIELD_VIA, S("Via"), S("1.1 weir")) != 0)
+        return -1;
+    if (x->route && x->route->response_headers.count &&
+        edits_apply(&x->route->response_headers, &r->fields, &x->arena, exchange_variable, x) != 0)
+        return -1;
+    return 0;
+}
+
+static void add_up(struct exchange *x, const struct iovec *body, int count_)
+{
+    for (int i = 0; i < count_; i++)
+        x->response_bytes += body[i].iov_len;
+}
+
+void exchange_respond(struct exchange *x, struct http_response *r, const struct iovec *body, int count_,
+                      bool end)
+{
+    ASSERT(!x->head_sent && x->phase == EXCHANGE_WAITING);
+    x->status = r->status;
+    x->response = r;
+    if (edit_response(x, r) != 0) {
+        exchange_fail(x, 503, "out of memory");
+        return;
+    }
+    if (x->worker->observers && x->worker->observers->response_begins)
+        x->worker->observers->response_begins(x->worker->observers->argument, x);
+    /* An answer that comes before the request is read ends the connection: where the next request begins is
+     * not known. */
+    if (!x->request_done && (end || x->request.expect_continue))
+        x->keep_alive_ok = false;
+    x->head_sent = true;
+    x->phase = EXCHANGE_ANSWERING;
+    add_up(x, body, count_);
+    x->down_ops->respond(x, r, body, count_, end);
+    if (r->status == 101) {
+        x->phase = EXCHANGE_TUNNEL;
+        x->request_done = false;
+        x->worker->streams++;
+        x->down_ops->upgrade(x);
+    }
+    x->response_done = end;
+    check_done(x);
+    x->response = NULL;
+}
+
+void exchange_respond_body(struct exchange *x, const struct iovec *body, int count_, bool end,
+                           const struct fields *trailers)
+{
+    ASSERT(x->head_sent && !x->response_done);
+    add_up(x, body, count_);
+    x->response_done = end;
+    x->down_ops->respond_body(x, body, count_, end, trailers);
+    check_done(x);
+}
+
+static void check_done(struct exchange *x)
+{
+    if (!x->response_done || (x->phase == EXCHANGE_TUNNEL && !x->request_done))
+        return;
+    if (!x->request_done)
+        x->keep_alive_ok = false;
+    x->down_ops->done(x);
+}
+
+void exchange_fail(struct exchange *x, unsigned status, const char *reason)
+{
+    if (x->phase == EXCHANGE_ENDED || x->response_done)
+        return;
+    x->reason = reason;
+    if (x->responder && x->responder->cancel)
+        x->responder->cancel(x);
+    x->responder = NULL;
+    if (x->head_sent) {
+        x->end = status == 504 ? END_TIMEOUT : END_SERVER_FAILED;
+        x->down_ops->cut(x);
+        if (x->phase != EXCHANGE_ENDED)
+            exchange_end(x);
+        return;
+    }
+    if (status == 400 || status == 408)
+        x->keep_alive_ok = false;
+    answer_error(x, status);
+}
+
+void exchange_answer(struct exchange *x, unsigned status, struct slice type, struct slice body,
+                     const struct fields *extra)
+{
+    struct fields f = {0};
+    bool no_body = status == 204 || status == 304 || status < 200;
+    if (fields_add(&x->arena, &f, FIELD_DATE, S("Date"), worker_date(x->worker)) != 0 ||
+        (type.len && !no_body && fields_add(&x->arena, &f, FIELD_CONTENT_TYPE, S("Content-Type"), type) != 0))
+        goto fail;
+    for (uint32_t i = 0; extra && i < extra->count; i++)
+        if (fields_add(&x->arena, &f, extra->at[i].id, extra->at[i].name, extra->at[i].value) != 0)
+            goto fail;
+    struct http_response r = {
+        .status = (uint16_t)status,
+        .fields = f,
+        .body = no_body || x->request.method_id == METHOD_HEAD || body.len == 0 ? BODY_NONE : BODY_LENGTH,
+        .content_length = body.len,
+        .has_content_length = !no_body,
+    };
+    struct iovec iov = {(void *)(uintptr_t)body.at, body.len};
+    exchange_respond(x, &r, &iov, r.body == BODY_NONE ? 0 : 1, true);
+    return;
+fail:
+    /* Not even these few bytes: nothing can be said. */
+    x->end = END_CUT;
+    x->down_ops->cut(x);
+    if (x->phase != EXCHANGE_ENDED)
+        exchange_end(x);
+}

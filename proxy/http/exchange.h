@@ -1,0 +1,195 @@
+/* One request, its response, and everything known of them. Both sides plug into it, and neither knows the
+ * other's protocol:
+ *
+ *     client bytes -> codec (h1 | h2) -> EXCHANGE -> responder (upstream | files | redirect | respond |
+ * error)
+ *
+ * Ownership: made by the client's codec (exchange_create), freed by exchange_end() (after the pass). The
+ * exchange owns its responder's state, and cancels it. All runs on one worker.
+ *
+ * The order of calls, from the codec: exchange_begin() once the head is there, exchange_body() for what
+ * follows, exchange_resume() when its backlog is low again, exchange_abort() when the client is gone. From
+ * the responder: exchange_inform()* for 1xx, then exchange_respond(), exchange_respond_body()*, the last with
+ * `end`; or exchange_fail() at any time. Whatever a call does, it may end the exchange: after it, look at
+ * x->phase == EXCHANGE_ENDED before touching more than the exchange's memory (which stays readable until the
+ * pass is over). */
+#pragma once
+
+#include "core/arena.h"
+#include "core/buffer.h"
+#include "proxy/http/message.h"
+#include "proxy/http/route.h"
+#include "proxy/http/router.h"
+#include "proxy/http/template.h"
+#include "proxy/listener.h"
+#include "proxy/worker.h"
+
+#define EXCHANGE_MAGIC      0x45584348u
+#define EXCHANGE_ARENA      6144
+#define RESPOND_VECTORS_MAX 60          /* in one call of respond and respond_body */
+#define EXCHANGE_BODY_KEPT  (64u << 10) /* of a request body, while it may have to be sent again */
+
+struct exchange;
+
+/* The client's side: what a codec does for the exchange. None of these calls back into the exchange. */
+struct downstream_ops {
+    /* An interim response (RFC 9110 §15.2). */
+    void (*inform)(struct exchange *x, const struct http_response *r);
+    /* The head, and the first bytes of the body; `end` when they are the last. r->body says how the body is
+     * framed as far as is known: BODY_LENGTH with content_length, BODY_CHUNKED when the length is not known,
+     * BODY_NONE. */
+    void (*respond)(struct exchange *x, const struct http_response *r, const struct iovec *body, int count,
+                    bool end);
+    void (*respond_body)(struct exchange *x, const struct iovec *body, int count, bool end,
+                         const struct fields *trailers);
+    /* The response cannot be completed: the client must see that it was cut. */
+    void (*cut)(struct exchange *x);
+    /* Stops or goes on with reading the request's body. */
+    void (*want_body)(struct exchange *x, bool want);
+    /* Bytes accepted and not yet sent. */
+    size_t (*backlog)(const struct exchange *x);
+    /* After a 101 was sent: the connection becomes a stream of bytes, which go to exchange_body and come from
+     * respond_body. */
+    void (*upgrade)(struct exchange *x);
+    /* The response's last byte was handed over and the request is all read: the codec goes on to the next
+     * one. */
+    void (*done)(struct exchange *x);
+    /* The client's connection, for what templates ask of it (TLS, ports). */
+    const struct conn *(*connection)(const struct exchange *x);
+};
+
+/* What answers. `cancel` frees the responder's state whatever it is at; no call after it. Any but start and
+ * cancel may be NULL. */
+struct responder {
+    const char *name;
+    /* The route's request steps are done. What of the request's body has come before is in x->body. */
+    void (*start)(struct exchange *x);
+    /* More of the request's body, or its end (count may be 0 then; x->request_done is set). What cannot be
+     * used now goes to exchange_keep_body(). NULL = the body is of no interest and is dropped. */
+    void (*body)(struct exchange *x, const struct iovec *iov, int count);
+    /* The client takes more again: go on sending. */
+    void (*resume)(struct exchange *x);
+    void (*cancel)(struct exchange *x);
+};
+
+enum exchange_phase {
+    EXCHANGE_HEAD,      /* being made */
+    EXCHANGE_WAITING,   /* a responder works on it; no byte of the final response yet */
+    EXCHANGE_ANSWERING, /* the response's head was sent */
+    EXCHANGE_TUNNEL,    /* upgraded: bytes both ways */
+    EXCHANGE_ENDED,
+};
+
+/* Who ended an exchange that did not end by itself; for logs. */
+enum exchange_end {
+    END_COMPLETE,
+    END_CLIENT_GONE,   /* the client closed or reset before the answer was complete */
+    END_SERVER_FAILED, /* the server closed, reset or broke the protocol after the head was sent */
+    END_TIMEOUT,
+    END_CUT, /* weir stopped */
+};
+
+struct exchange {
+    uint32_t magic;
+    enum exchange_phase phase;
+    struct worker *worker;
+    struct listener *listener;
+    struct snapshot *snapshot; /* held */
+    const struct route *route; /* NULL: none, or not yet */
+    const struct downstream_ops *down_ops;
+    void *down; /* the codec's */
+    const struct responder *responder;
+    void *responder_state;
+
+    struct http_request request; /* in the arena */
+    struct slice host;           /* normalised: lower case, no port */
+    struct slice path;           /* normalised; what was matched, and (after a rewrite) what is sent */
+    struct route_match match;
+    struct ip peer;   /* of the connection */
+    struct ip client; /* the true one */
+    struct slice client_text;
+    struct slice request_id;
+
+    bool request_done;   /* the whole request body has come */
+    bool body_too_large; /* 413 was decided while the body came */
+    bool head_sent;      /* of the final response */
+    bool response_done;  /* the response's end was handed to the codec */
+    bool want_body;      /* what the codec was last told */
+    bool is_tls;
+    bool drop_body;     /* what still comes of the request's body is not wanted */
+    bool keep_alive_ok; /* false: this answer ends the connection (h1) */
+    uint8_t protocol;   /* of the client: 10, 11, 20 */
+
+    uint16_t status;
+    uint16_t attempts;
+    enum exchange_end end;
+    const char *reason; /* static text: why weir answered an error, or why it ended; NULL = nothing to say */
+    uint64_t request_bytes, response_bytes; /* of bodies */
+    usec_t started_us, upstream_started_us, upstream_head_us;
+    struct server *server; /* that answered, or was tried last; held by the snapshot's upstream */
+    struct upstream *upstream;
+    const struct http_response
+        *response;        /* during exchange_respond, for templates and the access log's hook; else NULL */
+    struct fields logged; /* response fields that the access log asked for (copied) */
+
+    struct fields trailers; /* of the request; set before its end is told */
+    struct buffer body;     /* of the request: come, but not taken by the responder */
+    struct timer deadline;  /* the route's `timeout` */
+    struct arena arena;
+    struct list link; /* in the worker's free ones */
+    struct task bury;
+    char first[EXCHANGE_ARENA];
+};
+
+/* Frees what exchange_end keeps for the next one. At the worker's end. */
+void exchange_free_spares(struct worker *w);
+
+/* NULL when out of memory. `request` is to be filled in by the codec (from x->arena). */
+struct exchange *exchange_create(struct worker *w, struct listener *l, const struct downstream_ops *ops,
+                                 void *down);
+
+/* Codec side. */
+
+/* The request's head is complete: routes it, runs the route's request steps, starts the responder. */
+void exchange_begin(struct exchange *x);
+/* The head was no good: answers with `status` (what a parser's fault says) and closes. */
+void exchange_refuse(struct exchange *x, unsigned status, const char *reason);
+/* Decoded bytes of the request's body; count may be 0 with `end`. */
+void exchange_body(struct exchange *x, const struct iovec *iov, int count, bool end);
+void exchange_resume(struct exchange *x);
+/* The client is gone. Ends the exchange; the codec must not be called any more. */
+void exchange_abort(struct exchange *x, enum exchange_end why);
+/* The end in order: counts, logs, frees after the pass. Called by the codec from its done() or later. */
+void exchange_end(struct exchange *x);
+
+/* Responder side. */
+
+void exchange_inform(struct exchange *x, struct http_response *r);
+/* r's fields are edited in place (hop-by-hop removed, the route's edits made): they must be the responder's
+ * to change. */
+void exchange_respond(struct exchange *x, struct http_response *r, const struct iovec *body, int count,
+                      bool end);
+void exchange_respond_body(struct exchange *x, const struct iovec *body, int count, bool end,
+                           const struct fields *trailers);
+/* weir's own answer: the route's error page, problem+json or a short page. After the head was sent: the
+ * response is cut. */
+void exchange_fail(struct exchange *x, unsigned status, const char *reason);
+/* A whole answer of weir's own in one call: `type` may be empty. The body must live until the call returns.
+ */
+void exchange_answer(struct exchange *x, unsigned status, struct slice type, struct slice body,
+                     const struct fields *extra);
+/* The client's backlog is so high that the responder should wait for resume(). */
+static inline bool exchange_blocked(const struct exchange *x)
+{
+    return x->down_ops->backlog(x) >= CONN_HIGH_WATER;
+}
+/* Appends to x->body; the client is told to wait when that is more than EXCHANGE_BODY_KEPT. */
+void exchange_keep_body(struct exchange *x, const struct iovec *iov, int count);
+/* Tells the client's codec to stop or go on sending the request's body; idempotent. */
+void exchange_want_body(struct exchange *x, bool want);
+
+/* The largest body that this request may have, in bytes; 0 = no limit. */
+uint64_t exchange_body_limit(const struct exchange *x);
+
+/* Values of `${…}`, as template_expand() asks for them; context is the exchange. */
+struct slice exchange_variable(void *exchange, const struct template_variable *v);

@@ -1,0 +1,15 @@
+/* Changing the fields of a message: adding, and taking out what is between two hops only. */
+#pragma once
+
+#include "core/arena.h"
+#include "proxy/http/message.h"
+
+/* Appends; moves the array into the arena when it is full. 0, or -1 when out of memory. */
+int fields_add(struct arena *a, struct fields *f, enum field_id id, struct slice name, struct slice value);
+
+/* Takes out every field of that id. */
+void fields_remove(struct fields *f, enum field_id id);
+
+/* Takes out what RFC 9110 §7.6.1 keeps between two hops: Connection and what it names, Keep-Alive,
+ * Proxy-Connection, TE, Transfer-Encoding, Upgrade. */
+void fields_strip_hop_by_hop(struct fields *f);

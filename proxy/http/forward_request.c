@@ -1,0 +1,123 @@
+#include "proxy/http/forward_request.h"
+
+#include "proxy/http/client_address.h"
+#include "proxy/http/fields.h"
+
+/* Fields that are set anew whatever came. */
+#define SET_ANEW                                                                                             \
+    (FIELD_BIT(FIELD_X_FORWARDED_FOR) | FIELD_BIT(FIELD_X_FORWARDED_PROTO) |                                 \
+     FIELD_BIT(FIELD_X_FORWARDED_HOST) | FIELD_BIT(FIELD_FORWARDED) | FIELD_BIT(FIELD_X_REQUEST_ID) |        \
+     FIELD_BIT(FIELD_HOST))
+
+/* All X-Forwarded-For lines that came, in order, and the peer. */
+static struct slice forwarded_for(struct exchange *x, bool trusted)
+{
+    char *peer_text = arena_alloc(&x->arena, 48);
+    if (!peer_text)
+        return slice_of(NULL, 0);
+    struct slice peer = slice_of(peer_text, ip_print(&x->peer, peer_text, 48));
+    if (!trusted)
+        return peer;
+    struct slice all = peer;
+    for (uint32_t i = x->request.fields.count; i-- > 0;) {
+        const struct field *f = &x->request.fields.at[i];
+        if (f->id == FIELD_X_FORWARDED_FOR && f->value.len)
+            all = slice_text(arena_printf(&x->arena, "%.*s, %.*s", SLICE_FMT(f->value), SLICE_FMT(all)));
+    }
+    return all;
+}
+
+static bool upgrade_is_passed_on(const struct exchange *x)
+{
+    const struct field *f = fields_find(&x->request.fields, FIELD_UPGRADE);
+    /* h2c would let the client speak to the server in a protocol that nobody here checks. */
+    return x->request.upgrade && x->request_done && f && !slice_equal_nocase(f->value, S("h2c")) &&
+           slice_find(f->value, ',') == f->value.len;
+}
+
+static int copy_fields(struct exchange *x, struct fields *out, bool keep_forwarded)
+{
+    const struct fields *in = &x->request.fields;
+    uint32_t capacity = in->count + 10;
+    uint64_t drop = SET_ANEW;
+    if (keep_forwarded)
+        drop &= ~(FIELD_BIT(FIELD_X_FORWARDED_PROTO) | FIELD_BIT(FIELD_X_FORWARDED_HOST) |
+                  FIELD_BIT(FIELD_FORWARDED));
+    *out = (struct fields){.at = arena_alloc(&x->arena, capacity * sizeof *out->at), .capacity = capacity};
+    if (!out->at)
+        return -1;
+    struct fields stripped = *in;
+    bool hop_by_hop = fields_find(in, FIELD_CONNECTION) != NULL;
+    if (hop_by_hop) {
+        stripped.at = arena_alloc(&x->arena, in->count * sizeof *in->at);
+        if (!stripped.at)
+            return -1;
+        memcpy(stripped.at, in->at, in->count * sizeof *in->at);
+    } else {
+        memcpy(out->at, in->at, in->count * sizeof *in->at);
+        stripped.at = out->at;
+    }
+    fields_strip_hop_by_hop(&stripped);
+    for (uint32_t i = 0; i < stripped.count; i++) {
+        if (drop >> stripped.at[i].id & 1 && stripped.at[i].id)
+            continue;
+        out->at[out->count++] = stripped.at[i];
+    }
+    return 0;
+}
+
+/* Host goes first (RFC 9110 §7.2), as it came; an absolute target's authority counts as that. */
+static int add_host(struct exchange *x, struct fields *out)
+{
+    const struct field *came = fields_find(&x->request.fields, FIELD_HOST);
+    if (came && slice_equal(came->value, x->request.host)) {
+        out->at[out->count++] = *came;
+        return 0;
+    }
+    return fields_add(&x->arena, out, FIELD_HOST, S("Host"), x->request.host);
+}
+
+int forward_fields(struct exchange *x, struct fields *out)
+{
+    bool trusted = client_peer_is_trusted(x);
+    struct arena *a = &x->arena;
+    struct fields rest;
+    if (copy_fields(x, &rest, trusted) != 0)
+        return -1;
+    struct slice chain = forwarded_for(x, trusted);
+    *out = (struct fields){.at = arena_alloc(a, (rest.count + 12) * sizeof *out->at),
+                           .capacity = rest.count + 12};
+    if (!out->at || !chain.at || add_host(x, out) != 0)
+        return -1;
+    memcpy(out->at + out->count, rest.at, rest.count * sizeof *rest.at);
+    out->count += rest.count;
+    int failed = fields_add(a, out, FIELD_X_FORWARDED_FOR, S("X-Forwarded-For"), chain);
+    if (!trusted || !fields_find(out, FIELD_X_FORWARDED_PROTO))
+        failed |= fields_add(a, out, FIELD_X_FORWARDED_PROTO, S("X-Forwarded-Proto"), x->request.scheme);
+    if ((!trusted || !fields_find(out, FIELD_X_FORWARDED_HOST)) && x->request.host.len)
+        failed |= fields_add(a, out, FIELD_X_FORWARDED_HOST, S("X-Forwarded-Host"), x->request.host);
+    failed |= fields_add(a, out, FIELD_X_REQUEST_ID, S("X-Request-Id"), x->request_id);
+    failed |= fields_add(a, out, FIELD_VIA, S("Via"), x->request.minor ? S("1.1 weir") : S("1.0 weir"));
+    if (upgrade_is_passed_on(x)) {
+        const struct field *upgrade = fields_find(&x->request.fields, FIELD_UPGRADE);
+        failed |= fields_add(a, out, FIELD_UPGRADE, S("Upgrade"), upgrade->value);
+        failed |= fields_add(a, out, FIELD_CONNECTION, S("Connection"), S("upgrade"));
+    }
+    if (x->route->request_headers.count)
+        failed |= edits_apply(&x->route->request_headers, out, a, exchange_variable, x);
+    return failed;
+}
+
+void forward_write_head(const struct exchange *x, const struct fields *f, struct head_writer *w)
+{
+    head_put_request_line(w, &x->request, x->path);
+    head_put_fields(w, f, 0);
+    if (x->request.body == BODY_CHUNKED)
+        head_put(w, S("Transfer-Encoding: chunked\r\n"));
+    else if (x->request.body == BODY_LENGTH && !fields_find(f, FIELD_CONTENT_LENGTH)) {
+        head_put(w, S("Content-Length: "));
+        head_put_number(w, x->request.content_length);
+        head_put(w, S("\r\n"));
+    }
+    head_put(w, S("\r\n"));
+}

@@ -1,0 +1,321 @@
+#include "proxy/listener.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "proxy/http/h1/downstream.h"
+#include "proxy/stream/tcp.h"
+#include "proxy/worker.h"
+#include "tls/info.h"
+
+#define ACCEPTS_A_TURN 64
+#define PAUSE_MS       50 /* without descriptors: let some come back */
+
+static void on_acceptable(evutil_socket_t fd, short what, void *argument);
+static void on_pause_over(struct timer *t);
+
+/* Attaching and detaching sockets. */
+
+static struct acceptor *find_acceptor(struct listener *l, int fd)
+{
+    LIST_EACH (node, &l->acceptors) {
+        struct acceptor *a = CONTAINER_OF(node, struct acceptor, link);
+        if (a->fd == fd)
+            return a;
+    }
+    return NULL;
+}
+
+static void attach(struct listener *l, const struct listener_sockets *s)
+{
+    if (find_acceptor(l, s->fd))
+        return;
+    struct acceptor *a = calloc(1, sizeof *a);
+    if (!a) {
+        log_error("out of memory for a listening socket", LOG_SLICE("listener", l->name));
+        return;
+    }
+    a->listener = l;
+    a->address = *s->address;
+    a->fd = s->fd;
+    timer_init(&a->pause, on_pause_over);
+    list_append(&l->acceptors, &a->link);
+    event_assign(&a->event, l->worker->loop.base, a->fd, EV_READ | EV_PERSIST, on_acceptable, a);
+    event_add(&a->event, NULL);
+}
+
+static void detach(struct acceptor *a)
+{
+    event_del(&a->event);
+    loop_timer_clear(&a->listener->worker->loop, &a->pause);
+    list_remove(&a->link);
+    free(a);
+}
+
+static bool is_named(const struct acceptor *a, const struct listener_config *config)
+{
+    for (size_t i = 0; i < config->address_count; i++)
+        if (address_equal(&config->addresses[i], &a->address))
+            return true;
+    return false;
+}
+
+/* A socket that is given up may have connections in its queue: they are served before it goes. */
+static void accept_the_rest(struct acceptor *a)
+{
+    for (int turns = 0; turns < 64; turns++)
+        on_acceptable(a->fd, EV_READ, a);
+}
+
+/* The listener's life. */
+
+static void bury(struct task *t)
+{
+    struct listener *l = CONTAINER_OF(t, struct listener, bury);
+    free((char *)(uintptr_t)l->name.at);
+    free(l);
+}
+
+static void free_listener(struct listener *l)
+{
+    LIST_EACH_SAFE (node, &l->acceptors) {
+        detach(CONTAINER_OF(node, struct acceptor, link));
+    }
+    list_remove(&l->link);
+    snapshot_release(l->snapshot, l->worker->index);
+    loop_bury(&l->worker->loop, &l->bury, bury);
+}
+
+static struct listener *create(struct worker *w, const struct listener_config *config)
+{
+    struct listener *l = calloc(1, sizeof *l);
+    char *name = strndup(config->name.at, config->name.len);
+    if (!l || !name) {
+        free(l);
+        free(name);
+        return NULL;
+    }
+    l->worker = w;
+    l->name = slice_of(name, config->name.len);
+    list_init(&l->acceptors);
+    list_init(&l->clients);
+    task_init(&l->bury);
+    list_append(&w->listeners, &l->link);
+    return l;
+}
+
+static struct listener *find(struct worker *w, struct slice name, enum listener_protocol protocol)
+{
+    LIST_EACH (node, &w->listeners) {
+        struct listener *l = CONTAINER_OF(node, struct listener, link);
+        if (!l->removed && slice_equal(l->name, name) && l->config->protocol == protocol)
+            return l;
+    }
+    return NULL;
+}
+
+static void use_config(struct listener *l, struct snapshot *s, const struct listener_config *config)
+{
+    snapshot_hold(s, l->worker->index);
+    if (l->snapshot)
+        snapshot_release(l->snapshot, l->worker->index);
+    l->snapshot = s;
+    l->config = config;
+    l->stats = config->stats->worker[l->worker->index];
+}
+
+void listeners_apply(struct worker *w, struct snapshot *s, const struct listener_sockets *sockets,
+                     size_t count)
+{
+    struct list old;
+    list_init(&old);
+    list_splice(&old, &w->listeners);
+    for (size_t i = 0; i < s->listener_count; i++) {
+        const struct listener_config *config = &s->listeners[i];
+        /* Look among the old ones: a listener that keeps its name and protocol keeps its life. */
+        struct listener *l = NULL;
+        LIST_EACH (node, &old) {
+            struct listener *o = CONTAINER_OF(node, struct listener, link);
+            if (!o->removed && slice_equal(o->name, config->name) &&
+                o->config->protocol == config->protocol) {
+                l = o;
+                break;
+            }
+        }
+        if (l) {
+            list_remove(&l->link);
+            list_append(&w->listeners, &l->link);
+        } else {
+            l = create(w, config);
+        }
+        if (!l) {
+            log_error("out of memory for a listener", LOG_SLICE("listener", config->name));
+            continue;
+        }
+        use_config(l, s, config);
+    }
+    /* Sockets that a listener no longer has, before others take them. */
+    LIST_EACH_SAFE (node, &old) {
+        struct listener *l = CONTAINER_OF(node, struct listener, link);
+        list_remove(&l->link);
+        list_append(&w->listeners, &l->link);
+        l->removed = true;
+        LIST_EACH_SAFE (a, &l->acceptors) {
+            accept_the_rest(CONTAINER_OF(a, struct acceptor, link));
+            detach(CONTAINER_OF(a, struct acceptor, link));
+        }
+        LIST_EACH_SAFE (c, &l->clients) {
+            struct client *client = CONTAINER_OF(c, struct client, link);
+            client->drain(client, false);
+        }
+        if (l->client_count == 0)
+            free_listener(l);
+    }
+    LIST_EACH (node, &w->listeners) {
+        struct listener *l = CONTAINER_OF(node, struct listener, link);
+        LIST_EACH_SAFE (a, &l->acceptors) {
+            struct acceptor *acceptor = CONTAINER_OF(a, struct acceptor, link);
+            if (is_named(acceptor, l->config))
+                continue;
+            accept_the_rest(acceptor);
+            detach(acceptor);
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct listener *l = find(w, sockets[i].config->name, sockets[i].config->protocol);
+        if (l)
+            attach(l, &sockets[i]);
+    }
+}
+
+void listeners_stop_accepting(struct worker *w, bool take_the_rest)
+{
+    LIST_EACH (node, &w->listeners) {
+        struct listener *l = CONTAINER_OF(node, struct listener, link);
+        LIST_EACH_SAFE (a, &l->acceptors) {
+            if (take_the_rest)
+                accept_the_rest(CONTAINER_OF(a, struct acceptor, link));
+            detach(CONTAINER_OF(a, struct acceptor, link));
+        }
+    }
+}
+
+/* Closing a client may free its listener: the next one is looked up before. */
+void listeners_drain_clients(struct worker *w, bool close_idle)
+{
+    LIST_EACH_SAFE (node, &w->listeners) {
+        struct listener *l = CONTAINER_OF(node, struct listener, link);
+        LIST_EACH_SAFE (c, &l->clients) {
+            struct client *client = CONTAINER_OF(c, struct client, link);
+            client->drain(client, close_idle);
+        }
+    }
+}
+
+void listeners_cut_clients(struct worker *w)
+{
+    LIST_EACH_SAFE (node, &w->listeners) {
+        struct listener *l = CONTAINER_OF(node, struct listener, link);
+        while (!list_empty(&l->clients)) {
+            struct client *client = CONTAINER_OF(l->clients.next, struct client, link);
+            bool last = l->client_count == 1;
+            client->cut(client);
+            if (last)
+                break; /* the listener may be gone */
+        }
+    }
+}
+
+void listeners_free(struct worker *w)
+{
+    LIST_EACH_SAFE (node, &w->listeners) {
+        free_listener(CONTAINER_OF(node, struct listener, link));
+    }
+}
+
+/* Clients. */
+
+bool client_enter(struct client *c, struct listener *l, const struct ip *ip)
+{
+    struct connection_limits *limits = &l->config->stats->limits;
+    const struct limits *max = &l->config->settings->limits;
+    if (!connection_limits_enter(limits, max->connections))
+        return false;
+    c->ip = *ip;
+    c->ip_counted = max->connections_per_ip != 0 && !ip->is_unix;
+    if (c->ip_counted && !connection_limits_enter_ip(limits, ip, max->connections_per_ip)) {
+        connection_limits_leave(limits);
+        return false;
+    }
+    c->listener = l;
+    list_append(&l->clients, &c->link);
+    l->client_count++;
+    counter_add(&l->stats->connections, 1);
+    counter_add(&l->stats->connections_open, 1);
+    return true;
+}
+
+void client_leave(struct client *c)
+{
+    struct listener *l = c->listener;
+    struct connection_limits *limits = &l->config->stats->limits;
+    connection_limits_leave(limits);
+    if (c->ip_counted)
+        connection_limits_leave_ip(limits, &c->ip);
+    list_remove(&c->link);
+    counter_add(&l->stats->connections_open, (uint64_t)-1);
+    l->client_count--;
+    if (l->removed && l->client_count == 0)
+        free_listener(l);
+    worker_client_left(l->worker);
+}
+
+void listener_count_handshake(struct listener *l, const struct tls_info *info)
+{
+    unsigned version = slice_equal(info->version, S("TLSv1.3"))   ? 3
+                       : slice_equal(info->version, S("TLSv1.2")) ? 2
+                                                                  : 0;
+    counter_add(&l->stats->handshakes[version][info->resumed], 1);
+}
+
+/* Accepting. */
+
+static void pause_accepting(struct acceptor *a)
+{
+    event_del(&a->event);
+    loop_timer(&a->listener->worker->loop, &a->pause, PAUSE_MS);
+    log_warn("no descriptor for a new connection; waiting", LOG_SLICE("listener", a->listener->name),
+             LOG_TEXT("error", strerror(errno)));
+}
+
+static void on_pause_over(struct timer *t)
+{
+    struct acceptor *a = CONTAINER_OF(t, struct acceptor, pause);
+    event_add(&a->event, NULL);
+}
+
+static void on_acceptable(evutil_socket_t fd, short what, void *argument)
+{
+    struct acceptor *a = argument;
+    struct listener *l = a->listener;
+    (void)what;
+    for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+        struct address peer = {0};
+        socklen_t len = sizeof peer - offsetof(struct address, any);
+        int client = accept4(fd, &peer.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (client < 0) {
+            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+                pause_accepting(a);
+            else if (errno == ECONNABORTED || errno == EINTR)
+                continue;
+            return;
+        }
+        peer.len = len;
+        struct ip ip = ip_of_address(&peer);
+        int taken =
+            l->config->protocol == LISTENER_HTTP ? h1_accept(l, client, &ip) : tcp_accept(l, client, &ip);
+        if (taken != 0)
+            counter_add(&l->stats->connections_refused, 1);
+    }
+}

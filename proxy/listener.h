@@ -1,0 +1,77 @@
+/* One worker's side of a listener of the configuration: its listening sockets, and the connections that came
+ * by them. It lives from the snapshot that first names it until a later one does not and its last connection
+ * has ended.
+ *
+ * The sockets themselves are the control thread's (sockets.h): a reload attaches and detaches them here, and
+ * closes none that stays in the file. */
+#pragma once
+
+#include "core/conn.h"
+#include "proxy/snapshot.h"
+
+struct worker;
+struct listener;
+
+/* What the kinds of connection (http, tcp) have in common: being counted and told to end. Embedded in each.
+ */
+struct client {
+    struct list link; /* in listener->clients */
+    struct listener *listener;
+    struct ip ip; /* the peer, as the socket says */
+    bool ip_counted;
+    /* Ends the connection as soon as it has answered; an idle one at once if close_idle, else after its next
+     * request. */
+    void (*drain)(struct client *, bool close_idle);
+    /* Ends it now. */
+    void (*cut)(struct client *);
+};
+
+struct acceptor {
+    struct list link;
+    struct listener *listener;
+    struct address address;
+    int fd; /* borrowed from sockets.h */
+    struct event event;
+    struct timer pause; /* when descriptors ran out */
+};
+
+struct listener {
+    struct list link; /* in worker->listeners */
+    struct worker *worker;
+    struct slice name;         /* own copy */
+    struct snapshot *snapshot; /* held: the one that `config` is of */
+    const struct listener_config *config;
+    struct listener_worker_stats *stats;
+    struct list acceptors;
+    struct list clients;
+    unsigned client_count;
+    bool removed;
+    struct task bury;
+};
+
+/* Which sockets a worker gets with a snapshot: in the order of the snapshot's listeners and their addresses.
+ */
+struct listener_sockets {
+    const struct listener_config *config;
+    const struct address *address;
+    int fd;
+};
+
+/* Brings the worker's listeners in line with its new snapshot. */
+void listeners_apply(struct worker *w, struct snapshot *s, const struct listener_sockets *sockets,
+                     size_t count);
+/* Lets go of the sockets; with take_the_rest, what waits in their queues is accepted first (nobody else
+ * would). */
+void listeners_stop_accepting(struct worker *w, bool take_the_rest);
+void listeners_drain_clients(struct worker *w, bool close_idle);
+void listeners_cut_clients(struct worker *w);
+/* At the worker's end. */
+void listeners_free(struct worker *w);
+
+/* Counts the client in (its `ip` is set); false when a limit says no. */
+bool client_enter(struct client *c, struct listener *l, const struct ip *ip);
+/* Counts it out; the listener may go with it. */
+void client_leave(struct client *c);
+
+struct tls_info;
+void listener_count_handshake(struct listener *l, const struct tls_info *info);

@@ -1,0 +1,40 @@
+#include "proxy/privileges.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <pwd.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int keep_binding(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {{0}};
+    data[0].permitted = data[0].effective = 1u << CAP_NET_BIND_SERVICE;
+    return (int)syscall(SYS_capset, &header, data);
+}
+
+int privileges_drop(struct slice user, const char **why)
+{
+    char name[256];
+    if (user.len == 0 || geteuid() != 0)
+        return 0;
+    *why = "the user's name is too long";
+    errno = EINVAL;
+    if (user.len >= sizeof name)
+        return -1;
+    memcpy(name, user.at, user.len);
+    name[user.len] = 0;
+    *why = "there is no such user";
+    errno = ENOENT;
+    const struct passwd *p = getpwnam(name);
+    if (!p)
+        return -1;
+    *why = "cannot become the user";
+    if (prctl(PR_SET_KEEPCAPS, 1) != 0 || initgroups(name, p->pw_gid) != 0 || setgid(p->pw_gid) != 0 ||
+        setuid(p->pw_uid) != 0 || keep_binding() != 0 || prctl(PR_SET_DUMPABLE, 1) != 0)
+        return -1;
+    return 0;
+}

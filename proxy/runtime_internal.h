@@ -1,0 +1,29 @@
+/* What the files of the runtime share among themselves; nobody else includes it. */
+#pragma once
+
+#include "proxy/runtime.h"
+
+/* reload.c: builds a snapshot and hands it to the workers; at the start also makes these. */
+struct reload_result load(struct runtime *rt, const char *file, bool first);
+/* The last hold on a snapshot is gone. */
+void release_snapshot(struct snapshot *s);
+/* Closes listening sockets that were given up by generation `upto` or before. */
+void close_given_up(struct runtime *rt, uint64_t upto);
+
+/* runtime.c */
+int runtime_start_workers(struct runtime *rt);
+
+/* drain.c */
+void drain_is_over(struct timer *t);
+void drain_begin(struct runtime *rt, bool handed_over);
+
+/* upgrade.c: this process is the next one, and serves. */
+void upgrade_tell_ready(void);
+void upgrade_forget(struct runtime *rt);
+
+/* signals.c; 0 or -1. */
+int signals_install(struct runtime *rt);
+void signals_remove(struct runtime *rt);
+
+/* upgrade.c: as many descriptors as the system lets us have. */
+void raise_descriptor_limit(void);

@@ -1,0 +1,286 @@
+#include "proxy/settings.h"
+
+#include "proxy/http/checks.h"
+
+static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL};
+static const char *const log_formats[] = {"text", "json", NULL};
+static const char *const protocols[] = {"http", "tcp", "udp", NULL};
+
+static const struct option limits_options[] = {
+    OPTION_AT(struct limits, connections, "connections", OPTION_COUNT, .fallback = "65536",
+              .help = "Client connections open at once, over all of a listener; 0 = no limit. Past it a new "
+                      "one is closed."),
+    OPTION_AT(struct limits, connections_per_ip, "connections_per_ip", OPTION_COUNT, .fallback = "0",
+              .help = "The same for one client address; 0 = no limit."),
+    OPTION_AT(struct limits, request_line, "request_line", OPTION_SIZE, .fallback = "8KiB", .min = 64,
+              .max = 64 * 1024, .help = "Bytes of a request line; 414 past it."),
+    OPTION_AT(struct limits, header_size, "header_size", OPTION_SIZE, .fallback = "32KiB", .min = 128,
+              .max = 64 * 1024,
+              .help = "Bytes of a whole head, of requests and responses; 431 past it (502 for a response)."),
+    OPTION_AT(struct limits, header_count, "header_count", OPTION_COUNT, .fallback = "128", .min = 1,
+              .max = 10000, .help = "Fields of a head; 431 past it."),
+    OPTION_AT(struct limits, body_size, "body_size", OPTION_SIZE, .fallback = "0",
+              .help = "Bytes of a request's body; 0 = no limit; 413 past it. A route may say otherwise."),
+};
+static const struct option_table limits_table = {
+    .name = "limits",
+    .help = "Bounds of what a client may send. A listener may have its own.",
+    .options = limits_options,
+    .count = COUNT_OF(limits_options),
+    .size = sizeof(struct limits)};
+
+static const struct option timeouts_options[] = {
+    OPTION_AT(struct timeouts, connect, "connect", OPTION_DURATION, .fallback = "5s", .min = 1,
+              .help = "To connect to an upstream server, its TLS handshake included."),
+    OPTION_AT(struct timeouts, header, "header", OPTION_DURATION, .fallback = "10s", .min = 1,
+              .help = "A client's whole request head, from its first byte (408), and its TLS handshake."),
+    OPTION_AT(struct timeouts, body, "body", OPTION_DURATION, .fallback = "30s", .min = 1,
+              .help = "Between two reads of a body, on either side, and without a byte that a client takes."),
+    OPTION_AT(struct timeouts, response, "response", OPTION_DURATION, .fallback = "60s", .min = 1,
+              .help = "From the request's end to the response head's; 504."),
+    OPTION_AT(struct timeouts, keepalive, "keepalive", OPTION_DURATION, .fallback = "75s", .min = 1,
+              .help = "An idle client connection."),
+    OPTION_AT(struct timeouts, upstream_keepalive, "upstream_keepalive", OPTION_DURATION, .fallback = "60s",
+              .min = 1, .help = "An idle connection to a server."),
+    OPTION_AT(struct timeouts, idle, "idle", OPTION_DURATION, .fallback = "10m", .min = 1,
+              .help = "A tcp or upgraded (WebSocket) stream with no byte either way."),
+    OPTION_AT(struct timeouts, drain, "drain", OPTION_DURATION, .fallback = "30s",
+              .help = "At a stop or upgrade, before what is left is cut."),
+};
+static const struct option_table timeouts_table = {
+    .name = "timeouts",
+    .help = "How long things may take. A listener may have its own.",
+    .options = timeouts_options,
+    .count = COUNT_OF(timeouts_options),
+    .size = sizeof(struct timeouts)};
+
+static const struct option access_options[] = {
+    OPTION_AT(struct access_settings, format, "format", OPTION_TEXT, .fallback = "json",
+              .shape = "json, combined, or a template",
+              .help =
+                  "How a line looks: json, combined (as Apache and nginx), or a template with variables."),
+    OPTION_AT(struct access_settings, output, "output", OPTION_TEXT, .fallback = "stdout",
+              .shape = "stdout, stderr, syslog or a path", .help = "Where lines go."),
+    OPTION_AT(struct access_settings, sample, "sample", OPTION_NUMBER, .fallback = "1.0", .min = 0, .max = 1,
+              .flags = OPTION_FLAG_PERCENT,
+              .help = "Share of requests that are logged; errors (5xx) always are."),
+};
+static const struct option_table access_table = {.name = "log.access",
+                                                 .help = "The access log: a line for each finished request.",
+                                                 .options = access_options,
+                                                 .count = COUNT_OF(access_options),
+                                                 .size = sizeof(struct access_settings),
+                                                 .has_node = true,
+                                                 .node_offset = offsetof(struct access_settings, node)};
+
+static const struct option log_options[] = {
+    OPTION_AT(struct log_settings, level, "level", OPTION_ENUM, .choices = log_levels, .fallback = "info",
+              .help = "The least important lines that are written."),
+    OPTION_AT(struct log_settings, format, "format", OPTION_ENUM, .choices = log_formats, .fallback = "text",
+              .help = "How the program's own log looks; it goes to standard error."),
+    OPTION_AT(struct log_settings, access, "access", OPTION_BLOCK_IF, .table = &access_table,
+              .flags = OPTION_FLAG_TRUE, .help = "The access log; off unless asked for."),
+};
+static const struct option_table log_table = {.name = "log",
+                                              .help = "What is written about what happens.",
+                                              .options = log_options,
+                                              .count = COUNT_OF(log_options),
+                                              .size = sizeof(struct log_settings)};
+
+static const struct option listener_log_options[] = {
+    OPTION_AT(struct log_settings, access, "access", OPTION_BLOCK_IF, .table = &access_table,
+              .flags = OPTION_FLAG_TRUE, .help = "The access log of this listener."),
+};
+static const struct option_table listener_log_table = {.name = "listener log",
+                                                       .help = "What a listener may say of its log.",
+                                                       .options = listener_log_options,
+                                                       .count = COUNT_OF(listener_log_options),
+                                                       .size = sizeof(struct log_settings)};
+
+static const struct option admin_options[] = {
+    OPTION_AT(struct admin_settings, bind, "bind", OPTION_TEXTS,
+              .help =
+                  "Where the dashboard, the API and the metrics are; absent = none but the control socket."),
+    OPTION_AT(struct admin_settings, token, "token", OPTION_TEXT,
+              .help = "When set, asked for (Authorization: Bearer) on everything but /metrics and /health."),
+    OPTION_AT(struct admin_settings, socket, "socket", OPTION_TEXT, .fallback = "/run/weir.sock",
+              .help = "The control socket of weir reload, stop, status, …; mode 0600. Empty = none."),
+};
+static const struct option_table admin_table = {.name = "admin",
+                                                .help = "How weir is seen and steered while it runs.",
+                                                .options = admin_options,
+                                                .count = COUNT_OF(admin_options),
+                                                .size = sizeof(struct admin_settings),
+                                                .has_node = true,
+                                                .node_offset = offsetof(struct admin_settings, node)};
+
+static void check_listener(struct config *c, const struct config_node *node, void *object)
+{
+    struct listener_settings *l = object;
+    l->upstream_node = node ? config_get(node, "upstream") : NULL;
+    const struct config_node *protocol = node ? config_get(node, "protocol") : NULL;
+    if (l->protocol == LISTENER_UDP)
+        config_fault(c, protocol, "udp is not supported yet");
+    if (l->protocol == LISTENER_TCP && l->upstream.len == 0)
+        config_fault(c, node, "a tcp listener needs \"upstream\"");
+    if (l->protocol == LISTENER_HTTP && l->upstream_node)
+        config_fault_key(c, l->upstream_node,
+                         "an http listener has routes; \"upstream\" is for protocol tcp");
+}
+
+static const struct option listener_options[] = {
+    OPTION_AT(struct listener_settings, bind, "bind", OPTION_TEXTS,
+              .flags = OPTION_FLAG_REQUIRED | OPTION_FLAG_NONEMPTY, .shape = "an address or a list of them",
+              .help = "Where it listens: `127.0.0.1:80`, `[::1]:80`, `:80` (every IPv4 and IPv6 address), "
+                      "`unix:/run/web.sock`."),
+    OPTION_AT(struct listener_settings, protocol, "protocol", OPTION_ENUM, .choices = protocols,
+              .fallback = "http", .help = "What is spoken there."),
+    OPTION_AT(struct listener_settings, http2, "http2", OPTION_BOOL, .fallback = "true",
+              .help = "HTTP/2 by ALPN under TLS, by prior knowledge without. Takes effect when HTTP/2 is "
+                      "built; HTTP/1.1 is spoken until then."),
+    {.name = "proxy_protocol", .type = OPTION_PLANNED, .help = "A PROXY v1 or v2 header is required."},
+    OPTION_AT(struct listener_settings, trusted_proxies, "trusted_proxies", OPTION_TEXTS,
+              .shape = "a list of CIDRs",
+              .help = "Peers whose X-Forwarded-For is believed and passed on; others' is replaced."),
+    OPTION_AT(struct listener_settings, tls, "tls", OPTION_BLOCK_IF, .table = &tls_server_table,
+              .help = "Terminates TLS here."),
+    {.name = "passthrough", .type = OPTION_PLANNED, .help = "Names that are forwarded undecrypted."},
+    OPTION_AT(struct listener_settings, upstream, "upstream", OPTION_TEXT,
+              .help = "For protocol tcp: where streams go."),
+    {.name = "sni",
+     .type = OPTION_PLANNED,
+     .help = "For protocol tcp: upstreams by server name, without decrypting."},
+    OPTION_AT(struct listener_settings, limits, "limits", OPTION_BLOCK, .table = &limits_table,
+              .help = "Over the global ones."),
+    OPTION_AT(struct listener_settings, timeouts, "timeouts", OPTION_BLOCK, .table = &timeouts_table,
+              .help = "Over the global ones."),
+    OPTION_AT(struct listener_settings, log, "log", OPTION_BLOCK, .table = &listener_log_table,
+              .help = "Over the global one."),
+};
+static const struct option_table listener_table = {.name = "listener",
+                                                   .help = "Where clients come in.",
+                                                   .options = listener_options,
+                                                   .count = COUNT_OF(listener_options),
+                                                   .size = sizeof(struct listener_settings),
+                                                   .has_node = true,
+                                                   .has_name = true,
+                                                   .node_offset = offsetof(struct listener_settings, node),
+                                                   .name_offset = offsetof(struct listener_settings, name),
+                                                   .check = check_listener};
+
+static int parse_workers(struct config *c, const struct config_node *node, void *field)
+{
+    if (node->kind == NODE_SCALAR && slice_equal(node->text, S("auto"))) {
+        *(uint64_t *)field = 0;
+        return 0;
+    }
+    return option_count(c, node, 1, 256, field);
+}
+
+static const struct option settings_options[] = {
+    OPTION_AT(struct settings, workers, "workers", OPTION_CUSTOM, .parse = parse_workers,
+              .shape = "auto or a number",
+              .schema =
+                  "{\"anyOf\":[{\"const\":\"auto\"},{\"type\":\"integer\",\"minimum\":1,\"maximum\":256}]}",
+              .help = "Event-loop threads; auto = the CPUs that the process may use. Changed by `weir "
+                      "upgrade`, not by a reload."),
+    OPTION_AT(struct settings, log, "log", OPTION_BLOCK, .table = &log_table,
+              .help = "What is written about what happens."),
+    OPTION_AT(struct settings, admin, "admin", OPTION_BLOCK_IF, .table = &admin_table,
+              .help = "How weir is seen and steered while it runs."),
+    OPTION_AT(struct settings, limits, "limits", OPTION_BLOCK, .table = &limits_table,
+              .help = "Bounds of what a client may send."),
+    OPTION_AT(struct settings, timeouts, "timeouts", OPTION_BLOCK, .table = &timeouts_table,
+              .help = "How long things may take."),
+    OPTION_AT(struct settings, listeners, "listeners", OPTION_MAP, .table = &listener_table,
+              .flags = OPTION_FLAG_REQUIRED | OPTION_FLAG_NONEMPTY,
+              .help = "Where clients come in, by name."),
+    OPTION_AT(struct settings, defaults, "defaults", OPTION_NODE, .table = &defaults_table,
+              .help = "What every route starts from."),
+    OPTION_AT(struct settings, route_nodes, "routes", OPTION_NODE, .table = &route_table,
+              .flags = OPTION_FLAG_LIST, .shape = "a list of routes",
+              .help = "What is done with a request; the most specific match wins, whatever the order."),
+    OPTION_AT(struct settings, upstreams, "upstreams", OPTION_MAP, .table = &upstream_table,
+              .help = "The servers behind, by name."),
+    {.name = "cache", .type = OPTION_PLANNED, .help = "The store of cached responses."},
+    OPTION_AT(struct settings, tests, "tests", OPTION_NODE, .table = &check_table, .flags = OPTION_FLAG_LIST,
+              .shape = "a list of tests",
+              .help = "Requests with what is expected of them; run by `weir check`, and by a reload before "
+                      "it takes effect."),
+    OPTION_AT(struct settings, user, "user", OPTION_TEXT,
+              .help = "The user to become after binding, when started as root."),
+};
+
+const struct option_table settings_table = {.name = "weir.yaml",
+                                            .help = "The whole file.",
+                                            .options = settings_options,
+                                            .count = COUNT_OF(settings_options),
+                                            .size = sizeof(struct settings)};
+
+/* What a listener inherits, put into its node before the table is applied. */
+static struct config_node *inherit(struct config *c, struct config_node *root, struct config_node *listener)
+{
+    static const char *const keys[] = {"limits", "timeouts"};
+    struct config_node *merged = listener;
+    for (size_t i = 0; i < COUNT_OF(keys); i++) {
+        struct config_node *global = config_get(root, keys[i]);
+        if (!global || global->kind != NODE_MAP || !merged || merged->kind != NODE_MAP)
+            continue;
+        struct config_node *base = config_map_of(c, merged, keys[i], global);
+        merged = base ? config_merge(c, base, merged) : merged;
+    }
+    struct config_node *log = config_get(root, "log");
+    struct config_node *access = log && log->kind == NODE_MAP ? config_get(log, "access") : NULL;
+    if (access && merged && merged->kind == NODE_MAP) {
+        struct config_node *inner = config_map_of(c, merged, "access", access);
+        struct config_node *base = inner ? config_map_of(c, merged, "log", inner) : NULL;
+        merged = base ? config_merge(c, base, merged) : merged;
+    }
+    return merged;
+}
+
+static void inherit_all(struct config *c, struct config_node *root)
+{
+    struct config_node *listeners = config_get(root, "listeners");
+    if (!listeners || listeners->kind != NODE_MAP)
+        return;
+    for (size_t i = 0; i < listeners->count; i++)
+        listeners->items[i] = inherit(c, root, listeners->items[i]);
+}
+
+static int load_routes(struct config *c, struct settings *out)
+{
+    const struct config_node *routes = out->route_nodes;
+    int failed = 0;
+    if (out->defaults) {
+        struct route_settings unused;
+        failed |= option_apply(c, &defaults_table, out->defaults, &unused);
+    }
+    if (!routes || routes->kind == NODE_NULL)
+        return failed;
+    if (routes->kind != NODE_LIST) {
+        config_fault(c, routes, "expected a list of routes");
+        return -1;
+    }
+    struct route_settings *at = arena_zalloc(&c->arena, (routes->count + 1) * sizeof *at);
+    if (!at)
+        return -1;
+    for (size_t i = 0; i < routes->count; i++)
+        failed |= route_settings_load(c, out->defaults, routes->items[i], &at[i]);
+    out->routes = (struct option_list){at, routes->count};
+    return failed;
+}
+
+int settings_load(struct config *c, struct settings *out)
+{
+    inherit_all(c, c->root);
+    int failed = option_apply(c, &settings_table, c->root, out);
+    if (!out->admin) {
+        out->admin = arena_alloc(&c->arena, sizeof *out->admin);
+        if (!out->admin)
+            return -1;
+        failed |= option_apply(c, &admin_table, NULL, out->admin);
+    }
+    failed |= load_routes(c, out);
+    return failed ? -1 : 0;
+}

@@ -1,0 +1,277 @@
+#include "proxy/sockets.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define BACKLOG 4096
+
+void sockets_init(struct sockets *s, unsigned workers)
+{
+    list_init(&s->all);
+    s->workers = workers;
+}
+
+static void remove_file(const struct address *a)
+{
+    if (a->any.sa_family == AF_UNIX && a->un.sun_path[0])
+        unlink(a->un.sun_path);
+}
+
+void sockets_forget_files(struct sockets *s)
+{
+    LIST_EACH (node, &s->all) {
+        CONTAINER_OF(node, struct listening, link)->keep_file = true;
+    }
+}
+
+void listening_close(struct listening *l)
+{
+    if (!l->keep_file && l->count)
+        remove_file(&l->address);
+    for (size_t i = 0; i < l->count; i++)
+        close(l->fds[i]);
+    list_remove(&l->link);
+    free(l->fds);
+    free(l);
+}
+
+void sockets_free(struct sockets *s)
+{
+    while (!list_empty(&s->all))
+        listening_close(CONTAINER_OF(s->all.next, struct listening, link));
+}
+
+static struct listening *find(const struct sockets *s, const struct address *a)
+{
+    LIST_EACH (node, &s->all) {
+        struct listening *l = CONTAINER_OF(node, struct listening, link);
+        if (address_equal(&l->address, a))
+            return l;
+    }
+    return NULL;
+}
+
+static struct listening *create(struct sockets *s, const struct address *a)
+{
+    struct listening *l = calloc(1, sizeof *l);
+    if (!l)
+        return NULL;
+    l->address = *a;
+    list_append(&s->all, &l->link);
+    return l;
+}
+
+static int add_fd(struct listening *l, int fd)
+{
+    int *fds = realloc(l->fds, (l->count + 1) * sizeof *fds);
+    if (!fds)
+        return -1;
+    l->fds = fds;
+    fds[l->count++] = fd;
+    return 0;
+}
+
+/* A Unix socket's file from a process that is gone refuses connections: it may be removed. */
+static void remove_stale(const struct address *a)
+{
+    struct stat st;
+    if (a->un.sun_path[0] == 0 || stat(a->un.sun_path, &st) != 0 || !S_ISSOCK(st.st_mode))
+        return;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return;
+    if (connect(fd, &a->any, a->len) != 0 && errno == ECONNREFUSED)
+        unlink(a->un.sun_path);
+    close(fd);
+}
+
+static int open_one(const struct address *a, const char **what)
+{
+    int on = 1, off = 0, family = a->any.sa_family;
+    *what = "socket";
+    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -1;
+    if (family == AF_UNIX) {
+        remove_stale(a);
+    } else {
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* accepted sockets inherit it */
+    }
+    if (family == AF_INET6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, IN6_IS_ADDR_UNSPECIFIED(&a->v6.sin6_addr) ? &off : &on,
+                   sizeof on);
+    *what = "bind";
+    if (bind(fd, &a->any, a->len) != 0)
+        goto fail;
+    *what = "listen";
+    if (listen(fd, BACKLOG) != 0)
+        goto fail;
+    return fd;
+fail:;
+    int error = errno;
+    close(fd);
+    errno = error;
+    return -1;
+}
+
+/* Sockets of other processes with SO_REUSEPORT would share the address, and each get some of the connections:
+ * refused, as people expect of a taken port. */
+static int is_free(const struct address *a, const char **what)
+{
+    if (a->any.sa_family == AF_UNIX || address_port(a) == 0)
+        return 0;
+    int on = 1, off = 0;
+    int fd = socket(a->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return 0;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (a->any.sa_family == AF_INET6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, IN6_IS_ADDR_UNSPECIFIED(&a->v6.sin6_addr) ? &off : &on,
+                   sizeof on);
+    *what = "bind";
+    int result = bind(fd, &a->any, a->len), error = errno;
+    close(fd);
+    errno = error;
+    return result;
+}
+
+static int open_all(struct listening *l, unsigned workers, const char **what)
+{
+    struct address a = l->address;
+    if (l->count == 0 && is_free(&a, what) != 0)
+        return -1;
+    while (l->count < workers) {
+        int fd;
+        if (a.any.sa_family == AF_UNIX && l->count) {
+            *what = "dup";
+            fd = fcntl(l->fds[0], F_DUPFD_CLOEXEC, 3);
+        } else {
+            fd = open_one(&a, what);
+        }
+        if (fd < 0)
+            return -1;
+        if (add_fd(l, fd) != 0) {
+            close(fd);
+            return -1;
+        }
+        /* Port 0: the others take the port that the first was given. */
+        if (address_port(&a) == 0 && a.any.sa_family != AF_UNIX) {
+            socklen_t len = sizeof a - offsetof(struct address, any);
+            getsockname(fd, &a.any, &len);
+        }
+    }
+    return 0;
+}
+
+struct listening *sockets_open(struct sockets *s, const struct address *a, const char **what)
+{
+    *what = "memory";
+    struct listening *l = find(s, a);
+    bool fresh = !l;
+    if (fresh)
+        l = create(s, a);
+    if (!l) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    if (open_all(l, s->workers, what) != 0) {
+        int error = errno;
+        if (fresh)
+            listening_close(l);
+        errno = error;
+        return NULL;
+    }
+    l->wanted = true;
+    return l;
+}
+
+void sockets_want(struct sockets *s, const struct address *a)
+{
+    struct listening *l = find(s, a);
+    if (l)
+        l->wanted = true;
+}
+
+void sockets_begin(struct sockets *s)
+{
+    LIST_EACH (node, &s->all) {
+        CONTAINER_OF(node, struct listening, link)->wanted = false;
+    }
+}
+
+void sockets_take_unwanted(struct sockets *s, struct list *unwanted)
+{
+    LIST_EACH_SAFE (node, &s->all) {
+        struct listening *l = CONTAINER_OF(node, struct listening, link);
+        if (l->wanted)
+            continue;
+        list_remove(&l->link);
+        list_append(unwanted, &l->link);
+    }
+}
+
+/* Handing over: "7,8@127.0.0.1:80;9@unix:/run/x" */
+
+char *sockets_export(const struct sockets *s)
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *f = open_memstream(&text, &len);
+    if (!f)
+        return NULL;
+    LIST_EACH (node, &s->all) {
+        const struct listening *l = CONTAINER_OF(node, struct listening, link);
+        char address[ADDRESS_TEXT_MAX];
+        address_print(&l->address, address, sizeof address);
+        for (size_t i = 0; i < l->count; i++)
+            fprintf(f, "%s%d", i ? "," : "", l->fds[i]);
+        fprintf(f, "@%s;", address);
+    }
+    if (fclose(f) != 0) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}
+
+static void inherit_one(struct sockets *s, struct slice entry)
+{
+    size_t at = slice_find(entry, '@');
+    struct address a;
+    struct slice host, number, fds = slice_of(entry.at, at);
+    uint16_t port;
+    const char *why;
+    if (address_parse(slice_skip(entry, at + 1), &a, &host, &port, &why) != ADDRESS_SOCKET)
+        return;
+    struct listening *l = create(s, &a);
+    while (l && slice_next(&fds, ',', &number)) {
+        uint64_t fd;
+        int listens = 0;
+        socklen_t len = sizeof listens;
+        if (slice_to_u64(number, &fd) != 0 || fd > 1 << 20 ||
+            getsockopt((int)fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) != 0 || !listens)
+            continue;
+        fcntl((int)fd, F_SETFD, FD_CLOEXEC);
+        fcntl((int)fd, F_SETFL, fcntl((int)fd, F_GETFL) | O_NONBLOCK);
+        if (add_fd(l, (int)fd) != 0)
+            close((int)fd);
+    }
+    if (l && l->count == 0)
+        listening_close(l);
+}
+
+void sockets_inherit(struct sockets *s)
+{
+    const char *text = getenv(SOCKETS_ENVIRONMENT);
+    struct slice rest = slice_text(text), entry;
+    while (slice_next(&rest, ';', &entry))
+        inherit_one(s, entry);
+    unsetenv(SOCKETS_ENVIRONMENT);
+}

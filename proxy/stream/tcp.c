@@ -1,0 +1,381 @@
+#include "proxy/stream/tcp.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "proxy/worker.h"
+#include "tls/info.h"
+#include "tls/server.h"
+
+#define TCP_MAGIC    0x54435053u
+#define ATTEMPTS_MAX 8
+#define DOWN_LOOK_MS 1000 /* on_down: close - how soon a server's fall is seen */
+#define FLUSH_MS     30000
+#define LINGER_MS    2000
+
+/* Owned by itself, from tcp_accept until end(). */
+struct tcp_stream {
+    uint32_t magic;
+    bool relaying; /* the server is there */
+    bool counted;  /* upstream_done is owed */
+    bool client_eof, server_eof;
+    unsigned tried_count;
+    struct worker *worker;
+    struct snapshot *snapshot; /* held: the upstream is its */
+    struct upstream *upstream;
+    struct server *server;
+    struct upstream_conn *uc;
+    struct server *tried[ATTEMPTS_MAX];
+    usec_t started_us, active_us; /* the last byte, either way */
+    uint64_t counted_in, counted_out;
+    struct client client;
+    struct conn conn;
+};
+
+static const struct conn_handler client_handler, server_handler;
+
+static void attempt(struct tcp_stream *s);
+static void end(struct tcp_stream *s, bool reset);
+static void both_ended(struct tcp_stream *s);
+static void drain_client(struct client *c, bool close_idle);
+static void cut_client(struct client *c);
+
+static struct tcp_stream *of_client(struct conn *c)
+{
+    struct tcp_stream *s = CONTAINER_OF(c, struct tcp_stream, conn);
+    ASSERT(s->magic == TCP_MAGIC);
+    return s;
+}
+
+static struct tcp_stream *of_server(struct conn *c)
+{
+    struct tcp_stream *s = upstream_conn_of(c)->user;
+    ASSERT(s->magic == TCP_MAGIC);
+    return s;
+}
+
+static const struct timeouts *timeouts_of(const struct tcp_stream *s)
+{
+    return &s->client.listener->config->settings->timeouts;
+}
+
+/* The beginning: the client, then a server. */
+
+int tcp_accept(struct listener *l, int fd, const struct ip *ip)
+{
+    struct tcp_stream *s = calloc(1, sizeof *s);
+    if (!s || !client_enter(&s->client, l, ip)) {
+        free(s);
+        close(fd);
+        return -1;
+    }
+    s->magic = TCP_MAGIC;
+    s->worker = l->worker;
+    s->client.drain = drain_client;
+    s->client.cut = cut_client;
+    s->started_us = s->active_us = loop_now_us(&l->worker->loop);
+    if (conn_open(&s->conn, &l->worker->loop, fd, &client_handler) != 0)
+        goto fail;
+    s->conn.want_read = false; /* until there is a server to send to */
+    s->snapshot = l->snapshot;
+    s->upstream = l->config->upstream;
+    snapshot_hold(s->snapshot, s->worker->index);
+    s->worker->streams++;
+    if (!l->config->tls) {
+        attempt(s);
+        return 0;
+    }
+    if (tls_server_accept(l->config->tls, l->worker->index, &s->conn) == 0) {
+        conn_timer(&s->conn, timeouts_of(s)->header);
+        return 0;
+    }
+    end(s, true);
+    return 0;
+fail:
+    client_leave(&s->client);
+    free(s);
+    return -1;
+}
+
+static void client_connected(struct conn *c)
+{
+    struct tcp_stream *s = of_client(c);
+    const struct tls_info *info = tls_info(c);
+    if (info)
+        listener_count_handshake(s->client.listener, info);
+    conn_timer_pause(c);
+    attempt(s);
+}
+
+static void no_server(struct tcp_stream *s, enum pick_failure why)
+{
+    log_warn("no server for a stream", LOG_SLICE("listener", s->client.listener->name),
+             LOG_SLICE("upstream", s->upstream->name),
+             LOG_TEXT("reason", s->tried_count ? "the servers that were tried could not be reached"
+                                               : pick_failure_text(why)));
+    end(s, true);
+}
+
+static void connect_failed(struct tcp_stream *s, int error)
+{
+    const char *why = s->uc ? tls_failure(&s->uc->conn) : NULL;
+    log_warn("server cannot be reached", LOG_SLICE("upstream", s->upstream->name),
+             LOG_SLICE("server", s->server->name), LOG_TEXT("reason", why ? why : strerror(error)));
+    if (s->uc)
+        pool_fail(s->uc);
+    s->uc = NULL;
+    s->counted = false;
+    upstream_done(s->upstream, s->server);
+    attempt(s);
+}
+
+static void attempt(struct tcp_stream *s)
+{
+    enum pick_failure why = PICK_OK;
+    struct pick p = {.tried = s->tried, .tried_count = s->tried_count};
+    struct server *server =
+        s->tried_count < ATTEMPTS_MAX ? upstream_pick(s->upstream, s->worker->index, &p, &why) : NULL;
+    if (!server) {
+        no_server(s, why);
+        return;
+    }
+    s->server = server;
+    s->counted = true;
+    s->tried[s->tried_count++] = server;
+    s->uc = pool_connect(&s->worker->pool, s->upstream, server, &server_handler, s);
+    if (!s->uc) {
+        connect_failed(s, errno);
+        return;
+    }
+    conn_timer(&s->uc->conn, timeouts_of(s)->connect);
+}
+
+static void watch(struct tcp_stream *s)
+{
+    msec_t idle = timeouts_of(s)->idle;
+    if (s->upstream->settings->on_down == ON_DOWN_CLOSE && idle > DOWN_LOOK_MS)
+        idle = DOWN_LOOK_MS;
+    conn_timer(&s->conn, idle);
+}
+
+static void server_connected(struct conn *c)
+{
+    struct tcp_stream *s = of_server(c);
+    s->relaying = true;
+    s->active_us = loop_now_us(&s->worker->loop);
+    conn_timer_pause(c);
+    watch(s);
+    conn_want_read(&s->conn, true);
+}
+
+/* Relaying. */
+
+/* Passes on what `from` has. True when it has come to its end. False with the stream ended on an error. */
+static void relay(struct tcp_stream *s, struct conn *from, struct conn *to, bool *eof)
+{
+    struct slice in;
+    enum conn_status status = conn_read(from, &in);
+    s->active_us = loop_now_us(&s->worker->loop);
+    if (status == CONN_ERROR) {
+        end(s, true);
+        return;
+    }
+    if (status == CONN_AGAIN)
+        return;
+    if (in.len && status == CONN_DATA) {
+        struct iovec iov = {(void *)(uintptr_t)in.at, in.len};
+        conn_write(to, &iov, 1);
+    }
+    if (status == CONN_EOF) {
+        *eof = true;
+        if (from->transport && tls_truncated(from)) {
+            end(s, true);
+            return;
+        }
+        conn_shutdown(to);
+        if (s->client_eof && s->server_eof)
+            both_ended(s);
+        return;
+    }
+    if (conn_backlog(to) >= CONN_HIGH_WATER)
+        conn_want_read(from, false);
+    else
+        conn_yield(from);
+}
+
+static void client_readable(struct conn *c)
+{
+    struct tcp_stream *s = of_client(c);
+    if (s->relaying)
+        relay(s, c, &s->uc->conn, &s->client_eof);
+}
+
+static void server_readable(struct conn *c)
+{
+    struct tcp_stream *s = of_server(c);
+    relay(s, c, &s->conn, &s->server_eof);
+}
+
+static void client_drained(struct conn *c)
+{
+    struct tcp_stream *s = of_client(c);
+    s->active_us = loop_now_us(&s->worker->loop);
+    if (s->uc && !s->server_eof)
+        conn_want_read(&s->uc->conn, true);
+}
+
+static void server_drained(struct conn *c)
+{
+    struct tcp_stream *s = of_server(c);
+    s->active_us = loop_now_us(&s->worker->loop);
+    if (!s->client_eof)
+        conn_want_read(&s->conn, true);
+}
+
+static void client_timeout(struct conn *c)
+{
+    struct tcp_stream *s = of_client(c);
+    if (!s->relaying) {
+        end(s, true); /* the TLS handshake */
+        return;
+    }
+    if (s->upstream->settings->on_down == ON_DOWN_CLOSE &&
+        atomic_load_explicit(&s->server->health, memory_order_relaxed) == HEALTH_DOWN) {
+        end(s, true);
+        return;
+    }
+    usec_t quiet = loop_now_us(&s->worker->loop) - s->active_us;
+    if (quiet / 1000 >= timeouts_of(s)->idle)
+        end(s, false);
+    else
+        watch(s);
+}
+
+static void server_timeout(struct conn *c)
+{
+    struct tcp_stream *s = of_server(c);
+    if (!s->relaying)
+        connect_failed(s, ETIMEDOUT);
+}
+
+static void client_failed(struct conn *c, int error)
+{
+    struct tcp_stream *s = of_client(c);
+    (void)error;
+    if (c->handshaking)
+        counter_add(&s->client.listener->stats->handshake_failures, 1);
+    end(s, true);
+}
+
+static void server_failed(struct conn *c, int error)
+{
+    struct tcp_stream *s = of_server(c);
+    if (!s->relaying)
+        connect_failed(s, error);
+    else
+        end(s, true);
+}
+
+static const struct conn_handler client_handler = {
+    .connected = client_connected,
+    .readable = client_readable,
+    .drained = client_drained,
+    .timeout = client_timeout,
+    .failed = client_failed,
+};
+
+static const struct conn_handler server_handler = {
+    .connected = server_connected,
+    .readable = server_readable,
+    .drained = server_drained,
+    .timeout = server_timeout,
+    .failed = server_failed,
+};
+
+/* The end. */
+
+static void bury(struct task *t)
+{
+    free(CONTAINER_OF(t, struct tcp_stream, conn.task));
+}
+
+static void leave(struct tcp_stream *s)
+{
+    struct listener_worker_stats *stats = s->client.listener->stats;
+    counter_add(&stats->bytes_in, s->conn.bytes_in);
+    counter_add(&stats->bytes_out, s->conn.bytes_out);
+    s->worker->streams--;
+    snapshot_release(s->snapshot, s->worker->index);
+    client_leave(&s->client);
+    s->magic = 0;
+    loop_bury(&s->worker->loop, &s->conn.task, bury);
+}
+
+static void leave_server(struct tcp_stream *s)
+{
+    if (s->uc)
+        pool_discard(s->uc);
+    s->uc = NULL;
+    if (s->counted)
+        upstream_done(s->upstream, s->server);
+    s->counted = false;
+}
+
+static void end(struct tcp_stream *s, bool reset)
+{
+    if (reset) {
+        if (s->uc)
+            conn_reset(&s->uc->conn);
+        conn_reset(&s->conn);
+    }
+    leave_server(s);
+    conn_close(&s->conn);
+    leave(s);
+}
+
+static void client_gone(struct conn *c)
+{
+    leave(of_client(c));
+}
+
+static void server_gone(struct conn *c)
+{
+    struct upstream_conn *uc = upstream_conn_of(c);
+    pool_discard(uc);
+}
+
+/* Each side has said its last word; what is not sent yet still goes out. */
+static void both_ended(struct tcp_stream *s)
+{
+    struct upstream_conn *uc = s->uc;
+    s->uc = NULL;
+    if (s->counted)
+        upstream_done(s->upstream, s->server);
+    s->counted = false;
+    uc->user = NULL;
+    if (conn_backlog(&uc->conn))
+        conn_linger(&uc->conn, FLUSH_MS, server_gone);
+    else
+        pool_discard(uc);
+    if (conn_backlog(&s->conn)) {
+        conn_linger(&s->conn, FLUSH_MS, client_gone);
+        return;
+    }
+    conn_close(&s->conn);
+    leave(s);
+}
+
+static void drain_client(struct client *client, bool close_idle)
+{
+    (void)client,
+        (void)close_idle; /* a stream has no end of its own to wait for: it may last as long as the drain */
+}
+
+static void cut_client(struct client *client)
+{
+    struct tcp_stream *s = CONTAINER_OF(client, struct tcp_stream, client);
+    if (s->magic == TCP_MAGIC)
+        end(s, true);
+}
