@@ -39,15 +39,20 @@ struct scene {
     struct raw raw;
 };
 
-static void scene_open(struct scene *s, int version)
+static void scene_on(struct scene *s, int version, void pair(int[2]))
 {
     *s = (struct scene){.raw = raw_client(version)};
     assert_int_equal(loop_init(&s->loop, 0), 0);
     int fds[2];
-    socket_pair(fds);
+    pair(fds);
     assert_int_equal(conn_open(&s->side.conn, &s->loop, fds[0], &side_handler), 0);
     assert_int_equal(tls_server_accept(server, 0, &s->side.conn), 0);
     raw_on(&s->raw, fds[1], "one.example");
+}
+
+static void scene_open(struct scene *s, int version)
+{
+    scene_on(s, version, socket_pair);
 }
 
 static void scene_close(struct scene *s)
@@ -419,6 +424,27 @@ static void test_a_failed_handshake_sends_its_alert(void **state)
     scene_close(&s);
 }
 
+/* A socket that is closed with bytes unread resets the connection, and the alert would be lost. */
+static void test_the_alert_survives_what_the_peer_sent_meanwhile(void **state)
+{
+    (void)state;
+    struct scene s;
+    scene_on(&s, TLS1_3_VERSION, tcp_pair);
+    SSL_set_min_proto_version(s.raw.ssl, TLS1_1_VERSION);
+    SSL_set_max_proto_version(s.raw.ssl, TLS1_1_VERSION);
+    SSL_set_security_level(s.raw.ssl, 0);
+    SSL_do_handshake(s.raw.ssl);
+    char more[20000] = {0};
+    assert_int_equal(send(s.raw.fd, more, sizeof more, MSG_NOSIGNAL), sizeof more);
+    RUN_UNTIL(&s.loop, s.side.failed);
+    ERR_clear_error();
+    assert_int_equal(SSL_do_handshake(s.raw.ssl), -1);
+    assert_int_equal(ERR_GET_REASON(ERR_peek_error()), SSL_R_TLSV1_ALERT_PROTOCOL_VERSION);
+    char byte;
+    assert_int_equal(recv(s.raw.fd, &byte, 1, 0), 0); /* no ECONNRESET */
+    scene_close(&s);
+}
+
 static void test_errors_of_others_in_the_queue_do_no_harm(void **state)
 {
     (void)state;
@@ -430,9 +456,13 @@ static void test_errors_of_others_in_the_queue_do_no_harm(void **state)
         SSL_do_handshake(s.raw.ssl);
     }
     assert_true(s.side.connected);
+    ERR_clear_error();
     SSL_write(s.raw.ssl, "x", 1);
-    ERR_raise(ERR_LIB_PEM, PEM_R_BAD_DECRYPT);
     RUN_UNTIL(&s.loop, s.side.got_len == 1);
+    ERR_raise(ERR_LIB_PEM, PEM_R_BAD_DECRYPT);
+    static const unsigned char part[] = {23, 3, 3};
+    send(s.raw.fd, part, sizeof part, MSG_NOSIGNAL);
+    run_some(&s.loop);
     assert_false(s.side.failed);
     scene_close(&s);
 }
@@ -624,6 +654,7 @@ int main(void)
         cmocka_unit_test(test_plain_http_on_a_tls_port_has_its_own_words),
         cmocka_unit_test(test_an_end_in_the_handshake_is_a_failure),
         cmocka_unit_test(test_a_failed_handshake_sends_its_alert),
+        cmocka_unit_test(test_the_alert_survives_what_the_peer_sent_meanwhile),
         cmocka_unit_test(test_errors_of_others_in_the_queue_do_no_harm),
         cmocka_unit_test(test_a_head_and_a_body_share_one_record),
         cmocka_unit_test(test_records_are_small_at_first_and_full_later),
