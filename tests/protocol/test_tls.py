@@ -45,7 +45,7 @@ def names(module_site, certs, module_backend):
 
 
 def connect(weir, authority, name, verify=True, **options):
-    extra = {k: options.pop(k) for k in ("session", "source") if k in options}
+    extra = {k: options.pop(k) for k in ("session", "source", "receive_buffer") if k in options}
     return RawClient(weir.port(), tls=trusting(authority.file, verify, **options), server_name=name, **extra)
 
 
@@ -155,8 +155,7 @@ def test_a_request_in_tiny_records_is_understood(names, authority):
 
 
 def test_a_slow_reader_gets_everything(names, authority):
-    with connect(names, authority, "one.example") as client:
-        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    with connect(names, authority, "one.example", receive_buffer=65536) as client:
         client.send_request(target="/bytes/3000000")
         for _ in range(100):
             assert client.fill(Deadline(5), 512)
@@ -213,10 +212,7 @@ def test_a_request_truncated_under_tls_is_never_complete(site, server, authority
 def test_what_is_no_handshake_ends_the_connection_and_nothing_else(names, authority, data):
     with RawClient(names.port()) as client:
         client.send_quietly(data)
-        try:
-            client.half_close()
-        except OSError:
-            pass
+        client.half_close()
         client.read_to_end()
     with connect(names, authority, "one.example") as client:
         assert client.get().status == 200

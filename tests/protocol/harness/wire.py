@@ -48,9 +48,12 @@ class Wire:
             return False
 
     def half_close(self):
-        """No more bytes from us, but we still read."""
+        """No more bytes from us, but we still read. Does nothing when the peer has reset the connection."""
         assert not isinstance(self.sock, ssl.SSLSocket), "python's ssl cannot close one direction alone"
-        self.sock.shutdown(socket.SHUT_WR)
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
 
     def reset(self):
         """Closes with RST."""
