@@ -83,6 +83,8 @@ int buffer_append(struct buffer *b, struct block_pool *p, const struct iovec *io
         const char *at = iov[i].iov_base;
         size_t len = iov[i].iov_len;
         size_t jump = skip < len ? skip : len;
+        if (!len)
+            continue; /* `at` may be NULL */
         skip -= jump;
         at += jump;
         len -= jump;
