@@ -293,7 +293,7 @@ def test_ranges_are_offered(files):
 def test_nothing_outside_the_root_is_served(files, target, host):
     answer = files.get(target, host=host)
     assert answer.status in (400, 403, 404), answer
-    assert b"SECRET" not in answer.body and b"secret.txt" not in answer.body.replace(target.encode(), b"")
+    assert b"SECRET" not in answer.body
 
 
 @pytest.mark.parametrize("target", ["/static/../secret.txt", "/static/%2e%2e/secret.txt", "/static/..%2fsecret.txt", "/static//../secret.txt"])
