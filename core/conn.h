@@ -10,11 +10,15 @@
  * up. The handler's readable() calls conn_read() once or more; if it stops before CONN_AGAIN (its turn is up,
  * or back-pressure), it calls conn_yield() to be called again after this pass, or sets want_read = false and
  * later conn_want_read(). Bytes are read into the loop's buffer and are gone after the callback: what is not
- * consumed goes to conn_keep(). An idle connection owns no buffer.
+ * consumed goes to conn_keep(). An idle connection owns no buffer. CONN_EOF calls readable() once. A reset is
+ * noticed whether or not somebody reads, but behind unread bytes only when they are read; one that came in
+ * the same edge as the last bytes is found 100 ms after them.
  *
  * Writing: conn_write() sends at once what the socket takes and keeps the rest. The writer looks at
  * conn_backlog() and stops its source above CONN_HIGH_WATER; drained() comes when the backlog is back under
- * CONN_LOW_WATER. A write error is never reported inside conn_write(): failed() comes after the pass. */
+ * CONN_LOW_WATER. A write error is never reported inside conn_write(): failed() comes after the pass, once.
+ * What the peer said before (an early answer) is still read: readable() is called first, and the handler may
+ * close there on CONN_EOF or CONN_ERROR. */
 #pragma once
 
 #include "core/address.h"
@@ -35,7 +39,7 @@ enum conn_status {
 };
 
 struct conn_handler {
-    void (*connected)(struct conn *); /* the connect, and the transport's handshake, are done */
+    void (*connected)(struct conn *); /* the connect is done, and the transport's handshake, if it has one */
     void (*readable)(struct conn *);  /* bytes or the end are there */
     void (*drained)(struct conn *);   /* the backlog fell under the low-water mark; may be NULL */
     void (*timeout)(struct conn *);   /* conn_timer() ran out */
@@ -49,7 +53,7 @@ struct conn_transport {
     /* Goes on with the handshake; CONN_DATA = done. */
     enum conn_status (*handshake)(struct conn *);
     /* Plain bytes; > 0, 0 = end, -EAGAIN, or another -errno. Sets c->transport_pending when more can be had
-     * without an edge. */
+     * without an edge; so does the last step of the handshake. */
     ssize_t (*read)(struct conn *, char *buf, size_t size);
     /* Takes all of it (ciphertext goes to conn_raw_write). 0 or -errno. */
     int (*write)(struct conn *, const struct iovec *iov, int count);
@@ -112,8 +116,9 @@ void conn_close(struct conn *c);
 /* Closes with a reset, so that the peer cannot take what it got for the whole. */
 void conn_reset(struct conn *c);
 
-/* Reads once. *in is everything not consumed, kept bytes first; valid until the callback returns, and until
- * the next read of any connection on the loop. On CONN_EOF and CONN_AGAIN it holds what was kept. */
+/* Reads once. After CONN_DATA call conn_keep() with what is left, even when that is nothing. *in is
+ * everything not consumed, kept bytes first; valid until the callback returns, and until the next read of any
+ * connection on the loop. On CONN_EOF and CONN_AGAIN it holds what was kept. */
 enum conn_status conn_read(struct conn *c, struct slice *in);
 
 /* What was kept by conn_keep(); parse it before reading more when a new message may begin there. */
@@ -145,16 +150,17 @@ static inline size_t conn_backlog(const struct conn *c)
 /* No more will be written: half-closes when the backlog is out. */
 void conn_shutdown(struct conn *c);
 
-/* failed/timeout after `delay`, replacing what was set; one store when it moves later. */
+/* timeout() after `delay`, replacing what was set; one store when it moves later. */
 void conn_timer(struct conn *c, msec_t delay);
 static inline void conn_timer_pause(struct conn *c)
 {
     timer_pause(&c->timer);
 }
 
-/* The closing of a connection whose peer may still be sending (RFC 9112 §9.6): sends the backlog,
- * half-closes, reads and drops what comes for at most `for_ms`, then closes and calls gone(c). The handler
- * gets nothing more. */
+/* The closing of a connection whose peer may still be sending (RFC 9112 §9.6): sends the backlog, as long as
+ * it moves at least once in `for_ms`; half-closes; reads and drops what comes until the peer ends, at most
+ * `for_ms` more; then closes and calls gone(c) (at once when it is closed already). The handler gets nothing
+ * more. */
 void conn_linger(struct conn *c, msec_t for_ms, void (*gone)(struct conn *));
 
 /* For transports: the bytes on the wire. conn_raw_read as recv(2): > 0, 0, -EAGAIN, -errno. */
