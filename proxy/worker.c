@@ -69,6 +69,7 @@ void worker_join(struct worker *w)
     pool_free(&w->pool);
     exchange_free_spares(w);
     counters_free(&w->counters);
+    router_scratch_free(&w->router_scratch);
     free(w->parse_fields);
     free(w->head_buffer);
 }

@@ -14,6 +14,8 @@
 
 #define FREE_EXCHANGES_MAX 1024
 
+#define DROP_BYTES_MAX (256u << 10) /* of a request's body that nobody wants */
+
 static void on_deadline(struct timer *t);
 static void start_responder(struct exchange *x);
 static void check_done(struct exchange *x);
@@ -190,7 +192,7 @@ void exchange_begin(struct exchange *x)
     set_request_id(x);
     unsigned status = check_request(x, &reason);
     if (status) {
-        x->keep_alive_ok = x->keep_alive_ok && status != 400;
+        x->keep_alive_ok = x->keep_alive_ok && status != 400 && status != 417;
         exchange_fail(x, status, reason);
         return;
     }
@@ -293,8 +295,25 @@ void exchange_keep_body(struct exchange *x, const struct iovec *iov, int count_)
         exchange_want_body(x, false);
 }
 
+/* The answer is out, and the rest of the request's body is only read to find where the next request begins.
+ */
+static void drop_body(struct exchange *x, bool end)
+{
+    x->request_done = end;
+    if (!end && x->request_bytes <= x->drop_until)
+        return;
+    x->keep_alive_ok = x->keep_alive_ok && end;
+    x->down_ops->done(x);
+}
+
 void exchange_body(struct exchange *x, const struct iovec *iov, int count_, bool end)
 {
+    if (x->drop_body) {
+        for (int i = 0; i < count_; i++)
+            x->request_bytes += iov[i].iov_len;
+        drop_body(x, end);
+        return;
+    }
     uint64_t limit = x->phase == EXCHANGE_TUNNEL ? 0 : exchange_body_limit(x);
     for (int i = 0; i < count_; i++)
         x->request_bytes += iov[i].iov_len;
@@ -331,6 +350,7 @@ void exchange_inform(struct exchange *x, struct http_response *r)
     if (x->head_sent)
         return;
     fields_strip_hop_by_hop(&r->fields);
+    fields_remove(&r->fields, FIELD_CONTENT_LENGTH); /* RFC 9110 §8.6 */
     if (r->status == 100)
         x->request.expect_continue = false;
     x->down_ops->inform(x, r);
@@ -375,9 +395,10 @@ void exchange_respond(struct exchange *x, struct http_response *r, const struct 
     }
     if (x->worker->observers && x->worker->observers->response_begins)
         x->worker->observers->response_begins(x->worker->observers->argument, x);
-    /* An answer that comes before the request is read ends the connection: where the next request begins is
-     * not known. */
-    if (!x->request_done && (end || x->request.expect_continue))
+    /* An answer before the request is read: its body will be read and dropped, unless it is long or may never
+     * come. */
+    if (!x->request_done &&
+        (x->request.expect_continue || x->request.content_length > x->request_bytes + DROP_BYTES_MAX))
         x->keep_alive_ok = false;
     x->head_sent = true;
     x->phase = EXCHANGE_ANSWERING;
@@ -408,14 +429,25 @@ static void check_done(struct exchange *x)
 {
     if (!x->response_done || (x->phase == EXCHANGE_TUNNEL && !x->request_done))
         return;
-    if (!x->request_done)
-        x->keep_alive_ok = false;
-    x->down_ops->done(x);
+    if (x->request_done || !x->keep_alive_ok) {
+        x->down_ops->done(x);
+        return;
+    }
+    x->drop_body = true;
+    x->drop_until = x->request_bytes + DROP_BYTES_MAX;
+    exchange_want_body(x, true);
 }
 
 void exchange_fail(struct exchange *x, unsigned status, const char *reason)
 {
-    if (x->phase == EXCHANGE_ENDED || x->response_done)
+    if (x->phase == EXCHANGE_ENDED)
+        return;
+    if (x->drop_body) { /* answered already: what failed is the reading of the rest */
+        x->keep_alive_ok = false;
+        x->down_ops->done(x);
+        return;
+    }
+    if (x->response_done)
         return;
     x->reason = reason;
     if (x->responder && x->responder->cancel)

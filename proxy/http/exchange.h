@@ -111,7 +111,6 @@ struct exchange {
     struct slice request_id;
 
     bool request_done;   /* the whole request body has come */
-    bool body_too_large; /* 413 was decided while the body came */
     bool head_sent;      /* of the final response */
     bool response_done;  /* the response's end was handed to the codec */
     bool want_body;      /* what the codec was last told */
@@ -125,6 +124,7 @@ struct exchange {
     enum exchange_end end;
     const char *reason; /* static text: why weir answered an error, or why it ended; NULL = nothing to say */
     uint64_t request_bytes, response_bytes; /* of bodies */
+    uint64_t drop_until;                    /* of request_bytes */
     usec_t started_us, upstream_started_us, upstream_head_us;
     struct server *server; /* that answered, or was tried last; held by the snapshot's upstream */
     struct upstream *upstream;

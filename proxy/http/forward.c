@@ -12,6 +12,7 @@
 #define FORWARD_MAGIC 0x46575244u
 #define ATTEMPTS_MAX  8
 #define BODY_VECTORS  48
+#define INTERIM_MAX   100 /* 1xx before one final response */
 
 /* Lives in the exchange's arena. Ends with the exchange, or earlier when both messages are through. */
 struct forward {
@@ -30,7 +31,8 @@ struct forward {
     struct server *tried[ATTEMPTS_MAX];
     unsigned tried_count;
     uint16_t status;
-    unsigned resent; /* attempts after one that had been sent */
+    unsigned interim; /* 1xx so far */
+    unsigned resent;  /* attempts after one that had been sent */
     usec_t attempt_us;
     size_t replayed;      /* bytes of x->body that this connection has been given */
     struct fields fields; /* of the request, as upstreams see it */
@@ -380,6 +382,10 @@ static int take_head(struct forward *f, struct slice *in)
         r.fields.capacity = w->parse_capacity;
         *in = slice_skip(*in, (size_t)n);
         if (r.status < 200 && r.status != 101) {
+            if (++f->interim > INTERIM_MAX) {
+                bad_response(f, "too many interim responses");
+                return -1;
+            }
             exchange_inform(x, &r);
             if (in->len == 0)
                 return 0;
@@ -413,7 +419,9 @@ static int take_head(struct forward *f, struct slice *in)
              */
             struct slice rest = *in;
             finish_response(f, rest);
-            exchange_respond(x, &r, p.iov, p.count, true);
+            exchange_respond(x, &r, p.iov, p.count, p.trailers.count == 0);
+            if (p.trailers.count && x->phase != EXCHANGE_ENDED)
+                exchange_respond_body(x, NULL, 0, true, &p.trailers);
             return -1;
         }
         conn_timer(&f->uc->conn, body_wait);

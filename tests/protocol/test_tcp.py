@@ -172,6 +172,7 @@ def test_the_end_of_a_stream_under_tls_is_a_close_notify(site, server, authority
     with RawClient(weir.port("db"), tls=trusting(authority.file), server_name="localhost") as client:
         client.send(b"x")
         up = server.accept()
+        assert up.read_exact(1) == b"x"
         up.send(b"bye")
         up.close()
         assert client.read_to_end() == b"bye" and client.ended == "closed"

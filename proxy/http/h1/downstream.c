@@ -169,7 +169,9 @@ static void take_input(struct h1_downstream *d, struct slice in, bool eof)
 static void after_eof(struct h1_downstream *d)
 {
     d->conn.want_read = false;
-    d->close_after = true;
+    /* Requests that were pipelined before the end still get their answers. */
+    if (d->conn.kept_len == 0)
+        d->close_after = true;
     if (!d->x) {
         hang_up(d);
         return;
