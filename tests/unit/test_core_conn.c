@@ -1,6 +1,8 @@
 /* Connections: what is read, and how ends and resets come through an edge-triggered loop. */
 #include "core_peer.h"
 
+#include <poll.h>
+
 static void test_bytes_in_pieces_arrive_in_order(void **state)
 {
     struct world *w = *state;
@@ -95,14 +97,25 @@ static void test_bytes_that_were_given_out_do_not_come_twice(void **state)
     assert_got(&w->a, "kept first second");
 }
 
+/* Waits for the kernel, so that what was sent comes to the loop as one edge. */
+static void until_arrived(struct side *s, short events)
+{
+    struct pollfd p = {.fd = s->conn.fd, .events = events};
+    while (poll(&p, 1, TEST_WAIT_MS) == 1 && !(p.revents & (events | POLLERR)))
+        ;
+    assert_true(p.revents & (events | POLLERR));
+}
+
 static void data_and_end_in_one_edge(struct world *w, enum pair_kind kind)
 {
     side_open(w, &w->a, kind);
     pass(w); /* the first, spurious edge is over */
     peer_send(&w->a, "last words");
     peer_close(&w->a);
+    until_arrived(&w->a, POLLRDHUP);
     UNTIL(w, w->a.eof);
     assert_got(&w->a, "last words");
+    assert_int_equal(w->a.readable, 1); /* no later look was needed */
     assert_int_equal(w->a.failed, 0);
 }
 
@@ -123,6 +136,7 @@ static void test_data_and_reset_in_one_edge_give_both(void **state)
     pass(w);
     peer_send(&w->a, "half of it");
     peer_reset(&w->a);
+    until_arrived(&w->a, POLLRDHUP);
     UNTIL(w, w->a.failed || w->a.broken_reads);
     assert_got(&w->a, "half of it");
     assert_int_equal(w->a.error, ECONNRESET);
@@ -204,7 +218,7 @@ static void test_half_closed_by_itself_it_can_still_read(void **state)
 static void test_the_end_is_told_once_while_writing_goes_on(void **state)
 {
     struct world *w = *state;
-    static char big[1 << 20], sink[1 << 20];
+    static char big[12 << 20], sink[12 << 20];
     side_open(w, &w->a, PAIR_TCP);
     shutdown(w->a.peer, SHUT_WR);
     UNTIL(w, w->a.eof);
@@ -213,6 +227,7 @@ static void test_the_end_is_told_once_while_writing_goes_on(void **state)
         assert_int_equal(peer_receive_all(w, &w->a, sink, sizeof sink), sizeof sink);
     }
     assert_int_equal(w->a.eof, 1);
+    assert_int_equal(w->a.readable, 1);
 }
 
 static void test_an_edge_is_not_lost_while_nobody_wants_to_read(void **state)
@@ -375,6 +390,24 @@ static void test_a_timer_runs_out_once_and_not_early(void **state)
     UNTIL(w, w->a.timeouts == 2);
 }
 
+static void test_memory_may_go_after_a_close_whatever_was_under_way(void **state)
+{
+    struct world *w = *state;
+    struct side *s = calloc(1, sizeof *s);
+    side_open(w, s, PAIR_TCP);
+    peer_send(s, "x");
+    UNTIL(w, s->got_len); /* a second look is due */
+    conn_timer(&s->conn, 20);
+    assert_int_equal(conn_keep(&s->conn, S("kept")), 0);
+    conn_yield(&s->conn);
+    assert_int_equal(side_write(s, "y", 1), 0);
+    conn_close(&s->conn);
+    close(s->peer);
+    free(s->got);
+    free(s);
+    pass_for(w, 150);
+}
+
 static void test_closing_what_was_never_opened_is_harmless(void **state)
 {
     struct world *w = *state;
@@ -411,6 +444,7 @@ int main(void)
         TEST(test_two_greedy_peers_take_turns),
         TEST(test_nothing_is_told_after_a_close_in_readable),
         TEST(test_a_timer_runs_out_once_and_not_early),
+        TEST(test_memory_may_go_after_a_close_whatever_was_under_way),
         TEST(test_closing_what_was_never_opened_is_harmless),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

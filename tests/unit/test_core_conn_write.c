@@ -152,6 +152,7 @@ static void test_a_write_error_is_told_once_after_the_pass(void **state)
     conn_yield(&w->a.conn);
     UNTIL(w, w->a.failed);
     assert_int_equal(w->a.error, EPIPE);
+    assert_int_equal(conn_keep(&w->a.conn, S("kept")), 0);
     conn_yield(&w->a.conn);
     conn_want_read(&w->a.conn, true);
     pass_for(w, 30);
@@ -403,6 +404,23 @@ static void test_lingering_has_patience_while_the_backlog_moves(void **state)
     free(out), free(in);
 }
 
+static void test_lingering_waits_anew_when_the_backlog_is_out(void **state)
+{
+    struct world *w = *state;
+    char *out = pattern(BIG), *in = malloc(BIG + 1);
+    side_open(w, &w->a, PAIR_UNIX);
+    assert_int_equal(side_write(&w->a, out, BIG), 0);
+    uint64_t start = test_ms();
+    conn_linger(&w->a.conn, 300, side_gone);
+    while (test_ms() - start < 200)
+        pass(w);
+    assert_int_equal(peer_receive_all(w, &w->a, in, BIG + 1), BIG);
+    uint64_t out_at = test_ms();
+    UNTIL(w, w->a.gone);
+    assert_true(test_ms() - out_at >= 280);
+    free(out), free(in);
+}
+
 static void test_lingering_after_the_peers_end_is_over_at_once(void **state)
 {
     struct world *w = *state;
@@ -476,6 +494,7 @@ int main(void)
         TEST(test_lingering_ends_although_the_peer_does_not),
         TEST(test_lingering_ends_when_the_backlog_stands_still),
         TEST(test_lingering_has_patience_while_the_backlog_moves),
+        TEST(test_lingering_waits_anew_when_the_backlog_is_out),
         TEST(test_lingering_after_the_peers_end_is_over_at_once),
         TEST(test_lingering_on_after_a_failure_was_told_is_over_at_once),
         TEST(test_lingering_when_closed_is_over_before_it_begins),
