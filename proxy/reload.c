@@ -107,9 +107,10 @@ static void on_applied(struct letter *l)
 static void on_apply(struct letter *l)
 {
     struct apply_letter *a = CONTAINER_OF(l, struct apply_letter, letter);
-    if (!a->worker->draining && worker_apply(a->worker, a->snapshot, a->sockets, a->count) != 0)
+    bool leaving = a->worker->draining || a->worker->stopping;
+    if (!leaving && worker_apply(a->worker, a->snapshot, a->sockets, a->count) != 0)
         a->failed = true;
-    if (a->worker->draining || a->failed) {
+    if (leaving || a->failed) {
         /* Never held: the hold that this letter carries is given back. */
         snapshot_hold(a->snapshot, a->worker->index);
         snapshot_release(a->snapshot, a->worker->index);

@@ -355,8 +355,10 @@ static bool feed_body(struct h1_downstream *d, struct slice *in)
         *in = slice_skip(*in, n);
         exchange_body(d->x, &iov, 1, !tunnel && d->body_left == 0);
     }
+    if (d->body_kind == REQUEST_BODY_TUNNEL)
+        return going_on; /* its clock is the responder's */
     if (d->x && !d->x->request_done && d->x->want_body)
-        conn_timer(&d->conn, d->body_kind == REQUEST_BODY_TUNNEL ? t->idle : t->body);
+        conn_timer(&d->conn, t->body);
     else if (d->x && conn_backlog(&d->conn) == 0)
         conn_timer_pause(&d->conn);
     return going_on;
@@ -486,11 +488,8 @@ static void respond_body(struct exchange *x, const struct iovec *body, int count
     }
     if (n)
         conn_write(&d->conn, iov, n);
-    if (d->body_kind == REQUEST_BODY_TUNNEL && !d->conn.closed) {
-        conn_timer(&d->conn, timeouts_of(d)->idle);
-        if (end)
-            conn_shutdown(&d->conn);
-    }
+    if (d->body_kind == REQUEST_BODY_TUNNEL && end)
+        conn_shutdown(&d->conn);
     watch_writing(d);
 }
 
@@ -512,10 +511,9 @@ static void want_body(struct exchange *x, bool want)
         return; /* take_input() looks at x->want_body itself */
     if (x->request_done)
         return;
-    const struct timeouts *t = timeouts_of(d);
-    if (want)
-        conn_timer(&d->conn, d->body_kind == REQUEST_BODY_TUNNEL ? t->idle : t->body);
-    else if (d->body_kind != REQUEST_BODY_TUNNEL)
+    if (d->body_kind != REQUEST_BODY_TUNNEL && want)
+        conn_timer(&d->conn, timeouts_of(d)->body);
+    else
         conn_timer_pause(&d->conn);
     conn_want_read(&d->conn, want);
 }
@@ -530,7 +528,7 @@ static void upgrade(struct exchange *x)
     struct h1_downstream *d = of_exchange(x);
     d->body_kind = REQUEST_BODY_TUNNEL;
     d->close_after = true;
-    conn_timer(&d->conn, timeouts_of(d)->idle);
+    conn_timer_pause(&d->conn);
     if (!d->taking)
         conn_want_read(&d->conn, true);
 }
@@ -597,33 +595,31 @@ static void drained(struct conn *c)
     exchange_resume(d->x);
 }
 
+/* The client neither sends nor takes anything. */
+static void give_up(struct h1_downstream *d)
+{
+    struct exchange *x = d->x;
+    d->x = NULL;
+    if (x)
+        exchange_abort(x, END_TIMEOUT);
+    else if (!d->conn.handshaking)
+        conn_shutdown(&d->conn);
+    hang_up(d);
+}
+
 static void timeout(struct conn *c)
 {
     struct h1_downstream *d = of_conn(c);
-    if (conn_backlog(c) && c->bytes_out != d->progress_out) {
-        watch_writing(d); /* slow, but it moves */
-        return;
-    }
-    if (c->handshaking || (!d->x && !d->head_begun) || (d->x && conn_backlog(c)) || !d->x) {
-        if (!d->x && d->head_begun && !c->handshaking) {
+    if (conn_backlog(c)) {
+        if (c->bytes_out != d->progress_out)
+            watch_writing(d); /* slow, but it moves */
+        else
+            give_up(d);
+    } else if (!d->x) {
+        if (d->head_begun)
             refuse(d, 408, "the request's head took too long");
-            return;
-        }
-        if (d->x) {
-            struct exchange *x = d->x;
-            d->x = NULL;
-            exchange_abort(x, END_TIMEOUT);
-        }
-        if (!c->handshaking)
-            conn_shutdown(c);
-        hang_up(d);
-        return;
-    }
-    if (d->body_kind == REQUEST_BODY_TUNNEL) {
-        struct exchange *x = d->x;
-        d->x = NULL;
-        exchange_abort(x, END_TIMEOUT);
-        hang_up(d);
+        else
+            give_up(d); /* idle, or no handshake */
     } else if (!d->x->request_done && d->x->want_body) {
         d->close_after = true;
         d->x->keep_alive_ok = false;
