@@ -27,6 +27,7 @@ int loop_init(struct loop *l, unsigned index)
         goto fail;
     loop_read_clock(l);
     wheel_init(&l->wheel, l->now_us / 1000);
+    l->now_fresh = false;
     event_assign(&l->wheel_event, l->base, -1, 0, on_wheel, l);
     event_assign(&l->mailbox_event, l->base, l->mailbox.fd, EV_READ | EV_PERSIST, on_mailbox, l);
     if (event_add(&l->mailbox_event, NULL) != 0)
@@ -75,6 +76,7 @@ void loop_pass(struct loop *l)
     if (l->after_pass)
         l->after_pass(l);
     empty_graveyard(l);
+    l->now_fresh = false; /* for who asks between passes */
 }
 
 void loop_deliver(struct loop *l)

@@ -407,17 +407,19 @@ static void test_lingering_has_patience_while_the_backlog_moves(void **state)
 static void test_lingering_waits_anew_when_the_backlog_is_out(void **state)
 {
     struct world *w = *state;
-    char *out = pattern(BIG), *in = malloc(BIG + 1);
+    enum { LITTLE = 1 << 20 };
+    char *out = pattern(LITTLE), *in = malloc(LITTLE + 1);
     side_open(w, &w->a, PAIR_UNIX);
-    assert_int_equal(side_write(&w->a, out, BIG), 0);
+    assert_int_equal(side_write(&w->a, out, LITTLE), 0);
+    w->loop.now_fresh = false;
     uint64_t start = test_ms();
-    conn_linger(&w->a.conn, 300, side_gone);
+    conn_linger(&w->a.conn, 400, side_gone);
     while (test_ms() - start < 200)
         pass(w);
-    assert_int_equal(peer_receive_all(w, &w->a, in, BIG + 1), BIG);
+    assert_int_equal(peer_receive_all(w, &w->a, in, LITTLE + 1), LITTLE);
     uint64_t out_at = test_ms();
     UNTIL(w, w->a.gone);
-    assert_true(test_ms() - out_at >= 280);
+    assert_true(test_ms() - out_at >= 380);
     free(out), free(in);
 }
 
