@@ -131,6 +131,7 @@ int edits_compile(struct config *c, const struct edits_settings *s, enum edits_s
             return -1;
         }
     }
+    ASSERT(e.at || count == 0);
     int rc = compile_removes(c, &s->remove, side, &e);
     rc |= compile_pairs(c, &s->set, EDIT_SET, side, &e);
     rc |= compile_pairs(c, &s->add, EDIT_ADD, side, &e);

@@ -4,6 +4,8 @@
 #include "core/hash.h"
 #include "proxy/http/message.h"
 
+#define PATH_MAX_BYTES 8192
+
 struct compilation {
     struct config *c;
     const struct route_names *names;
@@ -174,6 +176,10 @@ static int compile_path(struct config *c, const struct route_settings *s, struct
     if (fault) {
         config_fault(c, from->node, "%s is no path: %s", config_quote(c, from->text),
                      target_fault_text(fault));
+        return -1;
+    }
+    if (path.len > PATH_MAX_BYTES) {
+        config_fault(c, from->node, "is longer than %d bytes", PATH_MAX_BYTES);
         return -1;
     }
     if (from->kind == ROUTE_PATH_PREFIX && slice_ends(path, S("/")))

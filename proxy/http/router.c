@@ -14,39 +14,39 @@ static const struct route *find_in_host(struct search *s, const struct router_ho
                                         struct route_match *out);
 
 /* The first candidate that takes the request. */
-static inline const struct route *choose(struct search *s, const struct candidates *from)
+static const struct route *choose_from(struct search *s, const struct candidate *at, uint32_t count)
 {
-    for (uint32_t i = 0; i < from->count; i++) {
-        const struct candidate *k = &from->at[i];
+    for (uint32_t i = 0; i < count; i++) {
+        const struct candidate *k = &at[i];
         if (k->listeners && !(k->listeners[s->listener / 64] >> s->listener % 64 & 1))
             continue;
         if (k->conditions && conditions_fail(k->conditions, s->request, s->regex))
             continue;
-        if (LIKELY(k->methods & s->method) || k->methods == UINT64_MAX)
+        if (k->methods == UINT64_MAX || k->methods & s->method)
             return k->route;
         s->allow |= k->methods;
     }
     return NULL;
 }
 
+static inline const struct route *choose(struct search *s, const struct candidates *from)
+{
+    return LIKELY(from->count == CANDIDATES_ONE) ? from->only : choose_from(s, from->at, from->count);
+}
+
 static const struct router_host *find_host(const struct router *r, struct slice name)
 {
+    const struct router_index *index = router_at(r, r->hosts);
     uint64_t hash = router_hash(r, name);
-    for (uint64_t i = hash;; i++) {
-        const struct router_host_slot *slot = &r->hosts[i & r->host_mask];
-        if (!slot->host)
-            return NULL;
-        if (slot->hash != hash)
-            continue;
-        /* What the look-up needs stands right behind the host; it comes while the name is compared. */
-        __builtin_prefetch((const char *)slot->host + 64);
-        __builtin_prefetch((const char *)slot->host + 128);
-        __builtin_prefetch((const char *)slot->host + 192);
-        __builtin_prefetch((const char *)slot->host + 256);
-        __builtin_prefetch((const char *)slot->host + 320);
-        if (slice_equal(slot->host->name, name))
-            return slot->host;
+    uint32_t at = (uint32_t)hash;
+    for (router_ref ref; (ref = router_index_next(index, hash, &at));) {
+        const struct router_host *host = router_at(r, ref);
+        /* The rest of the record comes while its begin is looked at. */
+        __builtin_prefetch((const char *)host + 64);
+        if (host->name_len == name.len && memcmp(host->name, name.at, name.len) == 0)
+            return host;
     }
+    return NULL;
 }
 
 static unsigned count_dots(struct slice s)
@@ -90,7 +90,7 @@ const struct route *router_find(const struct router *r, unsigned listener_slot,
     *out = (struct route_match){0};
 
     /* A wildcard's key begins with a dot, and no request may name it so. */
-    if (r->host_count && host.len && host.at[0] != '.') {
+    if (r->hosts && host.len && host.at[0] != '.') {
         const struct router_host *found = find_host(r, host);
         if (found)
             route = find_in_host(&s, found, path, out);
@@ -98,91 +98,116 @@ const struct route *router_find(const struct router *r, unsigned listener_slot,
             route = find_in_wildcards(&s, host, path, out);
     }
     if (!route && r->any)
-        route = find_in_host(&s, r->any, path, out);
+        route = find_in_host(&s, router_at(r, r->any), path, out);
     if (!route)
         out->allow = s.allow;
     return route;
 }
 
-static const struct router_exact *find_exact(const struct router *r, const struct router_host *host,
+static bool is_path(const struct router_exact *e, struct slice path)
+{
+    return e->len == path.len && memcmp(e->path, path.at, path.len) == 0;
+}
+
+static const struct router_exact *find_exact(const struct router *r, const struct router_special *host,
                                              struct slice path)
 {
-    if (!host->exact_index.slots) {
-        for (uint32_t i = 0; i < host->exact_count; i++)
-            if (slice_equal(host->exact[i].path, path))
-                return &host->exact[i];
+    if (!host->exact_index) {
+        const struct router_exact *e = router_at(r, host->exact);
+        for (uint32_t i = 0; i < host->exact_count; i++, e = router_next_exact(e))
+            if (is_path(e, path))
+                return e;
         return NULL;
     }
     uint64_t hash = router_hash(r, path);
-    uint32_t at = (uint32_t)hash, number;
-    while ((number = router_index_next(&host->exact_index, hash, &at)) != UINT32_MAX)
-        if (slice_equal(host->exact[number].path, path))
-            return &host->exact[number];
+    uint32_t at = (uint32_t)hash;
+    for (router_ref ref; (ref = router_index_next(router_at(r, host->exact_index), hash, &at));)
+        if (is_path(router_at(r, ref), path))
+            return router_at(r, ref);
     return NULL;
 }
 
 /* The node's label stands at the beginning of rest, by whole segments. */
 static inline bool label_holds(const struct router_node *n, struct slice rest)
 {
-    return slice_begins(rest, n->label) && (rest.len == n->label.len || rest.at[n->label.len] == '/');
+    size_t len = n->label_len;
+    return rest.len >= len && memcmp(n->label, rest.at, len) == 0 && (rest.len == len || rest.at[len] == '/');
 }
 
+/* Its first segment is this one. Told by the first segment alone, since no two children share it. */
 static const struct router_node *find_child(const struct router *r, const struct router_node *n,
                                             struct slice rest)
 {
-    if (!n->index.slots) {
-        for (uint32_t i = 0; i < n->child_count; i++)
-            if (label_holds(&n->children[i], rest))
-                return &n->children[i];
+    if (!n->index) {
+        const struct router_node *child = router_at(r, n->children);
+        for (uint32_t i = 0; i < n->child_count; i++, child = router_next_node(child))
+            if (label_holds(child, rest))
+                return child;
         return NULL;
     }
     const char *slash = memchr(rest.at + 1, '/', rest.len - 1);
     struct slice segment = slice_of(rest.at, slash ? (size_t)(slash - rest.at) : rest.len);
     uint64_t hash = router_hash(r, segment);
-    uint32_t at = (uint32_t)hash, number;
-    while ((number = router_index_next(&n->index, hash, &at)) != UINT32_MAX) {
-        const struct router_node *child = &n->children[number];
-        if (child->first == segment.len && memcmp(child->label.at, segment.at, segment.len) == 0)
+    uint32_t at = (uint32_t)hash;
+    for (router_ref ref; (ref = router_index_next(router_at(r, n->index), hash, &at));) {
+        const struct router_node *child = router_at(r, ref);
+        __builtin_prefetch((const char *)child + 56);
+        if (child->first == segment.len && memcmp(child->label, segment.at, segment.len) == 0)
             return label_holds(child, rest) ? child : NULL;
     }
     return NULL;
 }
 
-/* The node of the longest prefix that holds the path, with or without routes. */
+/* The node of the longest prefix that holds the path, with or without routes; NULL when not even the root
+ * does. */
 static const struct router_node *find_prefix(const struct router *r, const struct router_node *root,
                                              struct slice path)
 {
-    const struct router_node *node = root, *child = root;
     if (path.len == 0 || path.at[0] != '/')
-        return root;
+        return root->label_len ? NULL : root;
+    if (root->label_len && !label_holds(root, path))
+        return NULL;
+    const struct router_node *node = root, *child = root;
+    path = slice_skip(path, root->label_len);
     while (child && node->child_count && path.len) {
         child = find_child(r, node, path);
         if (child) {
             node = child;
-            path = slice_skip(path, child->label.len);
+            path = slice_skip(path, child->label_len);
         }
     }
     return node;
 }
 
+/* Exact paths, then regexes. */
+static const struct route *find_special(struct search *s, const struct router_special *host,
+                                        struct slice path, struct route_match *out)
+{
+    const struct router_exact *exact = host->exact_count ? find_exact(s->router, host, path) : NULL;
+    const struct route *route = exact ? choose(s, &exact->candidates) : NULL;
+    if (route) {
+        out->prefix_len = path.len;
+        return route;
+    }
+    const struct router_regex *regexes = router_at(s->router, host->regexes);
+    for (uint32_t i = 0; !route && i < host->regex_count; i++)
+        if (regex_match(regexes[i].path->regex, s->regex, path) == 1)
+            route = choose(s, &regexes[i].candidates);
+    return route;
+}
+
 static const struct route *find_in_host(struct search *s, const struct router_host *host, struct slice path,
                                         struct route_match *out)
 {
-    const struct route *route = NULL;
-    if (host->exact_count) {
-        const struct router_exact *exact = find_exact(s->router, host, path);
-        route = exact ? choose(s, &exact->candidates) : NULL;
-        out->prefix_len = route ? path.len : 0;
-    }
-    for (uint32_t i = 0; !route && i < host->regex_count; i++)
-        if (regex_match(host->regexes[i].path->regex, s->regex, path) == 1)
-            route = choose(s, &host->regexes[i].candidates);
-
-    for (const struct router_node *n = route ? NULL : find_prefix(s->router, &host->root, path); n && !route;
-         n = n->above) {
-        route = choose(s, &n->candidates);
-        out->prefix_len = route ? n->prefix_len : 0;
-    }
+    const struct router *r = s->router;
+    const struct route *route =
+        host->special ? find_special(s, router_at(r, host->special), path, out) : NULL;
+    if (route)
+        return route;
+    const struct router_node *n = find_prefix(r, router_root(host), path);
+    while (n && !(route = choose(s, &n->candidates)))
+        n = n->above ? router_at(r, n->above) : NULL;
+    out->prefix_len = route ? n->prefix_len : 0;
     return route;
 }
 

@@ -4,19 +4,20 @@
  * most specific wins, whatever the order in the file; compared in this order:
  *
  *   1. host: exact, then the longer wildcard, then any. `*.example.com` holds names of any depth below, not
- * example.com itself.
- *   2. path: exact, then regexes in the order of the file, then the longer prefix. A prefix holds by whole
- * segments, and its trailing slash makes no difference: `/v1` and `/v1/` hold /v1, /v1/ and /v1/x, not /v1x.
- * No path is the prefix `/`, which holds everything, `OPTIONS *` too. Regexes with the same text are one
- * path: for them, 3 decides.
+ *      example.com itself.
+ *   2. path: exact, then regexes in the order of the file (whatever their conditions), then the longer
+ *      prefix. A prefix holds by whole segments, and its trailing slash makes no difference: `/v1` and `/v1/`
+ *      hold /v1, /v1/ and /v1/x, not /v1x. No path is the prefix `/`, which holds everything, `OPTIONS *`
+ * too.
  *   3. the number of header, query and cookie conditions, `methods` counting as one more.
  *
  * So a route of a less specific host is met when none of the more specific host's routes matches: a request
  * is never lost to a route that does not want it.
  *
- * Two routes are equally specific when on one listener they have a host, the path and the number of
- * conditions in common. That is an error at the later one unless no request can meet both: their methods have
- * none in common (GET stands for HEAD too), or their conditions exclude each other (conditions_exclude).
+ * Two routes are equally specific when on one listener they have a host, the path (of a regex, its text) and
+ * the number of conditions in common. That is an error at the later one unless no request can meet both:
+ * their methods have none in common (GET stands for HEAD too), or their conditions exclude each other
+ * (conditions_exclude).
  *
  * Cost: one probe of a hash table for the host (one more for each length in labels that wildcards have), then
  * within that host one for an exact path, one match per regex, and one step per segment of the longest

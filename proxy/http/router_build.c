@@ -3,8 +3,12 @@
 #include "proxy/http/router_internal.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "core/hash.h"
+
+#define HUGE_PAGE ((size_t)2 << 20)
+#define MANY      2000 /* entries, from which on the records do not stay in the cache */
 
 /* A route under one of its hosts. */
 struct entry {
@@ -20,8 +24,8 @@ struct build {
 };
 
 static int compare_entries(const void *a, const void *b);
-static int build_methods(struct config *c, struct router *r, const struct route *routes, size_t count);
-static int build_hosts(struct build *b, const struct entry *entries, size_t count);
+static void build_methods(struct config *c, struct router *r, const struct route *routes, size_t count);
+static void build_hosts(struct build *b, const struct entry *entries, size_t count);
 
 static struct entry *list_entries(const struct route *routes, size_t count, size_t *total)
 {
@@ -37,18 +41,40 @@ static struct entry *list_entries(const struct route *routes, size_t count, size
     return entries;
 }
 
+/* More than the records of all entries can take; what stays untouched costs no memory. */
+static size_t bound(const struct entry *entries, size_t count)
+{
+    size_t size = 4096;
+    for (size_t i = 0; i < count; i++)
+        size += 512 + 4 * entries[i].route->path.text.len + 2 * entries[i].host->name.len;
+    return (size + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+}
+
+static int make_block(struct router *r, const struct entry *entries, size_t count)
+{
+    r->size = bound(entries, count);
+    r->block = r->size / 8 <= UINT32_MAX ? aligned_alloc(HUGE_PAGE, r->size) : NULL;
+    if (!r->block)
+        return -1;
+    /* Look-ups jump about in it: with small pages, every one would miss the TLB. */
+    if (count >= MANY)
+        (void)madvise(r->block, r->size, MADV_HUGEPAGE);
+    r->used = 8; /* place 0 is none's */
+    return 0;
+}
+
 struct router *router_build(struct config *c, const struct route *routes, size_t count)
 {
     size_t total = 0;
     struct entry *entries = list_entries(routes, count, &total);
     struct build b = {.c = c, .r = calloc(1, sizeof *b.r), .group = calloc(total + 1, sizeof *b.group)};
     int failed = -1;
-    if (entries && b.r && b.group) {
-        arena_init(&b.r->arena, NULL, 0);
+    if (entries && b.r && b.group && make_block(b.r, entries, total) == 0) {
         b.r->seed = hash_keyed(S("router"));
         qsort(entries, total, sizeof *entries, compare_entries);
-        failed = build_methods(c, b.r, routes, count);
-        failed = failed ? failed : build_hosts(&b, entries, total);
+        build_methods(c, b.r, routes, count);
+        build_hosts(&b, entries, total);
+        failed = 0;
     }
     if (failed) {
         router_free(b.r);
@@ -65,9 +91,21 @@ void router_free(struct router *r)
 {
     if (!r)
         return;
-    free(r->hosts);
-    arena_reset(&r->arena);
+    free(r->block);
     free(r);
+}
+
+/* A new record, cleared. */
+static void *allocate(struct build *b, size_t size, router_ref *ref)
+{
+    struct router *r = b->r;
+    size = router_record(size, 0);
+    ASSERT(size <= r->size - r->used);
+    void *at = memset(r->block + r->used, 0, size);
+    if (ref)
+        *ref = (router_ref)(r->used / 8);
+    r->used += size;
+    return at;
 }
 
 /* --- order
@@ -146,7 +184,7 @@ static uint64_t methods_of(struct router *r, const struct route *route)
     return route->method_count ? bits : UINT64_MAX;
 }
 
-static int build_methods(struct config *c, struct router *r, const struct route *routes, size_t count)
+static void build_methods(struct config *c, struct router *r, const struct route *routes, size_t count)
 {
     static const struct slice known[] = {
         SLICE(""),       SLICE("GET"),     SLICE("HEAD"),    SLICE("POST"),  SLICE("PUT"),
@@ -161,51 +199,54 @@ static int build_methods(struct config *c, struct router *r, const struct route 
                 config_fault(c, routes[i].settings->methods.nodes[k],
                              "the routes name more than %zu methods that are not HTTP's own",
                              ROUTER_METHODS - COUNT_OF(known));
-                return 0;
+                return;
             }
-    return 0;
 }
 
 /* --- pieces of a host
  * ------------------------------------------------------------------------------------------ */
 
-static int build_candidates(struct build *b, const struct entry *entries, size_t count,
-                            struct candidates *out)
+static void build_candidates(struct build *b, const struct entry *entries, size_t count,
+                             struct candidates *out)
 {
-    struct candidate *at = arena_alloc(&b->r->arena, count * sizeof *at);
-    if (!at)
-        return -1;
-    for (size_t i = 0; i < count; i++) {
-        const struct route *route = entries[i].route;
-        at[i] = (struct candidate){
-            .route = route,
-            .methods = methods_of(b->r, route),
-            .listeners = route->listeners,
-            .conditions = route->conditions.count ? &route->conditions : NULL,
-        };
-        b->group[i] = route;
-    }
-    *out = (struct candidates){at, (uint32_t)count};
+    const struct route *first = entries[0].route;
+    for (size_t i = 0; i < count; i++)
+        b->group[i] = entries[i].route;
     router_find_conflicts(b->c, entries[0].host, b->group, count, &b->regex);
-    return 0;
+    if (count == 1 && first->rank == 0 && !first->listeners) {
+        out->only = first;
+        out->count = CANDIDATES_ONE;
+        return;
+    }
+
+    struct candidate *at = allocate(b, count * sizeof *at, NULL);
+    for (size_t i = 0; i < count; i++)
+        at[i] = (struct candidate){
+            .route = entries[i].route,
+            .methods = methods_of(b->r, entries[i].route),
+            .listeners = entries[i].route->listeners,
+            .conditions = entries[i].route->conditions.count ? &entries[i].route->conditions : NULL,
+        };
+    out->at = at;
+    out->count = (uint32_t)count;
 }
 
-static int index_create(struct build *b, struct router_index *index, size_t count)
+static struct router_index *index_create(struct build *b, size_t count, router_ref *ref)
 {
     size_t size = 16;
     while (size < count * 2)
         size *= 2;
-    index->slots = arena_zalloc(&b->r->arena, size * sizeof *index->slots);
+    struct router_index *index = allocate(b, sizeof *index + size * sizeof index->slots[0], ref);
     index->mask = (uint32_t)(size - 1);
-    return index->slots ? 0 : -1;
+    return index;
 }
 
-static void index_add(struct router_index *index, uint64_t hash, size_t number)
+static void index_add(struct router_index *index, uint64_t hash, router_ref ref)
 {
     uint32_t at = (uint32_t)hash;
     while (index->slots[at & index->mask])
         at++;
-    index->slots[at & index->mask] = (hash >> 32 << 32) | (uint32_t)(number + 1);
+    index->slots[at & index->mask] = (hash >> 32 << 32) | ref;
 }
 
 /* Up to the end of the segment that begins with the "/" at s[from]. */
@@ -250,100 +291,122 @@ static size_t same_segment(const struct entry *at, size_t count, size_t len)
     return n;
 }
 
-static int build_node(struct build *b, const struct entry *entries, size_t count, struct router_node *node);
+static void build_node(struct build *b, const struct entry *entries, size_t count, router_ref ref);
 
-/* The subtrees of `node`, of which the entries are longer prefixes. */
-static int build_children(struct build *b, const struct entry *entries, size_t count,
-                          struct router_node *node)
+/* A node without routes or children yet, for entries that have `len` bytes in common. */
+static router_ref new_node(struct build *b, struct slice path, size_t from, size_t len)
 {
-    const struct router_node *above = node->candidates.count ? node : node->above;
-    uint32_t children = 0;
-    for (size_t i = 0; i < count; i += same_segment(entries + i, count - i, node->prefix_len))
-        children++;
-    node->children = arena_zalloc(&b->r->arena, children * sizeof *node->children);
-    node->child_count = children;
-    if (!node->children || (children >= INDEX_FROM && index_create(b, &node->index, children)))
-        return -1;
-
-    struct router_node *child = node->children;
-    for (size_t i = 0, n; i < count; i += n, child++) {
-        n = same_segment(entries + i, count - i, node->prefix_len);
-        struct slice first = path_of(&entries[i]), last = path_of(&entries[i + n - 1]);
-        size_t len = common_segments(first, last);
-        child->prefix_len = (uint32_t)len;
-        child->first = (uint32_t)(segment_end(first, node->prefix_len) - node->prefix_len);
-        child->label =
-            arena_copy(&b->r->arena, slice_of(first.at + node->prefix_len, len - node->prefix_len));
-        child->above = above;
-        if (!child->label.at || build_node(b, entries + i, n, child))
-            return -1;
-        if (node->index.slots)
-            index_add(&node->index, router_hash(b->r, slice_of(child->label.at, child->first)),
-                      (size_t)(child - node->children));
-    }
-    return 0;
+    router_ref ref;
+    struct router_node *n = allocate(b, offsetof(struct router_node, label) + len - from, &ref);
+    n->prefix_len = (uint32_t)len;
+    n->label_len = (uint16_t)(len - from);
+    n->first = (uint16_t)(len > from ? segment_end(path, from) - from : 0);
+    memcpy(n->label, path.at + from, len - from);
+    return ref;
 }
 
-/* The node whose own text, prefix_len bytes, all entries begin with. */
-static int build_node(struct build *b, const struct entry *entries, size_t count, struct router_node *node)
+/* The subtrees of a node, of which the entries are longer prefixes. Children stand side by side; what is
+ * below them follows. */
+static void build_children(struct build *b, const struct entry *entries, size_t count, router_ref ref)
 {
+    struct router_node *node = router_at(b->r, ref);
+    const size_t from = node->prefix_len;
+    const router_ref above = node->candidates.count ? ref : node->above;
+    for (size_t i = 0, n; i < count; i += n) {
+        n = same_segment(entries + i, count - i, from);
+        struct slice first = path_of(&entries[i]);
+        router_ref child = new_node(b, first, from, common_segments(first, path_of(&entries[i + n - 1])));
+        ((struct router_node *)router_at(b->r, child))->above = above;
+        node->children = node->child_count++ ? node->children : child;
+    }
+    struct router_index *index = NULL;
+    if (node->child_count >= INDEX_FROM)
+        index = index_create(b, node->child_count, &node->index);
+
+    router_ref child = node->children;
+    for (size_t i = 0, n; i < count; i += n) {
+        const struct router_node *at = router_at(b->r, child);
+        n = same_segment(entries + i, count - i, from);
+        if (index)
+            index_add(index, router_hash(b->r, slice_of(at->label, at->first)), child);
+        build_node(b, entries + i, n, child);
+        child += (router_ref)(router_record(offsetof(struct router_node, label), at->label_len) / 8);
+    }
+}
+
+/* All entries begin with the node's text. */
+static void build_node(struct build *b, const struct entry *entries, size_t count, router_ref ref)
+{
+    struct router_node *node = router_at(b->r, ref);
     size_t own = 0;
     while (own < count && path_of(&entries[own]).len == node->prefix_len)
         own++;
-    if (own && build_candidates(b, entries, own, &node->candidates))
-        return -1;
-    return own < count ? build_children(b, entries + own, count - own, node) : 0;
+    if (own)
+        build_candidates(b, entries, own, &node->candidates);
+    if (own < count)
+        build_children(b, entries + own, count - own, ref);
 }
 
-static int build_exact(struct build *b, const struct entry *entries, size_t count, struct router_host *host)
+/* Routes with the same path as the first. */
+static size_t same_paths(const struct entry *at, size_t count)
 {
-    uint32_t paths = 0;
-    for (size_t i = 0; i < count; i++)
-        paths += i == 0 || !same_path(entries[i].route, entries[i - 1].route);
-    host->exact = arena_zalloc(&b->r->arena, paths * sizeof *host->exact);
-    if (!host->exact || (paths >= INDEX_FROM && index_create(b, &host->exact_index, paths)))
-        return -1;
-    for (size_t i = 0, n; i < count; i += n) {
-        for (n = 1; i + n < count && same_path(entries[i].route, entries[i + n].route);)
-            n++;
-        struct router_exact *exact = &host->exact[host->exact_count];
-        exact->path = arena_copy(&b->r->arena, path_of(&entries[i]));
-        if (!exact->path.at || build_candidates(b, entries + i, n, &exact->candidates))
-            return -1;
-        if (host->exact_index.slots)
-            index_add(&host->exact_index, router_hash(b->r, exact->path), host->exact_count);
-        host->exact_count++;
+    size_t n = 1;
+    while (n < count && same_path(at[0].route, at[n].route))
+        n++;
+    return n;
+}
+
+static void build_exact(struct build *b, const struct entry *entries, size_t count,
+                        struct router_special *host)
+{
+    for (size_t i = 0; i < count; i += same_paths(entries + i, count - i)) {
+        struct slice path = path_of(&entries[i]);
+        router_ref ref;
+        struct router_exact *e = allocate(b, offsetof(struct router_exact, path) + path.len, &ref);
+        e->len = (uint32_t)path.len;
+        memcpy(e->path, path.at, path.len);
+        host->exact = host->exact_count++ ? host->exact : ref;
     }
-    return 0;
+    struct router_index *index = NULL;
+    if (host->exact_count >= INDEX_FROM)
+        index = index_create(b, host->exact_count, &host->exact_index);
+
+    router_ref ref = host->exact;
+    for (size_t i = 0, n; i < count; i += n) {
+        struct router_exact *e = router_at(b->r, ref);
+        n = same_paths(entries + i, count - i);
+        build_candidates(b, entries + i, n, &e->candidates);
+        if (index)
+            index_add(index, router_hash(b->r, slice_of(e->path, e->len)), ref);
+        ref += (router_ref)(router_record(offsetof(struct router_exact, path), e->len) / 8);
+    }
 }
 
 static int compare_regexes(const void *a, const void *b)
 {
     const struct router_regex *x = a, *y = b;
-    size_t p = x->candidates.at->route->index, q = y->candidates.at->route->index;
-    return (p > q) - (p < q);
+    const struct route *p = CONTAINER_OF(x->path, struct route, path),
+                       *q = CONTAINER_OF(y->path, struct route, path);
+    return (p->index > q->index) - (p->index < q->index);
 }
 
 /* The file's order decides among regexes; those with the same text stand together in `entries`, for
  * conflicts. */
-static int build_regexes(struct build *b, const struct entry *entries, size_t count, struct router_host *host)
+static void build_regexes(struct build *b, const struct entry *entries, size_t count,
+                          struct router_special *host)
 {
-    host->regexes = arena_zalloc(&b->r->arena, count * sizeof *host->regexes);
-    if (!host->regexes)
-        return -1;
+    struct router_regex *at = allocate(b, count * sizeof *at, &host->regexes);
     for (size_t i = 0, n; i < count; i += n) {
-        for (n = 1; i + n < count && same_path(entries[i].route, entries[i + n].route);)
-            n++;
-        struct candidates all;
-        if (build_candidates(b, entries + i, n, &all))
-            return -1;
+        n = same_paths(entries + i, count - i);
         for (size_t k = 0; k < n; k++)
-            if (entries[i + k].route->path.regex)
-                host->regexes[host->regex_count++] =
-                    (struct router_regex){&entries[i + k].route->path, {all.at + k, 1}};
+            b->group[k] = entries[i + k].route;
+        router_find_conflicts(b->c, entries[i].host, b->group, n, &b->regex);
+        for (size_t k = 0; k < n; k++) {
+            at[host->regex_count].path = &entries[i + k].route->path;
+            build_candidates(b, &entries[i + k], 1, &at[host->regex_count++].candidates);
+        }
     }
-    qsort(host->regexes, host->regex_count, sizeof *host->regexes, compare_regexes);
-    return 0;
+    qsort(at, count, sizeof *at, compare_regexes);
 }
 
 static size_t count_kind(const struct entry *entries, size_t count, enum route_path_kind kind)
@@ -354,36 +417,48 @@ static size_t count_kind(const struct entry *entries, size_t count, enum route_p
     return n;
 }
 
-/* At the beginning of a cache line, its name and pieces behind it. */
-static struct router_host *build_host(struct build *b, const struct entry *entries, size_t count)
+/* The record of a host and its root: the text that all its prefixes begin with. */
+static struct router_host *new_host(struct build *b, const struct entry *entries, size_t prefixes,
+                                    router_ref *ref)
 {
-    char *at = arena_zalloc(&b->r->arena, sizeof(struct router_host) + 63);
-    if (!at)
-        return NULL;
-    struct router_host *host = (struct router_host *)(void *)(at + (-(uintptr_t)at & 63));
-    host->name = arena_copy(&b->r->arena, entries[0].host->name);
-    if (!host->name.at)
-        return NULL;
-
-    size_t prefixes = count_kind(entries, count, ROUTE_PATH_PREFIX);
-    if (prefixes && build_node(b, entries, prefixes, &host->root))
-        return NULL;
-    entries += prefixes;
-    count -= prefixes;
-    size_t exact = count_kind(entries, count, ROUTE_PATH_EXACT);
-    if (exact && build_exact(b, entries, exact, host))
-        return NULL;
-    entries += exact;
-    count -= exact;
-    if (count && build_regexes(b, entries, count, host))
-        return NULL;
+    struct slice name = entries[0].host->name, first = S("");
+    size_t common = 0;
+    struct router_host *host = allocate(b, offsetof(struct router_host, name) + name.len, ref);
+    host->name_len = (uint32_t)name.len;
+    if (name.len)
+        memcpy(host->name, name.at, name.len);
+    if (prefixes) {
+        first = path_of(&entries[0]);
+        common = common_segments(first, path_of(&entries[prefixes - 1]));
+    }
+    router_ref root = new_node(b, first, 0, common);
+    if (prefixes)
+        build_node(b, entries, prefixes, root);
     return host;
+}
+
+static router_ref build_host(struct build *b, const struct entry *entries, size_t count)
+{
+    router_ref ref;
+    size_t prefixes = count_kind(entries, count, ROUTE_PATH_PREFIX);
+    size_t exact = count_kind(entries + prefixes, count - prefixes, ROUTE_PATH_EXACT);
+    struct router_host *host = new_host(b, entries, prefixes, &ref);
+    if (prefixes == count)
+        return ref;
+
+    struct router_special *special = allocate(b, sizeof *special, &host->special);
+    if (exact)
+        build_exact(b, entries + prefixes, exact, special);
+    if (prefixes + exact < count)
+        build_regexes(b, entries + prefixes + exact, count - prefixes - exact, special);
+    return ref;
 }
 
 /* --- hosts
  * -------------------------------------------------------------------------------------------------------- */
 
-static void add_host(struct router *r, const struct route_host *key, const struct router_host *host)
+static void add_host(struct router *r, struct router_index *index, const struct route_host *key,
+                     router_ref host)
 {
     if (key->kind == ROUTE_HOST_ANY) {
         r->any = host;
@@ -395,32 +470,26 @@ static void add_host(struct router *r, const struct route_host *key, const struc
             dots += key->name.at[i] == '.';
         r->wildcard_labels |= (uint64_t)1 << (dots < 63 ? dots : 63);
     }
-    uint64_t hash = router_hash(r, host->name), i = hash;
-    while (r->hosts[i & r->host_mask].host)
-        i++;
-    r->hosts[i & r->host_mask] = (struct router_host_slot){hash, host};
-    r->host_count++;
+    index_add(index, router_hash(r, key->name), host);
 }
 
-static int build_hosts(struct build *b, const struct entry *entries, size_t count)
+/* Entries with the same host as the first. */
+static size_t same_hosts(const struct entry *at, size_t count)
 {
-    size_t hosts = 0, size = 16;
-    for (size_t i = 0; i < count; i++)
-        hosts += i == 0 || compare_hosts(entries[i].host, entries[i - 1].host) != 0;
-    while (size < hosts * 2)
-        size *= 2;
-    b->r->hosts = calloc(size, sizeof *b->r->hosts);
-    b->r->host_mask = size - 1;
-    if (!b->r->hosts)
-        return -1;
+    size_t n = 1;
+    while (n < count && compare_hosts(at[0].host, at[n].host) == 0)
+        n++;
+    return n;
+}
 
+static void build_hosts(struct build *b, const struct entry *entries, size_t count)
+{
+    size_t hosts = 0;
+    for (size_t i = 0; i < count; i += same_hosts(entries + i, count - i))
+        hosts += entries[i].host->kind != ROUTE_HOST_ANY;
+    struct router_index *index = hosts ? index_create(b, hosts, &b->r->hosts) : NULL;
     for (size_t i = 0, n; i < count; i += n) {
-        for (n = 1; i + n < count && compare_hosts(entries[i].host, entries[i + n].host) == 0;)
-            n++;
-        const struct router_host *host = build_host(b, entries + i, n);
-        if (!host)
-            return -1;
-        add_host(b->r, entries[i].host, host);
+        n = same_hosts(entries + i, count - i);
+        add_host(b->r, index, entries[i].host, build_host(b, entries + i, n));
     }
-    return 0;
 }

@@ -1,5 +1,8 @@
-/* What the router's files share: the compiled form that look-ups walk. Everything is in the router's arena, a
- * host's pieces side by side, in the order in which a look-up meets them. */
+/* What the router's files share: the compiled form that look-ups walk.
+ *
+ * With many routes, a look-up costs as many cache misses as it touches lines, so all stands in one block,
+ * packed: records of any length, a multiple of 8 bytes, with their text inside, and told by their place in
+ * the block. A host with one prefix and nothing special is one record of two lines. */
 #pragma once
 
 #include "proxy/http/router.h"
@@ -7,8 +10,11 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-/* A route where it can be met; several with the same host and path stand one behind the other, those with
- * more conditions first. */
+/* A record's place: in units of 8 bytes from the block's begin; 0 = none. */
+typedef uint32_t router_ref;
+
+/* A route where it can be met, with what it asks for; several with the same host and path stand one behind
+ * the other, those with more conditions first. */
 struct candidate {
     const struct route *route;
     uint64_t methods;                    /* bits of router_method; all set = any */
@@ -16,36 +22,42 @@ struct candidate {
     const struct conditions *conditions; /* NULL = none */
 };
 
+#define CANDIDATES_ONE UINT32_MAX
+
 struct candidates {
-    const struct candidate *at;
+    union {
+        const struct candidate *at;
+        const struct route *only; /* with count CANDIDATES_ONE: a route that asks for nothing more */
+    };
     uint32_t count;
-};
+} __attribute__((packed, aligned(4)));
 
-/* Entries of an array by the hash of their text: open addressing, 32 bits of hash and the entry's number + 1.
- */
+/* Records by the hash of their text: open addressing; 32 bits of the hash, and the record. */
 struct router_index {
-    uint64_t *slots; /* NULL: the array is short, it is walked */
-    uint32_t mask;
+    uint32_t mask, unused;
+    uint64_t slots[];
 };
 
-#define INDEX_FROM 9 /* entries; fewer are walked */
+#define INDEX_FROM 9 /* records; fewer are walked */
 
 /* A prefix in the tree of prefixes: what `label` adds to its parent's, by whole segments, a "/" first. Nodes
- * without routes are there where prefixes part. */
+ * without routes are there where prefixes part. The root's label is empty, or what all prefixes of the host
+ * begin with. */
 struct router_node {
-    struct slice label;
-    uint32_t first; /* bytes of the label's first segment, with its "/" */
-    uint32_t prefix_len;
     struct candidates candidates;
-    const struct router_node *above; /* the nearest shorter prefix with routes */
-    struct router_node *children;
+    router_ref children, index; /* of child_count nodes, one behind the other; by first segment */
+    router_ref above;           /* the nearest shorter prefix with routes */
     uint32_t child_count;
-    struct router_index index; /* children by first segment */
+    uint32_t prefix_len;
+    uint16_t label_len;
+    uint16_t first; /* bytes of the label's first segment, with its "/" */
+    char label[];
 };
 
 struct router_exact {
-    struct slice path;
     struct candidates candidates;
+    uint32_t len;
+    char path[];
 };
 
 /* One regex route. */
@@ -54,58 +66,83 @@ struct router_regex {
     struct candidates candidates;
 };
 
-struct router_host {
-    struct slice name; /* as route_host.name */
-    struct router_node root;
-    struct router_exact *exact;
-    struct router_regex *regexes;
-    uint32_t exact_count, regex_count;
-    struct router_index exact_index;
+/* What few hosts have. */
+struct router_special {
+    router_ref exact, exact_index; /* of exact_count router_exact, one behind the other */
+    uint32_t exact_count;
+    uint32_t regex_count;
+    router_ref regexes; /* an array */
 };
 
-struct router_host_slot {
-    uint64_t hash;
-    const struct router_host *host; /* NULL = free */
+/* Its root stands behind it: router_root(). */
+struct router_host {
+    router_ref special; /* 0 = prefixes alone */
+    uint32_t name_len;
+    char name[]; /* as route_host.name */
 };
 
 #define ROUTER_METHODS 64 /* bits; the first are enum http_method */
 
 struct router {
+    char *block;
+    size_t used, size; /* bytes of the block */
     uint64_t seed;
-    struct router_host_slot *hosts; /* exact names and wildcards (which begin with a dot) */
-    uint64_t host_mask;
-    size_t host_count;
-    const struct router_host *any; /* NULL = no such route */
-    uint64_t wildcard_labels;      /* bit n: there is a wildcard with n dots; 63 stands for all from 63 */
+    router_ref hosts;         /* index of exact names and wildcards (which begin with a dot); 0 = none */
+    router_ref any;           /* a router_host; 0 = no such route */
+    uint64_t wildcard_labels; /* bit n: there is a wildcard with n dots; 63 stands for all from 63 */
     struct slice methods[ROUTER_METHODS]; /* the files' own methods, from METHOD_PATCH + 1 */
     unsigned method_count;
-    struct arena arena;
 };
+
+/* Bytes of a record with `len` bytes of text behind `head` ones. */
+static inline size_t router_record(size_t head, size_t len)
+{
+    return (head + len + 7) & ~(size_t)7;
+}
+
+static inline void *router_at(const struct router *r, router_ref ref)
+{
+    return r->block + (size_t)ref * 8;
+}
+
+static inline const struct router_node *router_root(const struct router_host *host)
+{
+    size_t offset = router_record(offsetof(struct router_host, name), host->name_len);
+    return (const struct router_node *)(const void *)((const char *)host + offset);
+}
+
+static inline const struct router_node *router_next_node(const struct router_node *n)
+{
+    size_t size = router_record(offsetof(struct router_node, label), n->label_len);
+    return (const struct router_node *)(const void *)((const char *)n + size);
+}
+
+static inline const struct router_exact *router_next_exact(const struct router_exact *e)
+{
+    return (const struct router_exact *)(const void *)((const char *)e +
+                                                       router_record(offsetof(struct router_exact, path),
+                                                                     e->len));
+}
 
 static inline uint64_t router_hash(const struct router *r, struct slice text)
 {
     return XXH3_64bits_withSeed(text.at, text.len, r->seed);
 }
 
-/* The next entry that may be the one: its number, or UINT32_MAX. *at starts as the hash's low half. */
-static inline uint32_t router_index_next(const struct router_index *index, uint64_t hash, uint32_t *at)
+/* The next record that may be the one; 0 at the end. *at starts as the hash's low half. */
+static inline router_ref router_index_next(const struct router_index *index, uint64_t hash, uint32_t *at)
 {
-    for (;; (*at)++) {
-        uint64_t slot = index->slots[*at & index->mask];
-        if (slot == 0)
-            return UINT32_MAX;
-        if (slot >> 32 == hash >> 32) {
-            (*at)++;
-            return (uint32_t)slot - 1;
-        }
+    for (;;) {
+        uint64_t slot = index->slots[(*at)++ & index->mask];
+        if (slot == 0 || slot >> 32 == hash >> 32)
+            return (router_ref)slot;
     }
 }
 
 /* The bit of a request's method; 0 for one that no route names. */
 uint64_t router_method(const struct router *r, const struct http_request *request);
 
-/* router_conflict.c: records a fault at each route of [first, last) - one host, one path - that is as
- * specific as an earlier one and can meet the same request. The range is sorted by rank, the highest first,
- * then by index. */
+/* router_conflict.c: records a fault at each of the routes - one host, one path - that is as specific as an
+ * earlier one and can meet the same request. They are sorted by rank, the highest first, then by index. */
 void router_find_conflicts(struct config *c, const struct route_host *host, const struct route *const *routes,
                            size_t count, struct regex_scratch *scratch);
