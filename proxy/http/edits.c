@@ -112,6 +112,7 @@ static int compile_removes(struct config *c, const struct option_texts *names, e
         } else if (!is_prefix && refuse_name(c, names->nodes[i], name, EDIT_REMOVE, side)) {
             rc = -1;
         } else {
+            ASSERT(e->at);
             enum edit_kind kind = is_prefix ? EDIT_REMOVE_PREFIX : EDIT_REMOVE;
             e->at[e->count++] =
                 (struct edit){.kind = kind, .name = name, .id = is_prefix ? 0 : (uint16_t)field_id(name)};
@@ -131,7 +132,6 @@ int edits_compile(struct config *c, const struct edits_settings *s, enum edits_s
             return -1;
         }
     }
-    ASSERT(e.at || count == 0);
     int rc = compile_removes(c, &s->remove, side, &e);
     rc |= compile_pairs(c, &s->set, EDIT_SET, side, &e);
     rc |= compile_pairs(c, &s->add, EDIT_ADD, side, &e);
