@@ -73,7 +73,7 @@ void counters_free(struct counters *t)
  * back with the last who held it. */
 static void start_anew(struct server_counters *c, uint64_t serial)
 {
-    counter *const single[] = {&c->opened, &c->reused,   &c->failed,    &c->idle,
+    counter *const single[] = {&c->opened, &c->reused,   &c->failed,    &c->retries,    &c->idle,
                                &c->busy,   &c->bytes_in, &c->bytes_out, &c->duration_us};
     for (size_t i = 0; i < COUNT_OF(single); i++)
         atomic_store_explicit(single[i], 0, memory_order_relaxed);
@@ -114,6 +114,7 @@ static void add(struct server_totals *out, const struct server_counters *c)
     out->opened += counter_get(&c->opened);
     out->reused += counter_get(&c->reused);
     out->failed += counter_get(&c->failed);
+    out->retries += counter_get(&c->retries);
     out->idle += counter_get(&c->idle);
     out->busy += counter_get(&c->busy);
     out->bytes_in += counter_get(&c->bytes_in);

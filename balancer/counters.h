@@ -19,6 +19,7 @@ struct server_counters {
     counter opened;          /* connections begun */
     counter reused;          /* taken from the idle ones */
     counter failed;          /* connects (or handshakes) that came to nothing */
+    counter retries;         /* attempts of a request that another attempt went before */
     counter idle, busy;      /* connections now; pool.h keeps them */
     counter bytes_in, bytes_out;
     counter duration_us; /* sum */
@@ -27,7 +28,7 @@ struct server_counters {
 };
 
 struct server_totals {
-    uint64_t opened, reused, failed, idle, busy, bytes_in, bytes_out, duration_us;
+    uint64_t opened, reused, failed, retries, idle, busy, bytes_in, bytes_out, duration_us;
     uint64_t durations[COUNTERS_DURATIONS];
     uint64_t statuses[COUNTERS_STATUSES];
 };

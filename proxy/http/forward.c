@@ -57,7 +57,8 @@ static void attempt(struct forward *f)
     f->server_counted = true;
     f->tried[f->tried_count++] = s;
     x->server = s;
-    x->attempts++;
+    if (x->attempts++)
+        counter_add(&counters_of(&w->counters, s)->retries, 1);
     f->attempt_us = loop_now_us(&w->loop);
     if (x->upstream_started_us == 0)
         x->upstream_started_us = f->attempt_us;

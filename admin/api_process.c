@@ -1,0 +1,90 @@
+/* The process as a whole: status, reload, diff, stop, upgrade. */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "admin/internal.h"
+
+json_t *status_json(struct admin *a)
+{
+    struct runtime *rt = a->runtime;
+    struct loop *l = &rt->control;
+    return json_pack("{s:s, s:s, s:I, s:s, s:o, s:f, s:I, s:I, s:I, s:s, s:o, s:I, s:I, s:I}", //
+                     "version", WEIR_VERSION, "build", WEIR_BUILD, "pid", (json_int_t)getpid(), "state",
+                     rt->state == RUNTIME_SERVING ? "serving" : "draining", "started",
+                     json_time(rt->started_wall_us), "uptime_seconds",
+                     (double)((loop_now_us(l) - rt->started_us) / 1000) / 1000, "workers",
+                     (json_int_t)rt->worker_count, "connections", (json_int_t)runtime_connections(rt),
+                     "generation", (json_int_t)rt->generation, "file", rt->file, "loaded",
+                     json_time(rt->snapshot->loaded_at_us), "reloads", (json_int_t)rt->stats.reloads,
+                     "reload_failures", (json_int_t)rt->stats.reload_failures, "log_lines_lost",
+                     (json_int_t)(access_logs_lost(a->logs) + (rt->log_sink ? sink_lost(rt->log_sink) : 0)));
+}
+
+void api_status(struct http_call *c)
+{
+    api_reply(c, 200, status_json(admin_of(c)));
+}
+
+static void answer_result(struct http_call *c, struct reload_result r, const char *what)
+{
+    const struct runtime *rt = admin_of(c)->runtime;
+    if (r.ok)
+        api_reply(
+            c, 200,
+            json_pack("{s:o, s:I}", "changes", json_lines(r.text), "generation", (json_int_t)rt->generation));
+    else
+        api_problem_with(c, 422, what, json_lines(r.text));
+    free(r.text);
+}
+
+void api_reload(struct http_call *c)
+{
+    json_t *body = api_body(c);
+    static const char *const none[] = {NULL};
+    if (body && api_only_keys(c, body, none))
+        answer_result(c, runtime_reload(admin_of(c)->runtime, NULL),
+                      "the file was not taken up; the configuration before goes on");
+    json_decref(body);
+}
+
+void api_diff(struct http_call *c)
+{
+    static const char *const keys[] = {"file", NULL};
+    json_t *body = api_body(c);
+    if (body && api_only_keys(c, body, keys)) {
+        const char *file = json_string_value(json_object_get(body, "file"));
+        if (file || !json_object_get(body, "file"))
+            answer_result(c, runtime_diff(admin_of(c)->runtime, file), "a reload would refuse this file");
+        else
+            api_problem(c, 400, "\"file\" must be a path", NULL);
+    }
+    json_decref(body);
+}
+
+static void stop(struct task *t)
+{
+    struct admin *a = CONTAINER_OF(t, struct admin, stop);
+    runtime_stop(a->runtime);
+}
+
+/* After this call, so that its answer is out before the process may be gone. */
+void api_stop(struct http_call *c)
+{
+    struct admin *a = admin_of(c);
+    json_t *answer = json_pack("{s:s, s:I, s:I}", "state", "draining", "pid", (json_int_t)getpid(),
+                               "connections", (json_int_t)runtime_connections(a->runtime));
+    api_reply(c, 202, answer);
+    loop_defer(&a->runtime->control, &a->stop, stop);
+}
+
+void api_upgrade(struct http_call *c)
+{
+    struct runtime *rt = admin_of(c)->runtime;
+    const char *why = "";
+    if (runtime_upgrade(rt, &why) != 0) {
+        api_problem(c, 409, why, NULL);
+        return;
+    }
+    api_reply(c, 202,
+              json_pack("{s:I, s:I}", "pid", (json_int_t)getpid(), "next", (json_int_t)rt->upgrade_pid));
+}

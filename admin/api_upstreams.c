@@ -1,0 +1,186 @@
+/* Upstreams and their servers: what they are, how they do, and changes by hand that last as long as the
+ * process knows the server. */
+#include "admin/internal.h"
+
+static const char *balance_text(const struct upstream *u)
+{
+    return u->policy->name;
+}
+
+static json_t *check_json(const struct server_report *r)
+{
+    if (!r->checked)
+        return json_null();
+    return json_pack("{s:b, s:s, s:o, s:f}", "ok", r->check_ok, "text", r->check_text, "at",
+                     json_time(r->check_us), "took_ms", (double)r->check_took_us / 1000);
+}
+
+static uint64_t sum_of(const uint64_t *numbers, size_t count)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < count; i++)
+        sum += numbers[i];
+    return sum;
+}
+
+/* Responses of 500 and above. */
+static uint64_t errors_of(const struct server_totals *t)
+{
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < COUNTERS_STATUSES; i++)
+        if (counters_status_text(i)[0] == '5')
+            sum += t->statuses[i];
+    return sum;
+}
+
+static json_t *server_json(const struct runtime *rt, struct server *s)
+{
+    struct counters *tables[WORKERS_MAX];
+    struct server_totals t;
+    struct server_report r;
+    counters_sum(tables, metrics_tables(rt, tables), s, &t);
+    server_report(s, &r);
+    uint64_t answered = sum_of(t.durations, COUNTERS_DURATIONS);
+    json_t *out = json_pack("{s:o, s:s, s:s, s:b, s:I, s:I, s:b, s:I, s:I}", //
+                            "address", json_slice(s->name), "state", r.state, "reason", r.reason, "usable",
+                            r.usable, "weight", (json_int_t)r.weight, "file_weight",
+                            (json_int_t)r.file_weight, "backup", r.backup, "max_connections",
+                            (json_int_t)r.max_connections, "in_flight", (json_int_t)r.in_flight);
+    json_t *more =
+        json_pack("{s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:f, s:I, s:I}", //
+                  "socket", r.address.len ? json_address(&r.address) : json_null(), "changed",
+                  json_time(r.changed_us), "check", check_json(&r), "connections", "idle", (json_int_t)t.idle,
+                  "busy", (json_int_t)t.busy, "opened", (json_int_t)t.opened, "reused", (json_int_t)t.reused,
+                  "failed", (json_int_t)r.connect_failures, "requests",
+                  (json_int_t)sum_of(t.statuses, COUNTERS_STATUSES), "errors", (json_int_t)errors_of(&t),
+                  "mean_ms", answered ? (double)t.duration_us / (double)answered / 1000 : 0.0, "bytes_in",
+                  (json_int_t)t.bytes_in, "bytes_out", (json_int_t)t.bytes_out);
+    if (out && more)
+        json_object_update_new(out, more);
+    else
+        json_decref(more);
+    return out;
+}
+
+/* up: every server gets requests; degraded: not all; down: none. */
+static const char *state_of(const struct upstream *u)
+{
+    size_t usable = 0;
+    for (size_t i = 0; i < u->count; i++)
+        usable += server_usable(u->servers[i]);
+    return usable == u->count ? "up" : usable ? "degraded" : "down";
+}
+
+static json_t *upstream_json(const struct runtime *rt, const struct upstream *u)
+{
+    json_t *servers = json_array();
+    for (size_t i = 0; servers && i < u->count; i++)
+        json_array_append_new(servers, server_json(rt, u->servers[i]));
+    return json_pack("{s:o, s:s, s:s, s:b, s:b, s:o}", "name", json_slice(u->name), "balance",
+                     balance_text(u), "state", state_of(u), "tls", u->tls != NULL, "checked",
+                     u->settings->health_check != NULL, "servers", servers);
+}
+
+json_t *upstreams_json(struct admin *a)
+{
+    const struct snapshot *s = a->runtime->snapshot;
+    json_t *all = json_array();
+    for (size_t i = 0; all && i < s->upstream_count; i++)
+        json_array_append_new(all, upstream_json(a->runtime, s->upstreams[i]));
+    return all;
+}
+
+void api_upstreams(struct http_call *c)
+{
+    api_reply(c, 200, json_pack("{s:o}", "upstreams", upstreams_json(admin_of(c))));
+}
+
+/* Changes. */
+
+struct change {
+    bool has_weight, has_state;
+    int64_t weight; /* -1: the file's again */
+    enum server_admin state;
+};
+
+static const char *read_weight(const json_t *value, struct change *out)
+{
+    if (!value)
+        return NULL;
+    out->has_weight = true;
+    out->weight = json_is_null(value) ? -1 : json_integer_value(value);
+    bool good = json_is_null(value) ||
+                (json_is_integer(value) && out->weight >= 0 && out->weight <= SERVER_WEIGHT_MAX);
+    return good ? NULL : "\"weight\" must be a whole number from 0 to 65535, or null for the file's";
+}
+
+static const char *read_state(const json_t *value, struct change *out)
+{
+    static const char *const words[] = {[ADMIN_UP] = "up", [ADMIN_DRAIN] = "drain", [ADMIN_DOWN] = "down"};
+    const char *word = json_string_value(value);
+    if (!value)
+        return NULL;
+    for (size_t i = 0; word && i < COUNT_OF(words); i++) {
+        if (strcmp(words[i], word) == 0) {
+            out->has_state = true;
+            out->state = (enum server_admin)i;
+            return NULL;
+        }
+    }
+    return "\"state\" must be \"up\", \"drain\" or \"down\"";
+}
+
+static void problem_no_server(struct http_call *c, const struct upstream *u)
+{
+    char detail[512];
+    int n = snprintf(detail, sizeof detail,
+                     u ? "upstream %.*s has no server %.*s; its servers:" : "no upstream is called %.*s",
+                     SLICE_FMT(c->arguments[0]), SLICE_FMT(c->arguments[1]));
+    for (size_t i = 0; u && i < u->count && n > 0 && (size_t)n < sizeof detail - 1; i++)
+        n += snprintf(detail + n, sizeof detail - (size_t)n, "%s %.*s", i ? "," : "",
+                      SLICE_FMT(u->servers[i]->name));
+    api_problem(c, 404, detail, NULL);
+}
+
+static void change_server(struct http_call *c, struct server *s, const struct change *change)
+{
+    struct admin *a = admin_of(c);
+    char text[256];
+    if (change->has_weight)
+        server_set_weight(s, change->weight);
+    if (change->has_state)
+        server_set_admin(s, change->state);
+    struct server_report r;
+    server_report(s, &r);
+    snprintf(text, sizeof text, "%.*s %.*s is set to %s, weight %u, by hand", SLICE_FMT(s->upstream),
+             SLICE_FMT(s->name), r.state, r.weight);
+    log_info("a server was changed by hand", LOG_SLICE("upstream", s->upstream), LOG_SLICE("server", s->name),
+             LOG_TEXT("state", r.state), LOG_U64("weight", r.weight));
+    events_notice(a, "change", text);
+    api_reply(c, 200, server_json(a->runtime, s));
+}
+
+void api_patch_server(struct http_call *c)
+{
+    static const char *const keys[] = {"weight", "state", NULL};
+    struct upstream *u = snapshot_upstream(admin_of(c)->runtime->snapshot, c->arguments[0]);
+    struct server *s = u ? upstream_server(u, c->arguments[1]) : NULL;
+    struct change change = {0};
+    if (!s) {
+        problem_no_server(c, u);
+        return;
+    }
+    json_t *body = api_body(c);
+    if (body && api_only_keys(c, body, keys)) {
+        const char *wrong = read_weight(json_object_get(body, "weight"), &change);
+        if (!wrong)
+            wrong = read_state(json_object_get(body, "state"), &change);
+        if (!wrong && !change.has_weight && !change.has_state)
+            wrong = "say what is to change: {\"weight\": 3} or {\"state\": \"drain\"}";
+        if (wrong)
+            api_problem(c, 400, wrong, NULL);
+        else
+            change_server(c, s, &change);
+    }
+    json_decref(body);
+}

@@ -1,0 +1,30 @@
+/* The command line's side of the control socket: one blocking HTTP request, and the subcommands that are made
+ * of such. Each command prints for people - what went wrong to standard error - and gives the process's exit
+ * status: 0, 1, or 2 for a wrong call. */
+#pragma once
+
+#include <stddef.h>
+
+#define CLIENT_DEADLINE_MS 60000
+
+/* Connects, asks, reads the whole answer. 0 with *status and *answer (the body, malloc'ed, NUL-terminated),
+ * or -1 with errno; ETIMEDOUT after CLIENT_DEADLINE_MS, EPROTO for nonsense. `body` may be NULL. */
+int client_call(const char *socket_path, const char *method, const char *path, const char *body, int *status,
+                char **answer);
+
+/* The control socket: `socket` when given, else what the configuration says, else the default. malloc'ed;
+ * NULL after a message. */
+char *client_socket(const char *config, const char *socket);
+
+/* These take the path over (NULL: 1 at once). */
+int command_reload(char *socket);
+/* Until the process has ended. */
+int command_stop(char *socket);
+/* Until the next process serves. */
+int command_upgrade(char *socket);
+int command_status(char *socket);
+int command_diff(char *socket, const char *file);
+
+/* Of a file; or, without one, of the running process. Headers are "name: value". */
+int command_explain(const char *config, const char *socket, const char *method, const char *url,
+                    const char **headers, size_t header_count);

@@ -1,0 +1,313 @@
+/* What `weir reload`, stop, upgrade, status, diff and explain ask and print. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "admin/client.h"
+#include "admin/explain_text.h"
+#include "admin/status_text.h"
+
+#define DEFAULT_SOCKET  "/run/weir.sock"
+#define POLL_MS         50
+#define UPGRADE_WAIT_MS 60000
+
+/* The control socket's path. */
+
+static char *socket_of_file(const char *file)
+{
+    struct config c;
+    char *path = NULL;
+    config_init(&c);
+    config_load(&c, file);
+    const struct config_node *admin = c.root && c.root->kind == NODE_MAP ? config_get(c.root, "admin") : NULL;
+    const struct config_node *node = admin && admin->kind == NODE_MAP ? config_get(admin, "socket") : NULL;
+    if (!c.root)
+        fputs(config_errors_text(&c), stderr);
+    else if (node && node->kind == NODE_SCALAR)
+        path = strndup(node->text.at, node->text.len);
+    else
+        path = strdup(DEFAULT_SOCKET);
+    config_free(&c);
+    return path;
+}
+
+char *client_socket(const char *config, const char *socket)
+{
+    if (socket)
+        return strdup(socket);
+    return config ? socket_of_file(config) : strdup(DEFAULT_SOCKET);
+}
+
+/* Asking. */
+
+static void complain_of_call(const char *socket)
+{
+    if (errno == ENOENT || errno == ECONNREFUSED)
+        fprintf(stderr, "weir: no weir runs at %s: %s; say which by -c FILE or -s SOCKET\n", socket,
+                strerror(errno));
+    else
+        fprintf(stderr, "weir: %s: %s\n", socket, strerror(errno));
+}
+
+/* A problem's detail and its errors. */
+static void complain_of_answer(const json_t *answer, int status)
+{
+    const char *detail = json_string_value(json_object_get(answer, "detail"));
+    const json_t *errors = json_object_get(answer, "errors");
+    for (size_t i = 0; i < json_array_size(errors); i++)
+        fprintf(stderr, "%s\n", json_string_value(json_array_get(errors, i)));
+    fprintf(stderr, "weir: %s", detail ? detail : "the running process refused");
+    if (!detail)
+        fprintf(stderr, " with status %d", status);
+    fprintf(stderr, "\n");
+}
+
+/* The answer's JSON; NULL after a message. */
+static json_t *ask(const char *socket, const char *method, const char *path, const char *body)
+{
+    int status = 0;
+    char *text = NULL;
+    if (client_call(socket, method, path, body, &status, &text) != 0) {
+        complain_of_call(socket);
+        return NULL;
+    }
+    json_t *answer = json_loads(text, 0, NULL);
+    free(text);
+    if (answer && status < 300)
+        return answer;
+    complain_of_answer(answer, status);
+    json_decref(answer);
+    return NULL;
+}
+
+static long long number_of(const json_t *object, const char *key)
+{
+    return (long long)json_integer_value(json_object_get(object, key));
+}
+
+static void sleep_a_little(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
+}
+
+/* The process that answers at the socket; 0 when none does. */
+static long long pid_at(const char *socket)
+{
+    int status;
+    char *text = NULL;
+    if (client_call(socket, "GET", "/api/v1/status", NULL, &status, &text) != 0)
+        return 0;
+    json_t *answer = json_loads(text, 0, NULL);
+    long long pid = number_of(answer, "pid");
+    json_decref(answer);
+    free(text);
+    return pid;
+}
+
+/* The commands. */
+
+static int print_changes(json_t *answer, const char *none)
+{
+    const json_t *changes = json_object_get(answer, "changes");
+    if (!answer)
+        return 1;
+    for (size_t i = 0; i < json_array_size(changes); i++)
+        printf("%s\n", json_string_value(json_array_get(changes, i)));
+    if (json_array_size(changes) == 0)
+        printf("%s\n", none);
+    json_decref(answer);
+    return 0;
+}
+
+int command_reload(char *socket)
+{
+    int status =
+        socket ? print_changes(ask(socket, "POST", "/api/v1/reload", NULL), "reloaded; nothing changed") : 1;
+    free(socket);
+    return status;
+}
+
+int command_diff(char *socket, const char *file)
+{
+    char *path = realpath(file, NULL);
+    int status = 1;
+    if (!path)
+        fprintf(stderr, "weir: %s: %s\n", file, strerror(errno));
+    json_t *question = path && socket ? json_pack("{s:s}", "file", path) : NULL;
+    char *body = question ? json_dumps(question, 0) : NULL;
+    if (body)
+        status = print_changes(ask(socket, "POST", "/api/v1/diff", body), "a reload would change nothing");
+    free(body);
+    json_decref(question);
+    free(path);
+    free(socket);
+    return status;
+}
+
+int command_stop(char *socket)
+{
+    json_t *answer = socket ? ask(socket, "POST", "/api/v1/stop", NULL) : NULL;
+    long long pid = number_of(answer, "pid"), connections = number_of(answer, "connections");
+    if (answer && connections)
+        printf("draining: %lld connections\n", connections);
+    fflush(stdout);
+    while (answer && pid_at(socket) == pid)
+        sleep_a_little();
+    if (answer)
+        printf("stopped\n");
+    int status = answer ? 0 : 1;
+    json_decref(answer);
+    free(socket);
+    return status;
+}
+
+/* The next process's pid once it answers; false when it ended before. */
+static bool wait_for_next(const char *socket, long long next)
+{
+    for (int waited = 0; waited < UPGRADE_WAIT_MS; waited += POLL_MS) {
+        if (pid_at(socket) == next)
+            return true;
+        if (kill((pid_t)next, 0) != 0 && errno == ESRCH)
+            return false;
+        sleep_a_little();
+    }
+    return false;
+}
+
+int command_upgrade(char *socket)
+{
+    json_t *answer = socket ? ask(socket, "POST", "/api/v1/upgrade", NULL) : NULL;
+    long long old = number_of(answer, "pid"), next = number_of(answer, "next");
+    int status = 1;
+    if (answer && wait_for_next(socket, next)) {
+        printf("process %lld serves; process %lld drains\n", next, old);
+        status = 0;
+    } else if (answer) {
+        fprintf(stderr, "weir: process %lld did not come to serve, the old one goes on; its log says why\n",
+                next);
+    }
+    json_decref(answer);
+    free(socket);
+    return status;
+}
+
+int command_status(char *socket)
+{
+    json_t *status = socket ? ask(socket, "GET", "/api/v1/status", NULL) : NULL;
+    json_t *listeners = status ? ask(socket, "GET", "/api/v1/listeners", NULL) : NULL;
+    json_t *upstreams = listeners ? ask(socket, "GET", "/api/v1/upstreams", NULL) : NULL;
+    int result = upstreams ? 0 : 1;
+    if (upstreams)
+        status_print(status, listeners, upstreams, stdout);
+    json_decref(status);
+    json_decref(listeners);
+    json_decref(upstreams);
+    free(socket);
+    return result;
+}
+
+/* weir explain */
+
+static int read_header(const char *text, struct field *out)
+{
+    struct slice s = slice_text(text);
+    size_t colon = slice_find(s, ':');
+    *out = (struct field){.name = slice_of(s.at, colon), .value = slice_trim(slice_skip(s, colon + 1))};
+    out->id = (uint16_t)field_id(out->name);
+    if (colon < s.len && is_token(out->name) && is_field_value(out->value))
+        return 0;
+    fprintf(stderr, "weir explain: not a header: \"%s\"; write -H 'name: value'\n", text);
+    return -1;
+}
+
+static int explain_with(const struct snapshot *s, const struct explain_input *in)
+{
+    struct arena arena;
+    struct explained e;
+    const char *why = "";
+    int status = 0;
+    arena_init(&arena, NULL, 0);
+    if (explain_request(s, in, &arena, &e, &why) == 0) {
+        explain_print(&e, stdout);
+    } else {
+        fprintf(stderr, "weir explain: %s\n", why);
+        status = 2;
+    }
+    arena_reset(&arena);
+    return status;
+}
+
+static int explain_file(const char *file, const struct explain_input *in)
+{
+    struct snapshot_context context = {.workers = 1, .dry = true};
+    struct snapshot *s = snapshot_build(file, &context);
+    int status = 1;
+    if (!s) {
+        fprintf(stderr, "weir: out of memory\n");
+        return 1;
+    }
+    if (s->config.error_count)
+        fputs(config_errors_text(&s->config), stderr);
+    else
+        status = explain_with(s, in);
+    snapshot_free(s);
+    return status;
+}
+
+/* Fields of one name become a list, as the API wants them. */
+static json_t *question_of(const struct explain_input *in)
+{
+    json_t *headers = json_object();
+    for (size_t i = 0; headers && i < in->header_count; i++) {
+        char name[256];
+        snprintf(name, sizeof name, "%.*s", SLICE_FMT(in->headers[i].name));
+        json_t *list = json_object_get(headers, name);
+        if (!list) {
+            list = json_array();
+            json_object_set_new(headers, name, list);
+        }
+        json_array_append_new(list, json_stringn(in->headers[i].value.at, in->headers[i].value.len));
+    }
+    return json_pack("{s:s, s:s, s:o}", "method", in->method.at, "url", in->url.at, "headers", headers);
+}
+
+static int explain_running(const char *socket, const struct explain_input *in)
+{
+    json_t *question = question_of(in);
+    char *body = question ? json_dumps(question, 0) : NULL;
+    json_t *answer = body ? ask(socket, "POST", "/api/v1/explain", body) : NULL;
+    const char *text = json_string_value(json_object_get(answer, "text"));
+    int status = text ? 0 : 1;
+    if (text)
+        fputs(text, stdout);
+    json_decref(answer);
+    free(body);
+    json_decref(question);
+    return status;
+}
+
+int command_explain(const char *config, const char *socket, const char *method, const char *url,
+                    const char **headers, size_t header_count)
+{
+    struct field *fields = calloc(header_count + 1, sizeof *fields);
+    int status = fields ? 0 : 1;
+    for (size_t i = 0; fields && i < header_count && status == 0; i++)
+        status = read_header(headers[i], &fields[i]) ? 2 : 0;
+    struct explain_input in = {.method = slice_text(method),
+                               .url = slice_text(url),
+                               .headers = fields,
+                               .header_count = header_count};
+    if (status == 0) {
+        char *path = config ? NULL : client_socket(NULL, socket);
+        status = config ? explain_file(config, &in) : path ? explain_running(path, &in) : 1;
+        free(path);
+    }
+    free(fields);
+    return status;
+}

@@ -1,0 +1,461 @@
+/* GET /metrics: the Prometheus text format, version 0.0.4. Summed over workers when it is asked for. */
+#include <dirent.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "admin/internal.h"
+
+size_t metrics_tables(const struct runtime *rt, struct counters **tables)
+{
+    for (unsigned i = 0; i < rt->worker_count; i++)
+        tables[i] = &rt->workers[i]->counters;
+    return rt->worker_count;
+}
+
+/* The format. */
+
+static void family(FILE *out, const char *name, const char *type, const char *help)
+{
+    fprintf(out, "# HELP weir_%s %s\n# TYPE weir_%s %s\n", name, help, name, type);
+}
+
+/* A label's value: backslash, quote and line feed escaped. */
+static void label(FILE *out, const char *before, const char *name, struct slice value)
+{
+    fprintf(out, "%s%s=\"", before, name);
+    for (size_t i = 0; i < value.len; i++) {
+        char c = value.at[i];
+        if (c == '\n')
+            fputs("\\n", out);
+        else if (c == '"' || c == '\\')
+            fprintf(out, "\\%c", c);
+        else
+            fputc(c, out);
+    }
+    fputc('"', out);
+}
+
+static void single(FILE *out, const char *name, const char *type, const char *help, double value)
+{
+    family(out, name, type, help);
+    fprintf(out, "weir_%s %.17g\n", name, value);
+}
+
+static void write_labels(FILE *out, const char *const names[2], const struct slice values[2])
+{
+    for (int i = 0; i < 2; i++)
+        label(out, i ? "," : "", names[i], values[i]);
+}
+
+/* Cumulative buckets, sum and count of one series. */
+static void histogram(FILE *out, const char *name, const char *const names[2], const struct slice values[2],
+                      const uint64_t *durations, uint64_t sum_us)
+{
+    uint64_t count = 0;
+    for (unsigned i = 0; i < COUNTERS_DURATIONS; i++) {
+        usec_t bound = counters_duration_bound(i);
+        count += durations[i];
+        fprintf(out, "weir_%s_bucket{", name);
+        write_labels(out, names, values);
+        if (bound)
+            fprintf(out, ",le=\"%g\"} %llu\n", (double)bound / 1e6, (unsigned long long)count);
+        else
+            fprintf(out, ",le=\"+Inf\"} %llu\n", (unsigned long long)count);
+    }
+    fprintf(out, "weir_%s_sum{", name);
+    write_labels(out, names, values);
+    fprintf(out, "} %.6f\nweir_%s_count{", (double)sum_us / 1e6, name);
+    write_labels(out, names, values);
+    fprintf(out, "} %llu\n", (unsigned long long)count);
+}
+
+/* Requests. */
+
+struct route_sum {
+    uint64_t statuses[COUNTERS_STATUSES], durations[COUNTERS_DURATIONS], duration_us, count;
+};
+
+static void sum_route(const struct runtime *rt, const struct listener_stats *l, uint32_t id,
+                      struct route_sum *out)
+{
+    *out = (struct route_sum){0};
+    for (unsigned w = 0; w < rt->worker_count; w++) {
+        const struct route_stats *row = stats_peek(l, w, id);
+        if (!row)
+            continue;
+        for (unsigned i = 0; i < COUNTERS_STATUSES; i++)
+            out->statuses[i] += counter_get(&row->statuses[i]);
+        for (unsigned i = 0; i < COUNTERS_DURATIONS; i++)
+            out->durations[i] += counter_get(&row->durations[i]);
+        out->duration_us += counter_get(&row->duration_us);
+    }
+    for (unsigned i = 0; i < COUNTERS_STATUSES; i++)
+        out->count += out->statuses[i];
+}
+
+static void requests(FILE *out, const struct runtime *rt)
+{
+    struct route_sum sum;
+    family(out, "requests_total", "counter", "Finished requests; the route - is none.");
+    for (const struct listener_stats *l = rt->stats.listeners; l; l = l->next) {
+        for (uint32_t id = 0; id < rt->stats.route_count; id++) {
+            sum_route(rt, l, id, &sum);
+            for (unsigned i = 0; sum.count && i < COUNTERS_STATUSES; i++) {
+                if (!sum.statuses[i])
+                    continue;
+                label(out, "weir_requests_total{", "listener", slice_text(l->name));
+                label(out, ",", "route", slice_text(rt->stats.routes[id]));
+                fprintf(out, ",status=\"%s\"} %llu\n", counters_status_text(i),
+                        (unsigned long long)sum.statuses[i]);
+            }
+        }
+    }
+    static const char *const names[2] = {"listener", "route"};
+    family(out, "request_duration_seconds", "histogram", "From a request's first byte to its answer's last.");
+    for (const struct listener_stats *l = rt->stats.listeners; l; l = l->next) {
+        for (uint32_t id = 0; id < rt->stats.route_count; id++) {
+            const struct slice values[2] = {slice_text(l->name), slice_text(rt->stats.routes[id])};
+            sum_route(rt, l, id, &sum);
+            if (sum.count)
+                histogram(out, "request_duration_seconds", names, values, sum.durations, sum.duration_us);
+        }
+    }
+}
+
+/* Listeners. Offsets are of counters in listener_worker_stats. */
+
+static uint64_t sum_listener(const struct runtime *rt, const struct listener_stats *l, size_t offset)
+{
+    uint64_t sum = 0;
+    for (unsigned w = 0; w < rt->worker_count; w++)
+        sum += counter_get((const counter *)(const void *)((const char *)l->worker[w] + offset));
+    return sum;
+}
+
+static void by_listener(FILE *out, const struct runtime *rt, const char *name, const char *type,
+                        const char *help, size_t offset)
+{
+    family(out, name, type, help);
+    for (const struct listener_stats *l = rt->stats.listeners; l; l = l->next) {
+        fprintf(out, "weir_%s{", name);
+        label(out, "", "listener", slice_text(l->name));
+        fprintf(out, "} %llu\n", (unsigned long long)sum_listener(rt, l, offset));
+    }
+}
+
+static void listeners(FILE *out, const struct runtime *rt)
+{
+    by_listener(out, rt, "connections", "gauge", "Client connections open now.",
+                offsetof(struct listener_worker_stats, connections_open));
+    by_listener(out, rt, "connections_total", "counter", "Client connections accepted.",
+                offsetof(struct listener_worker_stats, connections));
+    by_listener(out, rt, "connections_refused_total", "counter",
+                "Client connections closed at once, by a limit.",
+                offsetof(struct listener_worker_stats, connections_refused));
+    family(out, "bytes_total", "counter", "Bytes on the wire, from (in) and to (out) clients.");
+    for (const struct listener_stats *l = rt->stats.listeners; l; l = l->next) {
+        static const struct {
+            const char *name;
+            size_t offset;
+        } ways[] = {{"in", offsetof(struct listener_worker_stats, bytes_in)},
+                    {"out", offsetof(struct listener_worker_stats, bytes_out)}};
+        for (size_t i = 0; i < COUNT_OF(ways); i++) {
+            label(out, "weir_bytes_total{", "listener", slice_text(l->name));
+            fprintf(out, ",direction=\"%s\"} %llu\n", ways[i].name,
+                    (unsigned long long)sum_listener(rt, l, ways[i].offset));
+        }
+    }
+}
+
+/* Upstreams. */
+
+struct server_row {
+    const struct upstream *upstream;
+    struct server_totals totals;
+    struct server_report report;
+    struct slice names[2];
+};
+
+static const char *const server_labels[2] = {"upstream", "server"};
+
+static void server_series(FILE *out, const char *name, const struct server_row *row, const char *more,
+                          double value)
+{
+    fprintf(out, "weir_%s{", name);
+    write_labels(out, server_labels, row->names);
+    fprintf(out, "%s} %.17g\n", more, value);
+}
+
+static struct server_row *collect_servers(const struct runtime *rt, size_t *count)
+{
+    struct counters *tables[WORKERS_MAX];
+    const struct snapshot *s = rt->snapshot;
+    size_t workers = metrics_tables(rt, tables), all = 0;
+    for (size_t i = 0; i < s->upstream_count; i++)
+        all += s->upstreams[i]->count;
+    struct server_row *rows = calloc(all + 1, sizeof *rows);
+    *count = 0;
+    for (size_t i = 0; rows && i < s->upstream_count; i++) {
+        struct upstream *u = s->upstreams[i];
+        for (size_t k = 0; k < u->count; k++) {
+            struct server_row *row = &rows[(*count)++];
+            row->upstream = u;
+            row->names[0] = u->name;
+            row->names[1] = u->servers[k]->name;
+            counters_sum(tables, workers, u->servers[k], &row->totals);
+            server_report(u->servers[k], &row->report);
+        }
+    }
+    return rows;
+}
+
+/* A number of each server. */
+struct server_family {
+    const char *name, *type, *help, *labels;
+    double (*value)(const struct server_row *);
+};
+
+static double is_up(const struct server_row *r)
+{
+    return strcmp(r->report.state, "up") == 0;
+}
+static double weight(const struct server_row *r)
+{
+    return r->report.weight;
+}
+static double in_flight(const struct server_row *r)
+{
+    return r->report.in_flight;
+}
+static double idle(const struct server_row *r)
+{
+    return (double)r->totals.idle;
+}
+static double busy(const struct server_row *r)
+{
+    return (double)r->totals.busy;
+}
+static double opened(const struct server_row *r)
+{
+    return (double)r->totals.opened;
+}
+static double reused(const struct server_row *r)
+{
+    return (double)r->totals.reused;
+}
+static double connect_failures(const struct server_row *r)
+{
+    return (double)r->report.connect_failures;
+}
+static double bytes_in(const struct server_row *r)
+{
+    return (double)r->totals.bytes_in;
+}
+static double bytes_out(const struct server_row *r)
+{
+    return (double)r->totals.bytes_out;
+}
+
+/* Neighbours of one name are one family. */
+static const struct server_family server_families[] = {
+    {"upstream_up", "gauge", "1 when the server gets requests, 0 when it is down or drained.", "", is_up},
+    {"upstream_weight", "gauge", "The server's weight.", "", weight},
+    {"upstream_in_flight", "gauge", "Requests and streams that the server has now.", "", in_flight},
+    {"upstream_connections", "gauge", "Connections to the server.", ",state=\"idle\"", idle},
+    {"upstream_connections", "gauge", "", ",state=\"busy\"", busy},
+    {"upstream_connections_opened_total", "counter", "Connections to the server that were begun.", "",
+     opened},
+    {"upstream_connections_reused_total", "counter", "Idle connections to the server that were used again.",
+     "", reused},
+    {"upstream_connect_failures_total", "counter", "Connects and handshakes with the server that failed.", "",
+     connect_failures},
+    {"upstream_bytes_total", "counter", "Bytes on the wire, from (in) and to (out) the server.",
+     ",direction=\"in\"", bytes_in},
+    {"upstream_bytes_total", "counter", "", ",direction=\"out\"", bytes_out},
+};
+
+static void retries(FILE *out, const struct server_row *rows, size_t count)
+{
+    family(out, "retries_total", "counter", "Attempts after a request's first.");
+    for (size_t i = 0; i < count;) {
+        const struct upstream *u = rows[i].upstream;
+        uint64_t sum = 0;
+        for (; i < count && rows[i].upstream == u; i++)
+            sum += rows[i].totals.retries;
+        label(out, "weir_retries_total{", "upstream", u->name);
+        fprintf(out, "} %llu\n", (unsigned long long)sum);
+    }
+}
+
+static void upstreams(FILE *out, const struct runtime *rt)
+{
+    size_t count;
+    struct server_row *rows = collect_servers(rt, &count);
+    for (size_t f = 0; rows && f < COUNT_OF(server_families); f++) {
+        const struct server_family *fam = &server_families[f];
+        if (fam->help[0])
+            family(out, fam->name, fam->type, fam->help);
+        for (size_t i = 0; i < count; i++)
+            server_series(out, fam->name, &rows[i], fam->labels, fam->value(&rows[i]));
+    }
+    family(out, "upstream_requests_total", "counter",
+           "Answers of the server by status; none where none came.");
+    for (size_t i = 0; rows && i < count; i++) {
+        for (unsigned k = 0; k < COUNTERS_STATUSES; k++) {
+            char status[32];
+            snprintf(status, sizeof status, ",status=\"%s\"", counters_status_text(k));
+            if (rows[i].totals.statuses[k])
+                server_series(out, "upstream_requests_total", &rows[i], status,
+                              (double)rows[i].totals.statuses[k]);
+        }
+    }
+    family(out, "upstream_duration_seconds", "histogram", "From the attempt's start to its end.");
+    for (size_t i = 0; rows && i < count; i++)
+        histogram(out, "upstream_duration_seconds", server_labels, rows[i].names, rows[i].totals.durations,
+                  rows[i].totals.duration_us);
+    if (rows)
+        retries(out, rows, count);
+    free(rows);
+}
+
+/* TLS. */
+
+static void handshakes(FILE *out, const struct runtime *rt)
+{
+    static const char *const versions[4] = {"other", NULL, "1.2", "1.3"};
+    family(out, "tls_handshakes_total", "counter", "Handshakes that were completed.");
+    for (const struct listener_stats *l = rt->stats.listeners; l; l = l->next) {
+        for (unsigned v = 0; v < COUNT_OF(versions); v++) {
+            for (unsigned resumed = 0; resumed < 2; resumed++) {
+                size_t offset =
+                    offsetof(struct listener_worker_stats, handshakes) + (v * 2 + resumed) * sizeof(counter);
+                uint64_t n = sum_listener(rt, l, offset);
+                if (!n || !versions[v])
+                    continue;
+                label(out, "weir_tls_handshakes_total{", "listener", slice_text(l->name));
+                fprintf(out, ",version=\"%s\",resumed=\"%s\"} %llu\n", versions[v],
+                        resumed ? "true" : "false", (unsigned long long)n);
+            }
+        }
+    }
+    by_listener(out, rt, "tls_handshake_failures_total", "counter", "Handshakes that failed.",
+                offsetof(struct listener_worker_stats, handshake_failures));
+}
+
+/* The same certificate may stand twice in a file; a series may not. */
+static bool stands_before(const struct tls_certificate *all, size_t index)
+{
+    for (size_t i = 0; i < index; i++)
+        if (strcmp(all[i].fingerprint, all[index].fingerprint) == 0)
+            return true;
+    return false;
+}
+
+static void certificates(FILE *out, struct runtime *rt)
+{
+    int64_t now = loop_wall_us(&rt->control) / 1000000;
+    family(out, "tls_certificate_expiry_seconds", "gauge",
+           "Seconds until the certificate expires; negative once it has.");
+    for (size_t i = 0; i < rt->snapshot->listener_count; i++) {
+        const struct listener_config *l = &rt->snapshot->listeners[i];
+        const struct tls_certificate *all = NULL;
+        size_t count = l->tls ? tls_server_certificates(l->tls, &all) : 0;
+        for (size_t k = 0; k < count; k++) {
+            if (stands_before(all, k))
+                continue;
+            label(out, "weir_tls_certificate_expiry_seconds{", "listener", l->name);
+            label(out, ",", "name", all[k].name_count ? all[k].names[0] : S(""));
+            label(out, ",", "fingerprint", slice_of(all[k].fingerprint, 16));
+            fprintf(out, "} %lld\n", (long long)(all[k].not_after - now));
+        }
+    }
+}
+
+/* The process. */
+
+static double count_descriptors(void)
+{
+    DIR *folder = opendir("/proc/self/fd");
+    double count = 0;
+    for (struct dirent *e; folder && (e = readdir(folder));)
+        count += e->d_name[0] != '.';
+    if (folder)
+        closedir(folder);
+    return count > 0 ? count - 1 : 0; /* its own */
+}
+
+static double resident_bytes(void)
+{
+    unsigned long size = 0, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f && fscanf(f, "%lu %lu", &size, &resident) != 2)
+        resident = 0;
+    if (f)
+        fclose(f);
+    return (double)resident * (double)sysconf(_SC_PAGESIZE);
+}
+
+static double seconds(struct timeval t)
+{
+    return (double)t.tv_sec + (double)t.tv_usec / 1e6;
+}
+
+static void process(FILE *out, struct admin *a)
+{
+    struct runtime *rt = a->runtime;
+    struct rusage usage = {0};
+    struct rlimit most = {0};
+    getrusage(RUSAGE_SELF, &usage);
+    getrlimit(RLIMIT_NOFILE, &most);
+    family(out, "build_info", "gauge", "1; what runs.");
+    fprintf(out, "weir_build_info{version=\"%s\"} 1\n", WEIR_VERSION);
+    single(out, "uptime_seconds", "gauge", "Since the process began to serve.",
+           (double)(loop_now_us(&rt->control) - rt->started_us) / 1e6);
+    single(out, "workers", "gauge", "Event-loop threads.", rt->worker_count);
+    single(out, "draining", "gauge", "1 while the process is about to stop.", rt->state != RUNTIME_SERVING);
+    single(out, "config_reloads_total", "counter", "Configurations that were taken up after the first.",
+           (double)rt->stats.reloads);
+    single(out, "config_reload_failures_total", "counter", "Reloads that were refused.",
+           (double)rt->stats.reload_failures);
+    single(out, "config_generation", "gauge", "The configuration's number, from 1.", (double)rt->generation);
+    single(out, "config_loaded_timestamp_seconds", "gauge", "When the configuration was read.",
+           (double)rt->snapshot->loaded_at_us / 1e6);
+    single(out, "log_lines_lost_total", "counter", "Log lines that an output did not take.",
+           (double)(access_logs_lost(a->logs) + (rt->log_sink ? sink_lost(rt->log_sink) : 0)));
+    single(out, "process_cpu_seconds_total", "counter", "User and system time.",
+           seconds(usage.ru_utime) + seconds(usage.ru_stime));
+    single(out, "process_resident_memory_bytes", "gauge", "Resident memory.", resident_bytes());
+    single(out, "process_open_fds", "gauge", "Open descriptors.", count_descriptors());
+    single(out, "process_max_fds", "gauge", "The most descriptors that may be open.", (double)most.rlim_cur);
+}
+
+char *metrics_text(struct admin *a, size_t *len)
+{
+    char *text = NULL;
+    FILE *out = open_memstream(&text, len);
+    if (!out)
+        return NULL;
+    requests(out, a->runtime);
+    listeners(out, a->runtime);
+    upstreams(out, a->runtime);
+    handshakes(out, a->runtime);
+    certificates(out, a->runtime);
+    process(out, a);
+    bool failed = ferror(out);
+    if (fclose(out) == 0 && !failed)
+        return text;
+    free(text);
+    return NULL;
+}
+
+void metrics_answer(struct http_call *c)
+{
+    size_t len = 0;
+    char *text = metrics_text(admin_of(c), &len);
+    if (text)
+        http_call_reply(c, 200, "text/plain; version=0.0.4; charset=utf-8", slice_of(text, len), NULL);
+    else
+        api_problem(c, 503, "out of memory", NULL);
+    free(text);
+}

@@ -1,0 +1,80 @@
+#include "admin/status_text.h"
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}
+
+static long long number_of(const json_t *object, const char *key)
+{
+    return (long long)json_integer_value(json_object_get(object, key));
+}
+
+static void print_uptime(double seconds, FILE *out)
+{
+    long long s = (long long)seconds;
+    if (s >= 86400)
+        fprintf(out, "%lldd ", s / 86400);
+    if (s >= 3600)
+        fprintf(out, "%lldh ", s / 3600 % 24);
+    if (s >= 60)
+        fprintf(out, "%lldm ", s / 60 % 60);
+    fprintf(out, "%llds", s % 60);
+}
+
+static void print_process(const json_t *s, FILE *out)
+{
+    fprintf(out, "weir %s, %s, process %lld, up ", text_of(s, "version"), text_of(s, "state"),
+            number_of(s, "pid"));
+    print_uptime(json_real_value(json_object_get(s, "uptime_seconds")), out);
+    fprintf(out, "\nconfiguration %s, generation %lld, loaded %s", text_of(s, "file"),
+            number_of(s, "generation"), text_of(s, "loaded"));
+    if (number_of(s, "reload_failures"))
+        fprintf(out, "; %lld reloads refused", number_of(s, "reload_failures"));
+    fprintf(out, "\n%lld workers, %lld connections\n", number_of(s, "workers"), number_of(s, "connections"));
+    if (number_of(s, "log_lines_lost"))
+        fprintf(out, "%lld log lines were lost\n", number_of(s, "log_lines_lost"));
+}
+
+static void print_listener(const json_t *l, FILE *out)
+{
+    const json_t *addresses = json_object_get(l, "addresses");
+    fprintf(out, "  %-16s %s%s on", text_of(l, "name"), text_of(l, "protocol"),
+            json_is_true(json_object_get(l, "tls")) ? " over TLS" : "");
+    for (size_t i = 0; i < json_array_size(addresses); i++)
+        fprintf(out, "%s %s", i ? "," : "", json_string_value(json_array_get(addresses, i)));
+    fprintf(out, "; %lld connections, %lld in all\n", number_of(l, "connections"),
+            number_of(l, "connections_total"));
+}
+
+static void print_server(const json_t *s, FILE *out)
+{
+    fprintf(out, "    %-24s %s", text_of(s, "address"), text_of(s, "state"));
+    if (text_of(s, "reason")[0])
+        fprintf(out, " (%s)", text_of(s, "reason"));
+    if (number_of(s, "weight") != 1)
+        fprintf(out, ", weight %lld", number_of(s, "weight"));
+    if (json_is_true(json_object_get(s, "backup")))
+        fprintf(out, ", backup");
+    fprintf(out, "; %lld in flight, %lld requests, %lld errors, mean %.1f ms\n", number_of(s, "in_flight"),
+            number_of(s, "requests"), number_of(s, "errors"), json_real_value(json_object_get(s, "mean_ms")));
+}
+
+void status_print(const json_t *status, const json_t *listeners, const json_t *upstreams, FILE *out)
+{
+    const json_t *all = json_object_get(listeners, "listeners");
+    print_process(status, out);
+    fprintf(out, "\nlisteners\n");
+    for (size_t i = 0; i < json_array_size(all); i++)
+        print_listener(json_array_get(all, i), out);
+    all = json_object_get(upstreams, "upstreams");
+    if (json_array_size(all))
+        fprintf(out, "\nupstreams\n");
+    for (size_t i = 0; i < json_array_size(all); i++) {
+        const json_t *u = json_array_get(all, i), *servers = json_object_get(u, "servers");
+        fprintf(out, "  %-16s %s, %s\n", text_of(u, "name"), text_of(u, "state"), text_of(u, "balance"));
+        for (size_t k = 0; k < json_array_size(servers); k++)
+            print_server(json_array_get(servers, k), out);
+    }
+}
