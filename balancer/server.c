@@ -111,7 +111,8 @@ struct server *server_create(struct server_ids *ids, struct slice upstream, stru
     uint16_t port;
     const char *why;
     enum address_kind kind = address_parse(name, &address, &host, &port, &why);
-    ASSERT(kind != ADDRESS_BAD);
+    if (kind == ADDRESS_BAD)
+        return NULL; /* the option table has told it already */
 
     size_t size = sizeof(struct server) + upstream.len + name.len + 2 + ADDRESS_TEXT_MAX + host.len;
     size = (size + 63) & ~(size_t)63;

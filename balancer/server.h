@@ -75,8 +75,8 @@ struct server {
     char check_text[SERVER_REASON_MAX]; /* … and what it said: "status 200", "connection refused" */
 };
 
-/* A reference of the caller's. `ids` may be NULL (a dry run). `name` must parse as an address. NULL when out
- * of memory. */
+/* A reference of the caller's. `ids` may be NULL (a dry run). NULL when out of memory, or when `name` is no
+ * address. */
 struct server *server_create(struct server_ids *ids, struct slice upstream, struct slice name);
 
 static inline struct server *server_hold(struct server *s)

@@ -52,3 +52,11 @@ void table_list_free(struct table_list *list);
 
 /* Whether the option's `table` counts. */
 bool option_has_table(const struct option *o);
+
+/* How schema and reference show an option: a NODE with a table is a block, or a list of them. */
+static inline enum option_type option_shown_type(const struct option *o)
+{
+    if (o->type != OPTION_NODE || !o->table)
+        return o->type;
+    return o->flags & OPTION_FLAG_LIST ? OPTION_LIST : OPTION_BLOCK;
+}

@@ -125,7 +125,7 @@ static void write_choices(const struct output *out, const struct option *o)
 static void write_tables(const struct output *out, const struct option *o)
 {
     const char *before = "";
-    if (o->type == OPTION_LIST)
+    if (option_shown_type(o) == OPTION_LIST)
         before = "a list of ";
     else if (o->type == OPTION_MAP)
         before = "a map: name → ";
@@ -141,7 +141,7 @@ static void write_shape(const struct output *out, const struct option *o)
         write_cell(out, o->shape);
         return;
     }
-    switch (o->type) {
+    switch (option_shown_type(o)) {
     case OPTION_BOOL:
         output_text(out, "`true` or `false`");
         break;

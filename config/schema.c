@@ -244,7 +244,7 @@ static void write_table(struct schema *s, const struct option_table *table)
 static void write_type(struct schema *s, const struct option *o)
 {
     struct json *j = &s->json;
-    switch (o->type) {
+    switch (option_shown_type(o)) {
     case OPTION_BOOL:
         json_pair(j, "type", "boolean");
         break;
@@ -371,7 +371,7 @@ static void write_option(struct schema *s, const struct option *o)
     write_default(j, o);
     json_key(j, "anyOf");
     json_open(j, '[');
-    if (o->type == OPTION_CUSTOM || o->type == OPTION_NODE) {
+    if (o->type == OPTION_CUSTOM || option_shown_type(o) == OPTION_NODE) {
         write_given(j, o);
     } else {
         json_open(j, '{');

@@ -5,7 +5,7 @@
 
 bool option_has_table(const struct option *o)
 {
-    return o->type == OPTION_BLOCK || o->type == OPTION_BLOCK_IF || o->type == OPTION_LIST ||
+    return option_shown_type(o) == OPTION_BLOCK || o->type == OPTION_BLOCK_IF || option_shown_type(o) == OPTION_LIST ||
            o->type == OPTION_MAP;
 }
 

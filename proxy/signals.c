@@ -45,4 +45,7 @@ void signals_remove(struct runtime *rt)
 {
     for (unsigned i = 0; i < RUNTIME_SIGNALS; i++)
         evsignal_del(&rt->signals[i]);
+    /* It ends already: a late signal must not make that look like a crash. */
+    for (unsigned i = 0; i < RUNTIME_SIGNALS; i++)
+        signal(numbers[i], SIG_IGN);
 }

@@ -35,7 +35,8 @@ def pytest_runtest_makereport(item, call):
 def _starter(folder, weirs):
     def start(routes=None, upstreams=None, listeners=None, **rest):
         """Starts weir with these parts of a configuration; one listener `web` unless others are given."""
-        options = {k: rest.pop(k) for k in ("environment", "arguments", "start") if k in rest}
+        start_it = rest.pop("start", True)
+        options = {k: rest.pop(k) for k in ("environment", "arguments") if k in rest}
         config = {**rest, "listeners": listeners if listeners is not None else {"web": {}}}
         if routes is not None:
             config["routes"] = routes
@@ -43,7 +44,7 @@ def _starter(folder, weirs):
             config["upstreams"] = {name: ({"servers": [u]} if isinstance(u, str) else u) for name, u in upstreams.items()}
         weir = Weir(os.path.join(str(folder), f"weir{len(weirs)}"), config, start=False, **options)
         weirs.append(weir)
-        if options.get("start", True):
+        if start_it:
             weir.start()
         return weir
     return start
