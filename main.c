@@ -93,7 +93,7 @@ static int run(int argc, char **argv)
     }
     admin_attach(admin, rt);
     /* The arguments as they were, for the next program of an upgrade: the file is the last of them. */
-    char *again[] = {argv[-1], "run", "-c", strdup(a.config), NULL};
+    char *again[] = {"weir", "run", "-c", strdup(a.config), NULL};
     if (runtime_start(rt, a.config, again, admin_observers(admin), admin_hooks(admin)) != 0)
         exit(1); /* nothing is served yet; the system takes back what was opened */
     int status = runtime_run(rt);

@@ -18,7 +18,7 @@ static void check_upstream(struct config *c, const struct config_node *node, voi
 
 static const struct option server_options[] = {
     OPTION_AT(struct server_settings, address, "address", OPTION_TEXT, .flags = OPTION_FLAG_NONEMPTY,
-              .shape = "ADDRESS",
+              .shape = "ADDRESS", .schema = "{\"type\": \"string\"}",
               .help = "Where it listens: `10.0.0.1:8000`, `[2001:db8::1]:8000`, `unix:/run/app.sock`, or "
                       "`name.example:8000`, which is looked up every 30 seconds; while it does not resolve "
                       "the server is down."),

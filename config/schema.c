@@ -227,7 +227,8 @@ static void write_table(struct schema *s, const struct option_table *table)
         json_open(j, '{');
         json_key(j, "anyOf");
         json_open(j, '[');
-        json_raw(j, table_takes_lists(shorthand)
+        json_raw(j, shorthand->schema ? shorthand->schema
+                    : table_takes_lists(shorthand)
                         ? "{\"type\": [\"string\", \"number\", \"boolean\", \"array\"]}"
                         : "{\"type\": " TEXT_TYPES "}");
     }

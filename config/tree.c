@@ -127,3 +127,11 @@ const char *config_path(struct config *c, const struct config_node *at)
         path = step(c, chain[--depth], path);
     return path ? path : "";
 }
+
+struct slice config_relative_path(struct arena *a, const struct config_node *at, struct slice path)
+{
+    const char *slash = at && at->file ? strrchr(at->file, '/') : NULL;
+    if (!slash || (path.len && path.at[0] == '/'))
+        return arena_copy(a, path);
+    return slice_text(arena_printf(a, "%.*s/%.*s", (int)(slash - at->file), at->file, SLICE_FMT(path)));
+}

@@ -118,6 +118,10 @@ struct config_node *config_get(const struct config_node *map, const char *key);
  */
 struct config_node *config_merge(struct config *c, struct config_node *base, struct config_node *over);
 
+/* A path of the file: relative to the directory of the file that names it. NUL-terminated, in arena `a`;
+ * {NULL, 0} when out of memory. */
+struct slice config_relative_path(struct arena *a, const struct config_node *at, struct slice path);
+
 /* A map that stands in no file, with one key (a literal), at the place of `like`; for config_merge. */
 struct config_node *config_map_of(struct config *c, const struct config_node *like, const char *key,
                                   struct config_node *value);

@@ -10,14 +10,6 @@
 static int remember(struct tls_files *f, const char *path, const struct stat *st);
 static int read_all(int fd, size_t size, struct slice *out);
 
-const char *tls_path(struct arena *a, const struct config_node *node, struct slice path)
-{
-    const char *slash = node && node->file ? strrchr(node->file, '/') : NULL;
-    if (!slash || (path.len && path.at[0] == '/'))
-        return arena_copy(a, path).at;
-    return arena_printf(a, "%.*s/%.*s", (int)(slash - node->file), node->file, SLICE_FMT(path));
-}
-
 int tls_file_read(struct tls_files *f, const char *path, struct slice *out)
 {
     struct stat st;

@@ -22,10 +22,6 @@ struct tls_files {
     size_t count, capacity;
 };
 
-/* `path` relative to the directory of the file that the node stands in; in the arena. NULL when out of
- * memory. */
-const char *tls_path(struct arena *a, const struct config_node *node, struct slice path);
-
 /* Reads the file and remembers it (also when it is not there). `*out` is NUL-terminated; tls_file_release()
  * it. 0, or -1 with errno. */
 int tls_file_read(struct tls_files *f, const char *path, struct slice *out);

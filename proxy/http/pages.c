@@ -7,15 +7,6 @@
 
 #include "proxy/http/mime.h"
 
-static const char *resolve(struct config *c, const struct error_page *p)
-{
-    const char *slash = p->node && p->node->file ? strrchr(p->node->file, '/') : NULL;
-    if (!slash || (p->path.len && p->path.at[0] == '/'))
-        return arena_printf(&c->arena, "%.*s", SLICE_FMT(p->path));
-    return arena_printf(&c->arena, "%.*s/%.*s", (int)(slash - p->node->file), p->node->file,
-                        SLICE_FMT(p->path));
-}
-
 static int read_file(struct config *c, const char *path, struct slice *out)
 {
     struct stat st;
@@ -49,7 +40,7 @@ void pages_load(struct config *c, struct route *r)
 {
     for (size_t i = 0; i < r->error_count; i++) {
         struct error_page *p = &r->errors[i];
-        const char *path = resolve(c, p);
+        const char *path = config_relative_path(&c->arena, p->node, p->path).at;
         int error = path ? read_file(c, path, &p->body) : -ENOMEM;
         if (error)
             config_fault(c, p->node, "cannot read %s: %s", path ? path : "the page", strerror(-error));

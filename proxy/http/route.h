@@ -41,7 +41,7 @@ struct respond_settings {
 /* Served by the files responder. */
 struct files_settings {
     const struct config_node *node;
-    struct slice root; /* a directory, as written: relative to where weir was started */
+    struct slice root; /* a directory; NUL-terminated */
     struct option_texts index;
     struct slice fallback; /* a path under root, with its "/"; empty = none */
     bool browse;

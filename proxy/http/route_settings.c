@@ -1,6 +1,8 @@
 /* The option tables of a route. */
 #include "proxy/http/route.h"
 
+#include <sys/stat.h>
+
 static int read_path(struct config *c, const struct config_node *node, void *field);
 
 static const struct option redirect_options[] = {
@@ -43,7 +45,7 @@ static const struct option_table respond_table = {
 static const struct option files_options[] = {
     OPTION_AT(struct files_settings, root, "root", OPTION_TEXT,
               .flags = OPTION_FLAG_REQUIRED | OPTION_FLAG_NONEMPTY, .shape = "./public",
-              .help = "The directory; nothing outside it is served."),
+              .help = "The directory, relative to the file that names it; nothing outside it is served."),
     OPTION_AT(struct files_settings, index, "index", OPTION_TEXTS, .fallback = "[index.html]",
               .shape = "[index.html]",
               .help = "What is served for a directory: the first of these names that is there."),
@@ -52,6 +54,20 @@ static const struct option files_options[] = {
     OPTION_AT(struct files_settings, browse, "browse", OPTION_BOOL, .fallback = "false",
               .help = "Lists directories that have no index."),
 };
+
+static void check_files(struct config *c, const struct config_node *node, void *object)
+{
+    struct files_settings *s = object;
+    struct stat st;
+    if (s->root.len == 0)
+        return;
+    struct slice root = config_relative_path(&c->arena, node, s->root);
+    if (!root.at)
+        return;
+    s->root = root;
+    if (stat(root.at, &st) != 0 || !S_ISDIR(st.st_mode))
+        config_warn(c, node, "%s is no directory now; every request will be a 404", config_quote(c, root));
+}
 
 static const struct option_table files_table = {
     .name = "files",
@@ -62,6 +78,7 @@ static const struct option_table files_table = {
     .has_node = true,
     .node_offset = offsetof(struct files_settings, node),
     .shorthand = "root",
+    .check = check_files,
 };
 
 static const struct option retries_options[] = {
