@@ -29,9 +29,12 @@ const size_t admin_endpoint_count = COUNT_OF(admin_endpoints);
 static void reply_json(struct http_call *c, unsigned status, const char *type, json_t *value,
                        const char *extra)
 {
-    char *text = value ? json_dumps(value, JSON_INDENT(2)) : NULL;
+    char *text = value ? json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) : NULL;
+    size_t len = text ? strlen(text) : 0;
     if (text)
-        http_call_reply(c, status, type, slice_text(text), extra);
+        text[len] = '\n'; /* in place of its NUL: the length is told */
+    if (text)
+        http_call_reply(c, status, type, slice_of(text, len + 1), extra);
     else
         http_call_reply(c, 503, "text/plain", S("out of memory\n"), NULL);
     free(text);

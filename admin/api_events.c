@@ -110,7 +110,7 @@ static json_t *summary_json(struct admin *a)
 /* malloc'ed; takes the value over. */
 static char *event_text(const char *name, json_t *value)
 {
-    char *json = value ? json_dumps(value, JSON_COMPACT) : NULL, *text = NULL;
+    char *json = value ? json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL, *text = NULL;
     if (json && asprintf(&text, "event: %s\ndata: %s\n\n", name, json) < 0)
         text = NULL;
     free(json);
