@@ -42,14 +42,27 @@ static void no_server(struct forward *f, enum pick_failure why)
         exchange_fail(x, 503, pick_failure_text(why));
 }
 
+/* A server that has not been asked yet; or, when all have, the one that had only closed an idle connection: that says nothing
+ * about it. */
+static struct server *pick(struct forward *f, enum pick_failure *why)
+{
+    unsigned worker = f->x->worker->index;
+    struct pick p = {.tried = f->tried, .tried_count = f->tried_count};
+    if (f->tried_count >= FORWARD_ATTEMPTS_MAX)
+        return NULL;
+    struct server *s = upstream_pick(f->upstream, worker, &p, why);
+    if (s || *why != PICK_ALL_TRIED || !f->last_reused)
+        return s;
+    p.tried_count = --f->tried_count;
+    return upstream_pick(f->upstream, worker, &p, why);
+}
+
 static void attempt(struct forward *f)
 {
     struct exchange *x = f->x;
     struct worker *w = x->worker;
     enum pick_failure why = PICK_OK;
-    struct pick p = {.tried = f->tried, .tried_count = f->tried_count};
-    struct server *s =
-        f->tried_count < FORWARD_ATTEMPTS_MAX ? upstream_pick(f->upstream, w->index, &p, &why) : NULL;
+    struct server *s = pick(f, &why);
     if (!s) {
         no_server(f, why);
         return;
@@ -64,7 +77,8 @@ static void attempt(struct forward *f)
         x->upstream_started_us = f->attempt_us;
     f->sent = f->sending_done = f->head_begun = false;
     f->scanned = 0;
-    f->uc = pool_take(&w->pool, f->upstream, s, &handler, f);
+    /* What is sent again goes over a new connection: another idle one may be as dead as the last. */
+    f->uc = f->resent ? NULL : pool_take(&w->pool, f->upstream, s, &handler, f);
     f->last_reused = f->uc != NULL;
     if (f->uc) {
         forward_send_request(f);
@@ -144,10 +158,6 @@ void forward_lost(struct forward *f, const char *reason)
         return;
     }
     f->resent++;
-    /* A connection that the server had closed while it was idle says nothing about the server: it may be
-     * asked again. */
-    if (f->last_reused)
-        f->tried_count--;
     attempt(f);
 }
 
