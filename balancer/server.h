@@ -96,6 +96,12 @@ static inline bool server_usable(const struct server *s)
 {
     return server_weight(s) != 0;
 }
+/* Its check says so, or a human: what is open may be closed (on_down). */
+static inline bool server_is_down(const struct server *s)
+{
+    return atomic_load_explicit(&s->health, memory_order_relaxed) == HEALTH_DOWN ||
+           atomic_load_explicit(&s->admin, memory_order_relaxed) == ADMIN_DOWN;
+}
 static inline uint32_t server_in_flight(const struct server *s)
 {
     return atomic_load_explicit(&s->in_flight, memory_order_relaxed);

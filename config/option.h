@@ -42,9 +42,10 @@ enum option_type {
 
 enum option_flags {
     OPTION_FLAG_REQUIRED = 1 << 0,
-    OPTION_FLAG_PERCENT = 1 << 1,  /* a NUMBER that may be written 20% */
-    OPTION_FLAG_TRUE = 1 << 2,     /* a BLOCK_IF that may be written `true` */
-    OPTION_FLAG_LIST = 1 << 4,     /* a NODE whose `table` (for schema and reference) is of each element of a list */
+    OPTION_FLAG_PERCENT = 1 << 1, /* a NUMBER that may be written 20% */
+    OPTION_FLAG_TRUE = 1 << 2,    /* a BLOCK_IF that may be written `true` */
+    OPTION_FLAG_LIST =
+        1 << 4, /* a NODE whose `table` (for schema and reference) is of each element of a list */
     OPTION_FLAG_NONEMPTY = 1 << 3, /* a TEXT, TEXTS, LIST or MAP that may not be empty */
 };
 

@@ -5,8 +5,8 @@
 
 bool option_has_table(const struct option *o)
 {
-    return option_shown_type(o) == OPTION_BLOCK || o->type == OPTION_BLOCK_IF || option_shown_type(o) == OPTION_LIST ||
-           o->type == OPTION_MAP;
+    return option_shown_type(o) == OPTION_BLOCK || o->type == OPTION_BLOCK_IF ||
+           option_shown_type(o) == OPTION_LIST || o->type == OPTION_MAP;
 }
 
 size_t table_list_find(const struct table_list *list, const struct option_table *table)

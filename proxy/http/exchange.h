@@ -110,10 +110,10 @@ struct exchange {
     struct slice client_text;
     struct slice request_id;
 
-    bool request_done;   /* the whole request body has come */
-    bool head_sent;      /* of the final response */
-    bool response_done;  /* the response's end was handed to the codec */
-    bool want_body;      /* what the codec was last told */
+    bool request_done;  /* the whole request body has come */
+    bool head_sent;     /* of the final response */
+    bool response_done; /* the response's end was handed to the codec */
+    bool want_body;     /* what the codec was last told */
     bool is_tls;
     bool drop_body;     /* what still comes of the request's body is not wanted */
     bool keep_alive_ok; /* false: this answer ends the connection (h1) */

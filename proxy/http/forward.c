@@ -42,8 +42,8 @@ static void no_server(struct forward *f, enum pick_failure why)
         exchange_fail(x, 503, pick_failure_text(why));
 }
 
-/* A server that has not been asked yet; or, when all have, the one that had only closed an idle connection: that says nothing
- * about it. */
+/* A server that has not been asked yet; or, when all have, the one that had only closed an idle connection:
+ * that says nothing about it. */
 static struct server *pick(struct forward *f, enum pick_failure *why)
 {
     unsigned worker = f->x->worker->index;
@@ -142,7 +142,10 @@ static void connection_failed(struct forward *f, int error)
         pool_fail(f->uc);
     f->uc = NULL;
     forward_let_go(f, false);
-    attempt(f);
+    if (x->route->retries.attempts == 0)
+        exchange_fail(x, error == ETIMEDOUT ? 504 : 502, "the server cannot be reached");
+    else
+        attempt(f);
 }
 
 /* The connection ended, or broke, before the response was complete. */

@@ -71,8 +71,7 @@ static void drained(struct conn *c)
 static void timeout(struct conn *c)
 {
     struct forward *f = forward_of_conn(c);
-    bool is_down = atomic_load_explicit(&f->x->server->health, memory_order_relaxed) == HEALTH_DOWN;
-    if (is_down && f->upstream->settings->on_down == ON_DOWN_CLOSE) {
+    if (server_is_down(f->x->server) && f->upstream->settings->on_down == ON_DOWN_CLOSE) {
         exchange_fail(f->x, 502, "the server went down");
         return;
     }

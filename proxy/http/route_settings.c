@@ -82,13 +82,14 @@ static const struct option_table files_table = {
 };
 
 static const struct option retries_options[] = {
-    OPTION_AT(struct retries_settings, attempts, "attempts", OPTION_COUNT, .fallback = "1", .max = 10,
-              .help =
-                  "Further attempts after one that could not connect, or whose reused connection was closed "
-                  "before a byte "
-                  "came back; 0 = none. Only requests that are idempotent or were not sent are tried again."),
+    OPTION_AT(
+        struct retries_settings, attempts, "attempts", OPTION_COUNT, .fallback = "1", .max = 10,
+        .help =
+            "Further attempts of a request that was sent and lost its connection before a byte came back: "
+            "idempotent ones alone, to another server. A server that cannot be connected to is passed over "
+            "for the next one besides, each once and at most 8. 0: neither."),
     OPTION_AT(struct retries_settings, budget, "budget", OPTION_NUMBER, .fallback = "20%", .max = 1,
-              .flags = OPTION_FLAG_PERCENT, .help = "The share of requests that may be such attempts."),
+              .flags = OPTION_FLAG_PERCENT, .help = "The share of requests that may be sent again."),
     {.name = "on", .type = OPTION_PLANNED, .help = "What is tried again."},
     {.name = "methods", .type = OPTION_PLANNED, .help = "Which methods are tried again."},
 };

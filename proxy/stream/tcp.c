@@ -241,8 +241,7 @@ static void client_timeout(struct conn *c)
         end(s, true); /* the TLS handshake */
         return;
     }
-    if (s->upstream->settings->on_down == ON_DOWN_CLOSE &&
-        atomic_load_explicit(&s->server->health, memory_order_relaxed) == HEALTH_DOWN) {
+    if (s->upstream->settings->on_down == ON_DOWN_CLOSE && server_is_down(s->server)) {
         end(s, true);
         return;
     }
