@@ -115,7 +115,7 @@ static void no_server(struct tcp_stream *s, enum pick_failure why)
              LOG_SLICE("upstream", s->upstream->name),
              LOG_TEXT("reason", s->tried_count ? "the servers that were tried could not be reached"
                                                : pick_failure_text(why)));
-    end(s, true);
+    end(s, false); /* nothing was relayed: a close says it all */
 }
 
 static void connect_failed(struct tcp_stream *s, int error)
