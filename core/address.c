@@ -228,6 +228,24 @@ struct ip ip_of_address(const struct address *a)
     return ip;
 }
 
+/* Once a request: inet_ntop() would go through printf. */
+static size_t print_v4(const uint8_t *bytes, char *out)
+{
+    char *at = out;
+    for (int i = 0; i < 4; i++) {
+        unsigned value = bytes[i];
+        if (i)
+            *at++ = '.';
+        if (value >= 100)
+            *at++ = (char)('0' + value / 100);
+        if (value >= 10)
+            *at++ = (char)('0' + value / 10 % 10);
+        *at++ = (char)('0' + value % 10);
+    }
+    *at = 0;
+    return (size_t)(at - out);
+}
+
 size_t ip_print(const struct ip *ip, char *out, size_t size)
 {
     if (size < INET6_ADDRSTRLEN) {
@@ -235,10 +253,10 @@ size_t ip_print(const struct ip *ip, char *out, size_t size)
             out[0] = 0;
         return 0;
     }
+    if (ip_is_v4(ip))
+        return print_v4(ip->bytes + 12, out);
     if (ip->is_unix)
         memcpy(out, "unix:", 6);
-    else if (ip_is_v4(ip))
-        inet_ntop(AF_INET, ip->bytes + 12, out, (socklen_t)size);
     else
         inet_ntop(AF_INET6, ip->bytes, out, (socklen_t)size);
     return strlen(out);

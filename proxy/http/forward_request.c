@@ -12,12 +12,12 @@
 /* All X-Forwarded-For lines that came, in order, and the peer. */
 static struct slice forwarded_for(struct exchange *x, bool trusted)
 {
+    if (!trusted)
+        return x->client_text; /* the peer itself */
     char *peer_text = arena_alloc(&x->arena, 48);
     if (!peer_text)
         return slice_of(NULL, 0);
     struct slice peer = slice_of(peer_text, ip_print(&x->peer, peer_text, 48));
-    if (!trusted)
-        return peer;
     struct slice all = peer;
     for (uint32_t i = x->request.fields.count; i-- > 0;) {
         const struct field *f = &x->request.fields.at[i];
