@@ -73,28 +73,25 @@ void access_logs_free(struct access_logs *a)
 
 /* Opening. */
 
-/* Whether the output could be opened, without opening it: a check leaves no file behind. 0, or -1 with errno.
- */
-static int could_open(struct slice output)
+static bool is_stream(struct slice output)
 {
-    static const char *const words[] = {"stdout", "stderr", "syslog"};
-    for (size_t i = 0; i < COUNT_OF(words); i++)
-        if (slice_equal(output, slice_text(words[i])))
-            return 0;
-    char *path = strndup(output.at, output.len), *folder = strdup(path ? path : "");
+    return slice_equal(output, S("stdout")) || slice_equal(output, S("stderr")) ||
+           slice_equal(output, S("syslog"));
+}
+
+/* Whether the file could be opened, without opening it: a check leaves none behind. 0, or -1 with errno. */
+static int could_open(const char *path)
+{
     struct stat st;
-    int result = -1, error = ENOMEM;
-    if (path && folder) {
-        result = stat(path, &st) != 0 && errno == ENOENT ? access(dirname(folder), W_OK | X_OK)
-                                                         : access(path, W_OK);
-        error = errno;
-        if (result == 0 && stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
-            result = -1;
-            error = EISDIR;
-        }
+    if (stat(path, &st) == 0) {
+        errno = EISDIR;
+        return S_ISDIR(st.st_mode) ? -1 : access(path, W_OK);
     }
-    free(path);
-    free(folder);
+    char *copy = errno == ENOENT ? strdup(path) : NULL;
+    if (!copy)
+        return -1;
+    int result = access(dirname(copy), W_OK | X_OK), error = errno;
+    free(copy);
     errno = error;
     return result;
 }
@@ -135,14 +132,26 @@ static int make_buffers(struct access_log *log, unsigned workers)
     return 0;
 }
 
+/* Stopped here: the fault is recorded. */
+static int no_log(struct access_log *log, struct config *c, const struct config_node *at, const char *what)
+{
+    config_fault(c, at, "%s: %s", what, strerror(errno));
+    sink_release(log->sink);
+    free(log);
+    return -1;
+}
+
 int access_log_open(struct access_logs *a, struct writer *w, unsigned workers, struct config *c,
                     const struct access_settings *s, bool dry, struct access_log **out)
 {
-    const struct config_node *at = s->node ? config_get(s->node, "output") : NULL;
+    const struct config_node *node = s->node ? config_get(s->node, "output") : NULL,
+                             *at = node ? node : s->node;
+    struct slice output = is_stream(s->output) ? s->output : config_relative_path(&c->arena, node, s->output);
     struct access_log *log = calloc(1, sizeof *log);
     *out = NULL;
-    if (!log) {
-        config_fault(c, s->node, "out of memory");
+    if (!log || !output.at) {
+        config_fault(c, at, "out of memory");
+        free(log);
         return -1;
     }
     *log =
@@ -150,20 +159,14 @@ int access_log_open(struct access_logs *a, struct writer *w, unsigned workers, s
     list_init(&log->link);
     bool good = read_format(log, c, s) == 0;
     if (dry || !good) {
-        if (could_open(s->output) != 0) {
-            config_fault(c, at ? at : s->node, "cannot be written: %s", strerror(errno));
-            good = false;
-        }
+        if (!is_stream(output) && could_open(output.at) != 0)
+            return no_log(log, c, at, "cannot be written");
         free(log);
         return good ? 0 : -1;
     }
-    log->sink = writer_open(w, s->output);
-    if (!log->sink || make_buffers(log, workers) != 0) {
-        config_fault(c, at ? at : s->node, "cannot be opened: %s", strerror(errno));
-        sink_release(log->sink);
-        free(log);
-        return -1;
-    }
+    log->sink = writer_open(w, output);
+    if (!log->sink || make_buffers(log, workers) != 0)
+        return no_log(log, c, at, "cannot be opened");
     list_append(&a->open, &log->link);
     *out = log;
     return 0;

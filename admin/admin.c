@@ -164,10 +164,13 @@ static int open_control(struct admin *a, const struct admin_settings *s, char **
     return -1;
 }
 
-static int prepare(struct admin *a, const struct admin_settings *s, bool first, char **token)
+static int prepare(struct admin *a, struct config *c, const struct admin_settings *s, bool first,
+                   char **token)
 {
     if (first) {
-        char *control = strndup(s->socket.at ? s->socket.at : "", s->socket.len);
+        const struct config_node *node = s->node ? config_get(s->node, "socket") : NULL;
+        struct slice path = s->socket.len ? config_relative_path(&c->arena, node, s->socket) : S("");
+        char *control = path.at ? strndup(path.at, path.len) : NULL;
         if (!control)
             return -1;
         free(a->control);
@@ -188,7 +191,7 @@ static int apply(void *argument, struct snapshot *s, bool first, char **why)
     struct admin *a = argument;
     const struct admin_settings *settings = s->settings.admin;
     char *token = NULL;
-    if (prepare(a, settings, first, &token) != 0)
+    if (prepare(a, &s->config, settings, first, &token) != 0)
         return -1;
     doors_unwant(&a->doors);
     if (open_doors(a, settings, why) != 0 || open_control(a, settings, why) != 0) {

@@ -8,16 +8,16 @@ json_t *status_json(struct admin *a)
 {
     struct runtime *rt = a->runtime;
     struct loop *l = &rt->control;
-    return json_pack("{s:s, s:s, s:I, s:s, s:o, s:f, s:I, s:I, s:I, s:s, s:o, s:I, s:I, s:I}", //
-                     "version", WEIR_VERSION, "build", WEIR_BUILD, "pid", (json_int_t)getpid(), "state",
-                     rt->state == RUNTIME_SERVING ? "serving" : "draining", "started",
-                     json_time(rt->started_wall_us), "uptime_seconds",
-                     (double)((loop_now_us(l) - rt->started_us) / 1000) / 1000, "workers",
-                     (json_int_t)rt->worker_count, "connections", (json_int_t)runtime_connections(rt),
-                     "generation", (json_int_t)rt->generation, "file", rt->file, "loaded",
-                     json_time(rt->snapshot->loaded_at_us), "reloads", (json_int_t)rt->stats.reloads,
-                     "reload_failures", (json_int_t)rt->stats.reload_failures, "log_lines_lost",
-                     (json_int_t)(access_logs_lost(a->logs) + (rt->log_sink ? sink_lost(rt->log_sink) : 0)));
+    uint64_t lost = access_logs_lost(a->logs) + (rt->log_sink ? sink_lost(rt->log_sink) : 0);
+    return json_pack(
+        "{s:s, s:s, s:I, s:s, s:o, s:f, s:I, s:I, s:I, s:s, s:o, s:I, s:I, s:I}", //
+        "version", WEIR_VERSION, "build", WEIR_BUILD, "pid", (json_int_t)getpid(), "state",
+        rt->state == RUNTIME_SERVING ? "serving" : "draining", "started", json_time(rt->started_wall_us),
+        "uptime_seconds", (double)(loop_now_us(l) - rt->started_us) / 1e6, "workers",
+        (json_int_t)rt->worker_count, "connections", (json_int_t)runtime_connections(rt), "generation",
+        (json_int_t)rt->generation, "file", rt->file, "loaded", json_time(rt->snapshot->loaded_at_us),
+        "reloads", (json_int_t)rt->stats.reloads, "reload_failures", (json_int_t)rt->stats.reload_failures,
+        "log_lines_lost", (json_int_t)lost);
 }
 
 void api_status(struct http_call *c)

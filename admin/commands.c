@@ -19,6 +19,11 @@
 
 /* The control socket's path. */
 
+static char *copy_path(struct slice path)
+{
+    return path.at ? strndup(path.at, path.len) : NULL;
+}
+
 static char *socket_of_file(const char *file)
 {
     struct config c;
@@ -30,7 +35,7 @@ static char *socket_of_file(const char *file)
     if (!c.root)
         fputs(config_errors_text(&c), stderr);
     else if (node && node->kind == NODE_SCALAR)
-        path = strndup(node->text.at, node->text.len);
+        path = copy_path(config_relative_path(&c.arena, node, node->text));
     else
         path = strdup(DEFAULT_SOCKET);
     config_free(&c);

@@ -60,13 +60,15 @@ static bool is_open_door(const struct doors *d, int fd)
 
 /* Only what runs before the first worker, and reloads that move a door, come here: setenv is not for many
  * threads. */
-static void export_all(const struct doors *d)
+static void export_wanted(const struct doors *d)
 {
     char text[4096];
     size_t len = 0;
     text[0] = 0;
     LIST_EACH (node, &d->all) {
         const struct door *door = CONTAINER_OF(node, struct door, link);
+        if (!door->wanted)
+            continue;
         char address[ADDRESS_TEXT_MAX];
         size_t n = address_print(&door->address, address, sizeof address);
         int written = snprintf(text + len, sizeof text - len, "%s%d=%.*s", len ? "," : "",
@@ -215,12 +217,12 @@ void doors_restore(struct doors *d)
 void doors_close_unwanted(struct doors *d)
 {
     close_leftovers(d);
+    export_wanted(d);
     LIST_EACH_SAFE (node, &d->all) {
         struct door *door = CONTAINER_OF(node, struct door, link);
         if (!door->wanted)
             close_door(door, false);
     }
-    export_all(d);
 }
 
 void doors_close(struct doors *d, bool handed_over)

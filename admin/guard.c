@@ -33,7 +33,7 @@ static bool host_is_local(struct http_call *c)
 {
     struct ip ip;
     struct slice host = c->request.host;
-    size_t end = host.len;
+    size_t end;
     if (host.len && host.at[0] == '[') {
         end = slice_find(host, ']');
         end += end < host.len;
