@@ -174,7 +174,11 @@ static int parse_workers(struct config *c, const struct config_node *node, void 
         *(uint64_t *)field = 0;
         return 0;
     }
-    return option_count(c, node, 1, 256, field);
+    if (node->kind == NODE_SCALAR && slice_to_u64(node->text, field) == 0 && *(uint64_t *)field >= 1 &&
+        *(uint64_t *)field <= 256)
+        return 0;
+    config_fault(c, node, "expected auto or a number from 1 to 256");
+    return -1;
 }
 
 static const struct option settings_options[] = {

@@ -190,7 +190,7 @@ static int compile_path(struct config *c, const struct route_settings *s, struct
 
 static int compile_method(struct config *c, const struct config_node *at, struct slice method)
 {
-    char upper[16];
+    char upper[16] = "";
     struct slice capitals = slice_of(upper, method.len < sizeof upper ? method.len : sizeof upper);
     for (size_t i = 0; i < capitals.len; i++)
         upper[i] = (char)(method.at[i] >= 'a' && method.at[i] <= 'z' ? method.at[i] - 32 : method.at[i]);
