@@ -59,11 +59,22 @@ static void worker_drained(struct worker *w)
     loop_post(w->control, &l->letter);
 }
 
+/* No worker accepts any more: from now on new clients are refused, and go elsewhere. */
+static void deliver_let_go(struct letter *letter)
+{
+    struct worker_letter *l = CONTAINER_OF(letter, struct worker_letter, letter);
+    struct runtime *rt = l->worker->control->owner;
+    if (++rt->let_go == rt->worker_count && !l->handed_over)
+        sockets_free(&rt->sockets);
+    free(l);
+}
+
 static void deliver_drain(struct letter *letter)
 {
     struct worker_letter *l = CONTAINER_OF(letter, struct worker_letter, letter);
     worker_drain(l->worker, l->handed_over, worker_drained);
-    free(l);
+    l->letter.deliver = deliver_let_go;
+    loop_post(l->worker->control, &l->letter);
 }
 
 void drain_begin(struct runtime *rt, bool handed_over)

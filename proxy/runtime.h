@@ -58,14 +58,14 @@ struct runtime {
     struct event signals[RUNTIME_SIGNALS];
     struct timer certificates; /* changed files */
     struct timer drain;        /* the deadline */
+    unsigned let_go;           /* workers that no longer accept */
     unsigned drained;          /* workers that have no client any more */
     unsigned applying;         /* workers that have not yet taken up the newest snapshot */
     bool handed_over;
     pid_t upgrade_pid; /* of the next process, until it is ready or gone */
     int upgrade_fd;
     struct event upgrade_event;
-    struct list
-        closing; /* listening sockets that workers may still hold, with the generation that gives them up */
+    struct list closing; /* of struct listening: given up, but workers may still hold them */
     int exit_status;
 };
 
