@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "proxy/http/h1/downstream.h"
+#include "proxy/prelude.h"
 #include "proxy/stream/tcp.h"
 #include "proxy/worker.h"
 #include "tls/info.h"
@@ -236,15 +237,32 @@ void listeners_free(struct worker *w)
 
 /* Clients. */
 
-bool client_enter(struct client *c, struct listener *l, const struct ip *ip)
+static void take_over(struct client *c, struct client *from)
 {
+    c->listener = from->listener;
+    c->peer = from->peer;
+    c->ip_counted = from->ip_counted;
+    list_remove(&from->link);
+    list_append(&c->listener->clients, &c->link);
+    from->listener = NULL;
+}
+
+bool client_enter(struct client *c, struct listener *l, const struct arrival *a)
+{
+    c->ip = a->ip;
+    c->destination = a->destination;
+    c->has_destination = a->has_destination;
+    if (a->counted) {
+        take_over(c, a->counted);
+        return true;
+    }
     struct connection_limits *limits = &l->config->stats->limits;
     const struct limits *max = &l->config->settings->limits;
     if (!connection_limits_enter(limits, max->connections))
         return false;
-    c->ip = *ip;
-    c->ip_counted = max->connections_per_ip != 0 && !ip->is_unix;
-    if (c->ip_counted && !connection_limits_enter_ip(limits, ip, max->connections_per_ip)) {
+    c->peer = a->ip;
+    c->ip_counted = max->connections_per_ip != 0 && !c->peer.is_unix;
+    if (c->ip_counted && !connection_limits_enter_ip(limits, &c->peer, max->connections_per_ip)) {
         connection_limits_leave(limits);
         return false;
     }
@@ -262,7 +280,7 @@ void client_leave(struct client *c)
     struct connection_limits *limits = &l->config->stats->limits;
     connection_limits_leave(limits);
     if (c->ip_counted)
-        connection_limits_leave_ip(limits, &c->ip);
+        connection_limits_leave_ip(limits, &c->peer);
     list_remove(&c->link);
     counter_add(&l->stats->connections_open, (uint64_t)-1);
     l->client_count--;
@@ -280,6 +298,11 @@ void listener_count_handshake(struct listener *l, const struct tls_info *info)
 }
 
 /* Accepting. */
+
+int listener_take(struct listener *l, const struct arrival *a)
+{
+    return l->config->protocol == LISTENER_HTTP ? h1_accept(l, a) : tcp_accept(l, a);
+}
 
 static void pause_accepting(struct acceptor *a)
 {
@@ -312,9 +335,8 @@ static void on_acceptable(evutil_socket_t fd, short what, void *argument)
             return;
         }
         peer.len = len;
-        struct ip ip = ip_of_address(&peer);
-        int taken =
-            l->config->protocol == LISTENER_HTTP ? h1_accept(l, client, &ip) : tcp_accept(l, client, &ip);
+        struct arrival arrival = {.fd = client, .ip = ip_of_address(&peer)};
+        int taken = prelude_is_wanted(l) ? prelude_accept(l, &arrival) : listener_take(l, &arrival);
         if (taken != 0)
             counter_add(&l->stats->connections_refused, 1);
     }

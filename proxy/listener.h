@@ -17,13 +17,25 @@ struct listener;
 struct client {
     struct list link; /* in listener->clients */
     struct listener *listener;
-    struct ip ip; /* the peer, as the socket says */
+    struct ip ip;   /* the client: the peer, or whom its PROXY header names */
+    struct ip peer; /* as the socket says: what limits count */
+    struct ip destination; /* where its PROXY header says that it came to */
+    bool has_destination;
     bool ip_counted;
     /* Ends the connection as soon as it has answered; an idle one at once if close_idle, else after its next
      * request. */
     void (*drain)(struct client *, bool close_idle);
     /* Ends it now. */
     void (*cut)(struct client *);
+};
+
+/* A connection on its way to a codec. */
+struct arrival {
+    int fd;
+    struct ip ip;          /* as in struct client */
+    struct ip destination; /* likewise */
+    bool has_destination;
+    struct client *counted; /* that it has been so far: its place is taken over; NULL = it comes from accept */
 };
 
 struct acceptor {
@@ -68,10 +80,14 @@ void listeners_cut_clients(struct worker *w);
 /* At the worker's end. */
 void listeners_free(struct worker *w);
 
-/* Counts the client in (its `ip` is set); false when a limit says no. */
-bool client_enter(struct client *c, struct listener *l, const struct ip *ip);
+/* Counts the client in (its addresses are set), or takes over the place that it has; false when a limit says
+ * no. */
+bool client_enter(struct client *c, struct listener *l, const struct arrival *a);
 /* Counts it out; the listener may go with it. */
 void client_leave(struct client *c);
+
+/* To the codec of the listener's protocol. 0, or -1 when it was refused (limits, memory); it is closed then. */
+int listener_take(struct listener *l, const struct arrival *a);
 
 struct tls_info;
 void listener_count_handshake(struct listener *l, const struct tls_info *info);

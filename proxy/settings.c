@@ -138,7 +138,9 @@ static const struct option listener_options[] = {
     OPTION_AT(struct listener_settings, http2, "http2", OPTION_BOOL, .fallback = "true",
               .help = "HTTP/2 by ALPN under TLS, by prior knowledge without. Takes effect when HTTP/2 is "
                       "built; HTTP/1.1 is spoken until then."),
-    {.name = "proxy_protocol", .type = OPTION_PLANNED, .help = "A PROXY v1 or v2 header is required."},
+    OPTION_AT(struct listener_settings, proxy_protocol, "proxy_protocol", OPTION_BOOL, .fallback = "false",
+              .help = "A PROXY v1 or v2 header is required, ahead of TLS too, within `timeouts.header`; the "
+                      "client is whom it names. When `trusted_proxies` are set, others are closed."),
     OPTION_AT(struct listener_settings, trusted_proxies, "trusted_proxies", OPTION_TEXTS,
               .shape = "a list of CIDRs",
               .help = "Peers whose X-Forwarded-For is believed and passed on; others' is replaced."),

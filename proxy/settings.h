@@ -54,6 +54,7 @@ struct listener_settings {
     struct option_texts bind;
     int protocol; /* enum listener_protocol */
     bool http2;
+    bool proxy_protocol; /* a header is required */
     struct option_texts trusted_proxies;
     struct tls_server_settings *tls; /* NULL = plain */
     struct slice upstream;           /* tcp */

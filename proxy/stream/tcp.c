@@ -63,12 +63,12 @@ static const struct timeouts *timeouts_of(const struct tcp_stream *s)
 
 /* The beginning: the client, then a server. */
 
-int tcp_accept(struct listener *l, int fd, const struct ip *ip)
+int tcp_accept(struct listener *l, const struct arrival *a)
 {
     struct tcp_stream *s = calloc(1, sizeof *s);
-    if (!s || !client_enter(&s->client, l, ip)) {
+    if (!s || !client_enter(&s->client, l, a)) {
         free(s);
-        close(fd);
+        close(a->fd);
         return -1;
     }
     s->magic = TCP_MAGIC;
@@ -76,7 +76,7 @@ int tcp_accept(struct listener *l, int fd, const struct ip *ip)
     s->client.drain = drain_client;
     s->client.cut = cut_client;
     s->started_us = s->active_us = loop_now_us(&l->worker->loop);
-    if (conn_open(&s->conn, &l->worker->loop, fd, &client_handler) != 0)
+    if (conn_open(&s->conn, &l->worker->loop, a->fd, &client_handler) != 0)
         goto fail;
     s->conn.want_read = false; /* until there is a server to send to */
     s->snapshot = l->snapshot;

@@ -6,4 +6,4 @@
 #include "proxy/listener.h"
 
 /* Takes over an accepted socket. 0, or -1 when it was refused (limits, memory); it is closed then. */
-int tcp_accept(struct listener *l, int fd, const struct ip *ip);
+int tcp_accept(struct listener *l, const struct arrival *a);

@@ -73,19 +73,19 @@ static const struct timeouts *timeouts_of(const struct h1_downstream *d)
 
 /* A connection's beginning. */
 
-int h1_accept(struct listener *l, int fd, const struct ip *ip)
+int h1_accept(struct listener *l, const struct arrival *a)
 {
     struct h1_downstream *d = calloc(1, sizeof *d);
-    if (!d || !client_enter(&d->client, l, ip)) {
+    if (!d || !client_enter(&d->client, l, a)) {
         free(d);
-        close(fd);
+        close(a->fd);
         return -1;
     }
     d->magic = H1_DOWNSTREAM_MAGIC;
     d->worker = l->worker;
     d->client.drain = drain_client;
     d->client.cut = cut_client;
-    if (conn_open(&d->conn, &l->worker->loop, fd, &handler) != 0)
+    if (conn_open(&d->conn, &l->worker->loop, a->fd, &handler) != 0)
         goto fail;
     if (l->config->tls && tls_server_accept(l->config->tls, l->worker->index, &d->conn) != 0)
         goto fail;
