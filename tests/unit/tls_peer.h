@@ -3,6 +3,9 @@
  * slow. */
 #pragma once
 
+/* Not every test uses all of it. */
+#pragma GCC diagnostic ignored "-Wunused-function"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
