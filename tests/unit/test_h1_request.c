@@ -54,6 +54,7 @@ static void test_request_lines(void **state)
         {SLICE("GET / HTTP/1.2\r\n" H END), 505, version},
         {SLICE("GET / HTTP/2.0\r\n" H END), 505, version},
         {SLICE("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 505, version},
+        {SLICE("PRI / HTTP/1.1\r\n" H END), 400, "PRI is HTTP/2's, and not a method"},
         {SLICE("GET / HTTP/0.9\r\n" H END), 505, version},
         {SLICE("GET / HTTP/9.9\r\n" H END), 505, version},
         {SLICE("GET / HTTP/1.10\r\n" H END), 400, line},

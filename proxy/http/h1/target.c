@@ -16,6 +16,9 @@ const char *h1_target(struct http_request *out, const char *question)
         out->host = target;
         return NULL;
     }
+    /* RFC 9113 §11.6: never a method of HTTP/1. What follows such a head may be read as HTTP/2 by another. */
+    if (UNLIKELY(out->method_id == METHOD_OTHER && slice_equal(out->method, S("PRI"))))
+        return "PRI is HTTP/2's, and not a method";
     if (UNLIKELY(target.at[0] != '/')) {
         if (target.at[0] != '*' || target.len != 1)
             return absolute_form(out, question);
