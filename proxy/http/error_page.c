@@ -5,8 +5,30 @@
 #include "core/log.h"
 #include "proxy/http/fields.h"
 
-/* Whether the client names JSON, or a suffix of it, with a weight that is not 0 (RFC 9110 §12.5.1), before
- * HTML. */
+/* RFC 9110 §12.4.2: of a member's parameters. */
+static bool has_weight_0(struct slice parameters)
+{
+    struct slice parameter;
+    while (slice_next(&parameters, ';', &parameter)) {
+        if (parameter.len < 2 || !slice_equal_nocase(slice_of(parameter.at, 2), S("q=")))
+            continue;
+        struct slice weight = slice_skip(parameter, 2);
+        for (size_t i = 0; i < weight.len; i++)
+            if (weight.at[i] != '0' && weight.at[i] != '.')
+                return false;
+        return true;
+    }
+    return false;
+}
+
+static bool is_json(struct slice type)
+{
+    struct slice suffix = S("+json");
+    return slice_equal_nocase(type, S("application/json")) ||
+           (type.len > suffix.len && slice_equal_nocase(slice_skip(type, type.len - suffix.len), suffix));
+}
+
+/* Whether the client names JSON (RFC 6839 §3.1 too) before HTML (RFC 9110 §12.5.1). */
 static bool accepts_json(const struct exchange *x)
 {
     for (uint32_t i = 0; i < x->request.fields.count; i++) {
@@ -16,10 +38,11 @@ static bool accepts_json(const struct exchange *x)
         struct slice rest = f->value, element;
         while (slice_next(&rest, ',', &element)) {
             struct slice type = slice_trim(slice_of(element.at, slice_find(element, ';')));
+            if (has_weight_0(slice_skip(element, type.len)))
+                continue;
             if (slice_equal_nocase(type, S("text/html")))
                 return false;
-            if (slice_equal_nocase(type, S("application/json")) ||
-                slice_equal_nocase(type, S("application/problem+json")))
+            if (is_json(type))
                 return true;
         }
     }
