@@ -9,6 +9,8 @@
      FIELD_BIT(FIELD_X_FORWARDED_HOST) | FIELD_BIT(FIELD_FORWARDED) | FIELD_BIT(FIELD_X_REQUEST_ID) |        \
      FIELD_BIT(FIELD_HOST))
 
+#define FIELDS_ADDED 12 /* at most, but for what a route adds */
+
 /* All X-Forwarded-For lines that came, in order, and the peer. */
 static struct slice forwarded_for(struct exchange *x, bool trusted)
 {
@@ -35,35 +37,26 @@ static bool upgrade_is_passed_on(const struct exchange *x)
            slice_find(f->value, ',') == f->value.len;
 }
 
-static int copy_fields(struct exchange *x, struct fields *out, bool keep_forwarded)
+/* Those that came, without those that end here and those that are set anew; `to` has room for all. */
+static uint32_t take_fields(const struct fields *in, bool keep_forwarded, struct field *to)
 {
-    const struct fields *in = &x->request.fields;
-    uint32_t capacity = in->count + 10;
     uint64_t drop = SET_ANEW;
     if (keep_forwarded)
         drop &= ~(FIELD_BIT(FIELD_X_FORWARDED_PROTO) | FIELD_BIT(FIELD_X_FORWARDED_HOST) |
                   FIELD_BIT(FIELD_FORWARDED));
-    *out = (struct fields){.at = arena_alloc(&x->arena, capacity * sizeof *out->at), .capacity = capacity};
-    if (!out->at)
-        return -1;
-    struct fields stripped = *in;
-    bool hop_by_hop = fields_find(in, FIELD_CONNECTION) != NULL;
-    if (hop_by_hop) {
-        stripped.at = arena_alloc(&x->arena, in->count * sizeof *in->at);
-        if (!stripped.at)
-            return -1;
-        memcpy(stripped.at, in->at, in->count * sizeof *in->at);
-    } else {
-        memcpy(out->at, in->at, in->count * sizeof *in->at);
-        stripped.at = out->at;
-    }
-    fields_strip_hop_by_hop(&stripped);
-    for (uint32_t i = 0; i < stripped.count; i++) {
-        if (drop >> stripped.at[i].id & 1 && stripped.at[i].id)
+    if (in->count)
+        memcpy(to, in->at, in->count * sizeof *to);
+    struct fields taken = {to, in->count, in->count};
+    fields_strip_hop_by_hop(&taken);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < taken.count; i++) {
+        if (drop >> to[i].id & 1)
             continue;
-        out->at[out->count++] = stripped.at[i];
+        if (kept != i)
+            to[kept] = to[i];
+        kept++;
     }
-    return 0;
+    return kept;
 }
 
 /* Host goes first (RFC 9110 §7.2), as it came; an absolute target's authority counts as that. */
@@ -81,16 +74,12 @@ int forward_fields(struct exchange *x, struct fields *out)
 {
     bool trusted = client_peer_is_trusted(x);
     struct arena *a = &x->arena;
-    struct fields rest;
-    if (copy_fields(x, &rest, trusted) != 0)
-        return -1;
     struct slice chain = forwarded_for(x, trusted);
-    *out = (struct fields){.at = arena_alloc(a, (rest.count + 12) * sizeof *out->at),
-                           .capacity = rest.count + 12};
+    uint32_t capacity = x->request.fields.count + FIELDS_ADDED;
+    *out = (struct fields){.at = arena_alloc(a, capacity * sizeof *out->at), .capacity = capacity};
     if (!out->at || !chain.at || add_host(x, out) != 0)
         return -1;
-    memcpy(out->at + out->count, rest.at, rest.count * sizeof *rest.at);
-    out->count += rest.count;
+    out->count += take_fields(&x->request.fields, trusted, out->at + out->count);
     int failed = fields_add(a, out, FIELD_X_FORWARDED_FOR, S("X-Forwarded-For"), chain);
     if (!trusted || !fields_find(out, FIELD_X_FORWARDED_PROTO))
         failed |= fields_add(a, out, FIELD_X_FORWARDED_PROTO, S("X-Forwarded-Proto"), x->request.scheme);
