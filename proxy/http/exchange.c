@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "core/log.h"
 #include "proxy/http/client_address.h"
 #include "proxy/http/error_page.h"
 #include "proxy/http/fields.h"
@@ -182,6 +183,13 @@ uint64_t exchange_body_limit(const struct exchange *x)
     return x->listener->config->settings->limits.body_size;
 }
 
+msec_t exchange_body_timeout(const struct exchange *x)
+{
+    if (x->route && x->route->timeouts.has_body)
+        return x->route->timeouts.body;
+    return x->listener->config->settings->timeouts.body;
+}
+
 void exchange_begin(struct exchange *x)
 {
     struct worker *w = x->worker;
@@ -256,7 +264,7 @@ static void start_responder(struct exchange *x)
         x->responder = &files_responder;
         break;
     case ROUTE_NONE:
-        ASSERT(!"a route without an action was published");
+        ASSERT(route->action != ROUTE_NONE); /* such a snapshot is never published */
     }
     if (!x->responder) {
         if (!target) {
@@ -314,6 +322,8 @@ void exchange_body(struct exchange *x, const struct iovec *iov, int count_, bool
         drop_body(x, end);
         return;
     }
+    if (end)
+        x->request_done = true;
     uint64_t limit = x->phase == EXCHANGE_TUNNEL ? 0 : exchange_body_limit(x);
     for (int i = 0; i < count_; i++)
         x->request_bytes += iov[i].iov_len;
@@ -321,8 +331,6 @@ void exchange_body(struct exchange *x, const struct iovec *iov, int count_, bool
         exchange_fail(x, 413, "the body is larger than the limit");
         return;
     }
-    if (end)
-        x->request_done = true;
     if (x->responder && x->responder->body)
         x->responder->body(x, iov, count_);
     if (x->phase != EXCHANGE_ENDED)
@@ -367,14 +375,24 @@ static int edit_response(struct exchange *x, struct http_response *r)
     fields_strip_hop_by_hop(&r->fields);
     if (upgrade.len && fields_add(&x->arena, &r->fields, FIELD_UPGRADE, S("Upgrade"), upgrade) != 0)
         return -1;
-    if (r->status == 204)
-        fields_remove(&r->fields, FIELD_CONTENT_LENGTH); /* RFC 9110 §8.6 */
-    if (fields_add(&x->arena, &r->fields, FIELD_VIA, S("Via"), S("1.1 weir")) != 0)
+    if (r->status == 204 || r->status == 101)
+        fields_remove(&r->fields, FIELD_CONTENT_LENGTH);            /* RFC 9110 §8.6 */
+    if (r->status >= 200 && !fields_find(&r->fields, FIELD_DATE) && /* RFC 9110 §6.6.1 */
+        fields_add(&x->arena, &r->fields, FIELD_DATE, S("Date"), worker_date(x->worker)) != 0)
+        return -1;
+    if (fields_add(&x->arena, &r->fields, FIELD_VIA, S("Via"), r->minor ? S("1.1 weir") : S("1.0 weir")) != 0)
         return -1;
     if (x->route && x->route->response_headers.count &&
         edits_apply(&x->route->response_headers, &r->fields, &x->arena, exchange_variable, x) != 0)
         return -1;
     return 0;
+}
+
+/* Nothing whole can be said (any more). */
+static void cut(struct exchange *x, enum exchange_end why)
+{
+    x->end = why;
+    x->down_ops->cut(x);
 }
 
 static void add_up(struct exchange *x, const struct iovec *body, int count_)
@@ -390,7 +408,8 @@ void exchange_respond(struct exchange *x, struct http_response *r, const struct 
     x->status = r->status;
     x->response = r;
     if (edit_response(x, r) != 0) {
-        exchange_fail(x, 503, "out of memory");
+        x->reason = "out of memory";
+        cut(x, END_CUT);
         return;
     }
     if (x->worker->observers && x->worker->observers->response_begins)
@@ -400,10 +419,16 @@ void exchange_respond(struct exchange *x, struct http_response *r, const struct 
     if (!x->request_done &&
         (x->request.expect_continue || x->request.content_length > x->request_bytes + DROP_BYTES_MAX))
         x->keep_alive_ok = false;
+    if (x->down_ops->respond(x, r, body, count_, end) != 0) {
+        log_error("a response's head is too large", LOG_SLICE("route", x->route ? x->route->name : S("")));
+        x->status = 500;
+        x->reason = "the response's head is too large";
+        cut(x, END_CUT);
+        return;
+    }
     x->head_sent = true;
     x->phase = EXCHANGE_ANSWERING;
     add_up(x, body, count_);
-    x->down_ops->respond(x, r, body, count_, end);
     if (r->status == 101) {
         x->phase = EXCHANGE_TUNNEL;
         x->request_done = false;
@@ -447,17 +472,12 @@ void exchange_fail(struct exchange *x, unsigned status, const char *reason)
         x->down_ops->done(x);
         return;
     }
-    if (x->response_done)
-        return;
     x->reason = reason;
     if (x->responder && x->responder->cancel)
         x->responder->cancel(x);
     x->responder = NULL;
     if (x->head_sent) {
-        x->end = status == 504 ? END_TIMEOUT : END_SERVER_FAILED;
-        x->down_ops->cut(x);
-        if (x->phase != EXCHANGE_ENDED)
-            exchange_end(x);
+        cut(x, status == 504 || status == 408 ? END_TIMEOUT : status == 502 ? END_SERVER_FAILED : END_CUT);
         return;
     }
     if (status == 400 || status == 408)
@@ -470,14 +490,14 @@ void exchange_answer(struct exchange *x, unsigned status, struct slice type, str
 {
     struct fields f = {0};
     bool no_body = status == 204 || status == 304 || status < 200;
-    if (fields_add(&x->arena, &f, FIELD_DATE, S("Date"), worker_date(x->worker)) != 0 ||
-        (type.len && !no_body && fields_add(&x->arena, &f, FIELD_CONTENT_TYPE, S("Content-Type"), type) != 0))
+    if ((type.len && !no_body && fields_add(&x->arena, &f, FIELD_CONTENT_TYPE, S("Content-Type"), type) != 0))
         goto fail;
     for (uint32_t i = 0; extra && i < extra->count; i++)
         if (fields_add(&x->arena, &f, extra->at[i].id, extra->at[i].name, extra->at[i].value) != 0)
             goto fail;
     struct http_response r = {
         .status = (uint16_t)status,
+        .minor = 1,
         .fields = f,
         .body = no_body || x->request.method_id == METHOD_HEAD || body.len == 0 ? BODY_NONE : BODY_LENGTH,
         .content_length = body.len,
@@ -487,9 +507,6 @@ void exchange_answer(struct exchange *x, unsigned status, struct slice type, str
     exchange_respond(x, &r, &iov, r.body == BODY_NONE ? 0 : 1, true);
     return;
 fail:
-    /* Not even these few bytes: nothing can be said. */
-    x->end = END_CUT;
-    x->down_ops->cut(x);
-    if (x->phase != EXCHANGE_ENDED)
-        exchange_end(x);
+    x->reason = "out of memory";
+    cut(x, END_CUT);
 }

@@ -31,18 +31,20 @@
 
 struct exchange;
 
-/* The client's side: what a codec does for the exchange. None of these calls back into the exchange. */
+/* The client's side: what a codec does for the exchange. None of these calls back into the exchange, but that
+ * cut and done end it (exchange_end). */
 struct downstream_ops {
     /* An interim response (RFC 9110 §15.2). */
     void (*inform)(struct exchange *x, const struct http_response *r);
     /* The head, and the first bytes of the body; `end` when they are the last. r->body says how the body is
      * framed as far as is known: BODY_LENGTH with content_length, BODY_CHUNKED when the length is not known,
-     * BODY_NONE. */
-    void (*respond)(struct exchange *x, const struct http_response *r, const struct iovec *body, int count,
-                    bool end);
+     * BODY_NONE. 0, or -1 when the head is larger than a head may be: nothing was sent. */
+    int (*respond)(struct exchange *x, const struct http_response *r, const struct iovec *body, int count,
+                   bool end);
     void (*respond_body)(struct exchange *x, const struct iovec *body, int count, bool end,
                          const struct fields *trailers);
-    /* The response cannot be completed: the client must see that it was cut. */
+    /* The response cannot be completed, or not even begun: ends the exchange, and the client must see that it
+     * was cut. */
     void (*cut)(struct exchange *x);
     /* Stops or goes on with reading the request's body. */
     void (*want_body)(struct exchange *x, bool want);
@@ -51,8 +53,8 @@ struct downstream_ops {
     /* After a 101 was sent: the connection becomes a stream of bytes, which go to exchange_body and come from
      * respond_body. */
     void (*upgrade)(struct exchange *x);
-    /* The response's last byte was handed over and the request is all read: the codec goes on to the next
-     * one. */
+    /* The response's last byte was handed over, and the request is all read or will not be: ends the
+     * exchange, and the codec goes on to the next one. */
     void (*done)(struct exchange *x);
     /* The client's connection, for what templates ask of it (TLS, ports). */
     const struct conn *(*connection)(const struct exchange *x);
@@ -116,7 +118,7 @@ struct exchange {
     bool want_body;     /* what the codec was last told */
     bool is_tls;
     bool drop_body;     /* what still comes of the request's body is not wanted */
-    bool keep_alive_ok; /* false: this answer ends the connection (h1) */
+    bool keep_alive_ok; /* false: this answer ends the connection (h1), and the request need not be read */
     uint8_t protocol;   /* of the client: 10, 11, 20 */
 
     uint16_t status;
@@ -159,7 +161,7 @@ void exchange_body(struct exchange *x, const struct iovec *iov, int count, bool 
 void exchange_resume(struct exchange *x);
 /* The client is gone. Ends the exchange; the codec must not be called any more. */
 void exchange_abort(struct exchange *x, enum exchange_end why);
-/* The end in order: counts, logs, frees after the pass. Called by the codec from its done() or later. */
+/* The end in order: counts, logs, frees after the pass. Called by the codec from its done() and cut(). */
 void exchange_end(struct exchange *x);
 
 /* Responder side. */
@@ -190,6 +192,9 @@ void exchange_want_body(struct exchange *x, bool want);
 
 /* The largest body that this request may have, in bytes; 0 = no limit. */
 uint64_t exchange_body_limit(const struct exchange *x);
+
+/* The longest time between two reads of a body, of either side. */
+msec_t exchange_body_timeout(const struct exchange *x);
 
 /* Values of `${…}`, as template_expand() asks for them; context is the exchange. */
 struct slice exchange_variable(void *exchange, const struct template_variable *v);

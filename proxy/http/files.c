@@ -231,8 +231,7 @@ static int plan(struct files *f, const struct byte_range *ranges, unsigned count
     r->content_length = f->body.length;
     r->has_content_length = true;
     r->body = f->body.length && x->request.method_id != METHOD_HEAD ? BODY_LENGTH : BODY_NONE;
-    if (fields_add(a, &r->fields, FIELD_DATE, S("Date"), worker_date(x->worker)) != 0 ||
-        fields_add(a, &r->fields, FIELD_CONTENT_TYPE, S("Content-Type"), type) != 0 ||
+    if (fields_add(a, &r->fields, FIELD_CONTENT_TYPE, S("Content-Type"), type) != 0 ||
         add_validators(f, &r->fields) != 0 ||
         fields_add(a, &r->fields, FIELD_OTHER, S("Accept-Ranges"), S("bytes")) != 0)
         return -1;
@@ -244,7 +243,7 @@ static void begin(struct files *f, const struct byte_range *ranges, unsigned cou
 {
     struct exchange *x = f->x;
     struct field fields[FIELDS_MAX];
-    struct http_response r = {.fields = {fields, 0, FIELDS_MAX}};
+    struct http_response r = {.minor = 1, .fields = {fields, 0, FIELDS_MAX}};
     char piece[FILE_BODY_PIECE];
     struct iovec iov[FILE_BODY_VECTORS];
     size_t bytes;

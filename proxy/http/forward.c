@@ -75,7 +75,7 @@ static void attempt(struct forward *f)
     f->attempt_us = loop_now_us(&w->loop);
     if (x->upstream_started_us == 0)
         x->upstream_started_us = f->attempt_us;
-    f->sent = f->sending_done = f->head_begun = false;
+    f->sent = f->sending_done = f->head_begun = f->watches_sending = false;
     f->scanned = 0;
     /* What is sent again goes over a new connection: another idle one may be as dead as the last. */
     f->uc = f->resent ? NULL : pool_take(&w->pool, f->upstream, s, &handler, f);
@@ -101,6 +101,37 @@ static void drained(struct conn *c)
 {
     struct forward *f = forward_of_conn(c);
     exchange_want_body(f->x, true);
+}
+
+/* The clock. */
+
+/* While the server takes nothing of what was written, the timer that runs already goes on. */
+static void watch_sending(struct forward *f)
+{
+    struct conn *c = &f->uc->conn;
+    if (f->watches_sending && c->bytes_out == f->progress_out)
+        return;
+    f->watches_sending = true;
+    f->progress_out = c->bytes_out;
+    conn_timer(c, exchange_body_timeout(f->x));
+}
+
+void forward_watch(struct forward *f)
+{
+    const struct exchange *x = f->x;
+    struct conn *c = &f->uc->conn;
+    if (conn_backlog(c)) {
+        watch_sending(f);
+        return;
+    }
+    f->watches_sending = false;
+    if (f->head_received && c->want_read)
+        conn_timer(c, exchange_body_timeout(x));
+    else if (!f->head_received && f->sending_done)
+        conn_timer(c, x->route->timeouts.has_response ? x->route->timeouts.response
+                                                      : forward_timeouts(x)->response);
+    else
+        conn_timer_pause(c); /* it is the client's turn */
 }
 
 /* Ends. */
@@ -181,9 +212,15 @@ static void timeout(struct conn *c)
         connection_failed(f, ETIMEDOUT);
         return;
     }
+    if (f->watches_sending && (conn_backlog(c) == 0 || c->bytes_out != f->progress_out)) {
+        forward_watch(f); /* slow, but it moves */
+        return;
+    }
     forward_let_go(f, false);
     exchange_fail(x, 504,
-                  f->head_received ? "the server's body took too long" : "the server's answer took too long");
+                  f->watches_sending ? "the server did not take the request in time"
+                  : f->head_received ? "the server's body took too long"
+                                     : "the server's answer took too long");
 }
 
 static void failed(struct conn *c, int error)

@@ -17,13 +17,14 @@
 /* Lives in the exchange's arena. Ends with the exchange, or earlier when both messages are through. */
 struct forward {
     uint32_t magic;
-    bool sent;           /* the head is on its way on this connection */
-    bool sending_done;   /* and the body's end */
-    bool replayable;     /* x->body still holds the whole body from its start */
-    bool head_begun;     /* some of a response has come */
-    bool head_received;  /* the final one's head */
-    bool last_reused;    /* the attempt's connection had been idle before */
-    bool server_counted; /* upstream_done is owed */
+    bool sent;            /* the head is on its way on this connection */
+    bool sending_done;    /* and the body's end */
+    bool replayable;      /* x->body still holds the whole body from its start */
+    bool head_begun;      /* some of a response has come */
+    bool head_received;   /* the final one's head */
+    bool last_reused;     /* the attempt's connection had been idle before */
+    bool server_counted;  /* upstream_done is owed */
+    bool watches_sending; /* the timer runs for the server to take more of the request */
     struct exchange *x;
     struct upstream *upstream;
     struct upstream_conn *uc; /* NULL between attempts */
@@ -31,7 +32,8 @@ struct forward {
     unsigned tried_count;
     unsigned resent; /* attempts after one that had been sent */
     usec_t attempt_us;
-    struct fields fields; /* of the request, as servers see it */
+    uint64_t progress_out; /* the connection's bytes_out when that timer was set */
+    struct fields fields;  /* of the request, as servers see it */
     /* The response. */
     uint16_t status;
     unsigned interim; /* 1xx so far */
@@ -60,6 +62,8 @@ static inline const struct timeouts *forward_timeouts(const struct exchange *x)
 void forward_let_go(struct forward *f, bool reusable);
 /* The connection ended, or broke, before the response was complete: tries again if that is safe. */
 void forward_lost(struct forward *f, const char *reason);
+/* Sets the timer for what the server has to do next: take the request, answer it, or go on answering. */
+void forward_watch(struct forward *f);
 /* The server broke the protocol. */
 void forward_bad_response(struct forward *f, const char *reason);
 

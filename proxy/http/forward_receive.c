@@ -14,11 +14,6 @@ struct pieces {
 static void take_response(struct forward *f, struct slice in, bool eof);
 static void finish(struct forward *f, struct slice rest);
 
-static msec_t body_timeout(const struct exchange *x)
-{
-    return x->route->timeouts.has_body ? x->route->timeouts.body : forward_timeouts(x)->body;
-}
-
 void forward_readable(struct conn *c)
 {
     struct forward *f = forward_of_conn(c);
@@ -129,7 +124,7 @@ static int take_head(struct forward *f, struct slice *in, struct http_response *
 
 static void upgrade(struct forward *f, struct http_response *r, struct slice rest)
 {
-    if (!f->x->request.upgrade || !f->sending_done)
+    if (!fields_find(&f->fields, FIELD_UPGRADE) || !f->sending_done)
         forward_bad_response(f, "101 without a request for an upgrade");
     else
         forward_tunnel(f, r, rest);
@@ -228,12 +223,9 @@ static void take_response(struct forward *f, struct slice in, bool eof)
     }
     if (!f->head_received)
         return; /* the time for the head runs on */
-    if (exchange_blocked(x)) {
-        conn_timer_pause(&uc->conn);
+    if (exchange_blocked(x))
         conn_want_read(&uc->conn, false);
-    } else {
-        conn_timer(&uc->conn, body_timeout(x));
-    }
+    forward_watch(f);
 }
 
 void forward_resume(struct exchange *x)
@@ -241,8 +233,8 @@ void forward_resume(struct exchange *x)
     struct forward *f = x->responder_state;
     if (!f->uc || f->uc->conn.want_read)
         return;
-    conn_timer(&f->uc->conn, body_timeout(x));
     conn_want_read(&f->uc->conn, true);
+    forward_watch(f);
 }
 
 /* The whole response is here. */

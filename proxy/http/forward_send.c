@@ -1,16 +1,6 @@
 #include "proxy/http/forward_internal.h"
 #include "proxy/http/forward_request.h"
 
-static void request_sent(struct forward *f)
-{
-    const struct exchange *x = f->x;
-    f->sending_done = true;
-    if (f->head_received)
-        return;
-    conn_timer(&f->uc->conn,
-               x->route->timeouts.has_response ? x->route->timeouts.response : forward_timeouts(x)->response);
-}
-
 /* Writes decoded bytes of the body in the request's framing, and what ends it if `last`. */
 static void send_body(struct forward *f, const struct iovec *body, int count, bool last)
 {
@@ -76,7 +66,6 @@ void forward_send_request(struct forward *f)
         return;
     }
     f->sent = true;
-    conn_timer_pause(&f->uc->conn);
     struct iovec head = head_iovec(&w);
     conn_write(&f->uc->conn, &head, 1);
     if (x->request.body != BODY_NONE) {
@@ -84,9 +73,9 @@ void forward_send_request(struct forward *f)
         if (!method_is_idempotent(x->request.method_id) || x->body.bytes > EXCHANGE_BODY_KEPT)
             forget_body(f);
     }
-    if (x->request_done)
-        request_sent(f);
-    else
+    f->sending_done = x->request_done;
+    forward_watch(f);
+    if (!f->sending_done)
         exchange_want_body(x, conn_backlog(&f->uc->conn) < CONN_HIGH_WATER);
 }
 
@@ -110,8 +99,8 @@ void forward_body(struct exchange *x, const struct iovec *iov, int count)
     for (; count > FORWARD_VECTORS; iov += FORWARD_VECTORS, count -= FORWARD_VECTORS)
         send_body(f, iov, FORWARD_VECTORS, false);
     send_body(f, iov, count, x->request_done);
-    if (x->request_done)
-        request_sent(f);
-    else if (conn_backlog(&f->uc->conn) >= CONN_HIGH_WATER)
+    f->sending_done = x->request_done;
+    forward_watch(f);
+    if (!f->sending_done && conn_backlog(&f->uc->conn) >= CONN_HIGH_WATER)
         exchange_want_body(x, false);
 }
