@@ -8,6 +8,7 @@
 #include "balancer/escape.h"
 #include "core/conn.h"
 #include "core/log.h"
+#include "core/proxy_protocol.h"
 #include "tls/client.h"
 #include "tls/info.h"
 
@@ -113,6 +114,15 @@ static void on_due(struct timer *t)
 
 /* One check. */
 
+/* Ahead of everything, TLS too: this connection is nobody's but ours. */
+static void send_proxy_header(struct check_run *run, int version)
+{
+    struct proxy_header own = {.local = true};
+    char bytes[PROXY_HEADER_SENT_MAX];
+    struct iovec iov = {bytes, proxy_header_write(&own, version, NULL, bytes)};
+    conn_raw_write(&run->conn, &iov, 1); /* failed() tells when it breaks */
+}
+
 static void begin(struct checker *k)
 {
     struct checks *c = k->checks;
@@ -136,6 +146,8 @@ static void begin(struct checker *k)
         end(run, false, strerrordesc_np(errno));
         return;
     }
+    if (k->use->proxy_protocol != PROXY_NONE)
+        send_proxy_header(run, k->use->proxy_protocol);
     if (k->use->tls &&
         tls_client_connect(k->use->tls, c->tls_worker, &run->conn, k->server->host, S("")) != 0) {
         end(run, false, "TLS could not be begun");

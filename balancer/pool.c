@@ -114,7 +114,7 @@ struct upstream_conn *pool_take(struct pool *p, struct upstream *u, struct serve
                                 const struct conn_handler *h, void *user)
 {
     struct pool_slot *slot = find_slot(p, s);
-    if (!slot || slot->count == 0)
+    if (!slot || slot->count == 0 || u->settings->proxy_protocol != PROXY_NONE)
         return NULL;
     LIST_EACH_SAFE (node, &slot->idle) {
         struct upstream_conn *uc = CONTAINER_OF(node, struct upstream_conn, link);
@@ -258,7 +258,9 @@ void pool_give(struct pool *p, struct upstream *u, struct upstream_conn *uc, mse
     ASSERT(uc->magic == UPSTREAM_CONN_MAGIC && uc->pool == p && !uc->idle);
     const struct keepalive_settings *k = &u->settings->keepalive;
     struct pool_slot *slot = NULL;
-    if (!p->closed && keepalive_ms && k->idle && !(k->requests && uc->requests >= k->requests) &&
+    /* What began with a PROXY header is that client's alone. */
+    bool personal = u->settings->proxy_protocol != PROXY_NONE;
+    if (!p->closed && !personal && keepalive_ms && k->idle && !(k->requests && uc->requests >= k->requests) &&
         uc->transport == u->transport && has_future(uc) && is_clean(uc))
         slot = find_or_make_slot(p, uc->server);
     if (!slot) {

@@ -73,7 +73,8 @@ struct upstream_conn *pool_connect(struct pool *p, struct upstream *u, struct se
 
 /* The exchange is over and the connection clean, as far as the user can tell: it is kept for at most
  * `keepalive_ms`, or closed when bytes or an end are pending, keepalive.requests is reached, as many as
- * keepalive.idle are there, the server is retired or has moved, or is not up. */
+ * keepalive.idle are there, the server is retired or has moved, or is not up, or the upstream sends PROXY
+ * headers. */
 void pool_give(struct pool *p, struct upstream *u, struct upstream_conn *uc, msec_t keepalive_ms);
 
 /* Closes now; the memory goes after the pass. */

@@ -42,6 +42,7 @@ struct server_use {
     const struct server_settings *settings;
     const struct check_settings *check; /* NULL = none */
     struct tls_client *tls;             /* over which the check goes; NULL = plain */
+    int proxy_protocol;                 /* enum upstream_proxy_protocol: what the check sends first */
     struct list link;                   /* the registry's */
 };
 

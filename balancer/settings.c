@@ -103,6 +103,7 @@ static const struct option_table check_table = {
 static const char *const balances[] = {"round_robin", "least_connections", "random_two", "ewma", "ring_hash",
                                        "maglev",      "source_hash",       NULL};
 static const char *const protocols[] = {"http1", "http2", "auto", NULL};
+static const char *const proxy_protocols[] = {"none", "v1", "v2", NULL};
 static const char *const on_downs[] = {"keep", "close", NULL};
 
 static const struct option upstream_options[] = {
@@ -118,6 +119,11 @@ static const struct option upstream_options[] = {
               .flags = OPTION_FLAG_REQUIRED | OPTION_FLAG_NONEMPTY, .help = "At least one."),
     OPTION_AT(struct upstream_settings, tls, "tls", OPTION_BLOCK_IF, .table = &tls_client_table,
               .flags = OPTION_FLAG_TRUE, .help = "TLS to the servers; verified unless it says otherwise."),
+    OPTION_AT(struct upstream_settings, proxy_protocol, "proxy_protocol", OPTION_ENUM, .fallback = "none",
+              .choices = proxy_protocols,
+              .help = "The PROXY header that begins every connection to a server, ahead of TLS: none, v1, v2. "
+                      "It names one client, so each request then gets a connection of its own. Health checks "
+                      "send one that names nobody."),
     OPTION_AT(struct upstream_settings, on_down, "on_down", OPTION_ENUM, .fallback = "keep",
               .choices = on_downs,
               .help = "What becomes of tcp and upgraded streams when their server goes down."),
@@ -126,7 +132,6 @@ static const struct option upstream_options[] = {
               .flags = OPTION_FLAG_TRUE, .help = "Absent: servers count as up."),
     {.name = "hash_key", .type = OPTION_PLANNED, .help = "What ring_hash and maglev hash."},
     {.name = "sticky", .type = OPTION_PLANNED, .help = "A cookie that keeps a client on its server."},
-    {.name = "proxy_protocol", .type = OPTION_PLANNED, .help = "PROXY header sent to servers: v1, v2."},
     {.name = "slow_start", .type = OPTION_PLANNED, .help = "A returned server's share grows over this time."},
     {.name = "queue", .type = OPTION_PLANNED, .help = "Where requests wait when every server is full."},
     {.name = "outlier", .type = OPTION_PLANNED, .help = "Ejection of servers that answer badly."},

@@ -13,6 +13,9 @@ enum balance {
 
 enum upstream_protocol { UPSTREAM_HTTP1 };
 
+/* The numbers are the protocol's versions. */
+enum upstream_proxy_protocol { PROXY_NONE, PROXY_V1, PROXY_V2 };
+
 enum on_down { ON_DOWN_KEEP, ON_DOWN_CLOSE };
 
 enum check_type { CHECK_HTTP, CHECK_TCP, CHECK_TLS };
@@ -54,6 +57,7 @@ struct upstream_settings {
     struct slice name;          /* the key, when read through a MAP of upstream_table */
     int balance;                /* enum balance */
     int protocol;               /* enum upstream_protocol */
+    int proxy_protocol;         /* enum upstream_proxy_protocol: the header sent first */
     int on_down;                /* enum on_down: streams of a server that went down */
     struct option_list servers; /* of struct server_settings; at least one */
     struct keepalive_settings keepalive;

@@ -109,8 +109,10 @@ static int make_servers(struct upstream *u)
             struct server *s = find_or_make(u, settings);
             if (!s)
                 return -1;
-            u->uses[u->count] =
-                (struct server_use){settings, u->settings->health_check, check_transport(u), {NULL, NULL}};
+            u->uses[u->count] = (struct server_use){.settings = settings,
+                                                    .check = u->settings->health_check,
+                                                    .tls = check_transport(u),
+                                                    .proxy_protocol = u->settings->proxy_protocol};
             u->servers[u->count++] = s;
         }
         if (backups == 0)

@@ -17,8 +17,8 @@ struct listener;
 struct client {
     struct list link; /* in listener->clients */
     struct listener *listener;
-    struct ip ip;   /* the client: the peer, or whom its PROXY header names */
-    struct ip peer; /* as the socket says: what limits count */
+    struct ip ip;          /* the client: the peer, or whom its PROXY header names */
+    struct ip peer;        /* as the socket says: what limits count */
     struct ip destination; /* where its PROXY header says that it came to */
     bool has_destination;
     bool ip_counted;
@@ -35,7 +35,8 @@ struct arrival {
     struct ip ip;          /* as in struct client */
     struct ip destination; /* likewise */
     bool has_destination;
-    struct client *counted; /* that it has been so far: its place is taken over; NULL = it comes from accept */
+    struct client
+        *counted; /* that it has been so far: its place is taken over; NULL = it comes from accept */
 };
 
 struct acceptor {
@@ -86,7 +87,8 @@ bool client_enter(struct client *c, struct listener *l, const struct arrival *a)
 /* Counts it out; the listener may go with it. */
 void client_leave(struct client *c);
 
-/* To the codec of the listener's protocol. 0, or -1 when it was refused (limits, memory); it is closed then. */
+/* To the codec of the listener's protocol. 0, or -1 when it was refused (limits, memory); it is closed then.
+ */
 int listener_take(struct listener *l, const struct arrival *a);
 
 struct tls_info;

@@ -3,6 +3,7 @@
 #include "core/log.h"
 #include "proxy/http/forward_internal.h"
 #include "proxy/http/forward_request.h"
+#include "proxy/introduce.h"
 #include "tls/info.h"
 
 static const struct conn_handler handler;
@@ -89,6 +90,8 @@ static void attempt(struct forward *f)
         connection_failed(f, errno);
         return;
     }
+    struct introduction i = {.client = &x->client, .from = x->down_ops->connection(x)};
+    introduce(&f->uc->conn, f->upstream, &i);
     conn_timer(&f->uc->conn, forward_timeouts(x)->connect);
 }
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "core/log.h"
+#include "proxy/introduce.h"
 #include "proxy/worker.h"
 #include "tls/info.h"
 #include "tls/server.h"
@@ -131,6 +132,14 @@ static void connect_failed(struct tcp_stream *s, int error)
     attempt(s);
 }
 
+static void introduce_client(struct tcp_stream *s)
+{
+    const struct client *c = &s->client;
+    struct introduction i = {
+        .client = &c->ip, .destination = c->has_destination ? &c->destination : NULL, .from = &s->conn};
+    introduce(&s->uc->conn, s->upstream, &i);
+}
+
 static void attempt(struct tcp_stream *s)
 {
     enum pick_failure why = PICK_OK;
@@ -149,6 +158,7 @@ static void attempt(struct tcp_stream *s)
         connect_failed(s, errno);
         return;
     }
+    introduce_client(s);
     conn_timer(&s->uc->conn, timeouts_of(s)->connect);
 }
 

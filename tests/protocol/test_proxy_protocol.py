@@ -202,3 +202,197 @@ def test_a_stop_does_not_wait_for_a_header(site):
         weir.change(timeouts={"drain": "1h"})
         weir.stop(seconds=5)
         assert client.read_to_end() == b""
+
+
+# -- sent -------------------------------------------------------------------------------------------------------------------------
+
+class Sent:
+    """A PROXY header as a server reads it."""
+
+    def __init__(self, wire):
+        self.details, self.source, self.destination, self.local = {}, None, None, False
+        first = wire.read_exact(13)
+        if first.startswith(b"PROXY "):
+            line = first + wire.read_until(b"\r\n")
+            assert line.endswith(b"\r\n") and len(line) <= 107
+            words = line[:-2].decode().split(" ")
+            self.version, self.family = 1, words[1]
+            if words[1] == "UNKNOWN":
+                self.local = True
+                return
+            self.source, self.destination = (words[2], int(words[4])), (words[3], int(words[5]))
+            return
+        assert first.startswith(SIGNATURE) and first[12] >> 4 == 2
+        self.version, self.local = 2, first[12] & 15 == 0
+        family, length = struct.unpack("!BH", wire.read_exact(3))
+        body = wire.read_exact(length)
+        self.family = {0: "UNSPEC", 0x11: "TCP4", 0x21: "TCP6"}[family]
+        if self.family == "UNSPEC":
+            self.details = self._details(body)
+            return
+        size, af = (4, socket.AF_INET) if family == 0x11 else (16, socket.AF_INET6)
+        source_port, destination_port = struct.unpack("!HH", body[2 * size:2 * size + 4])
+        self.source = socket.inet_ntop(af, body[:size]), source_port
+        self.destination = socket.inet_ntop(af, body[size:2 * size]), destination_port
+        self.details = self._details(body[2 * size + 4:])
+
+    @staticmethod
+    def _details(body):
+        found = {}
+        while body:
+            kind, length = struct.unpack("!BH", body[:3])
+            assert len(body) >= 3 + length
+            found[kind], body = body[3:3 + length], body[3 + length:]
+        return found
+
+
+BOTH = pytest.mark.parametrize("version", ["v1", "v2"])
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+@BOTH
+def test_a_server_of_streams_is_told_the_client(site, server, version):
+    weir = site(None, {"db": {"servers": [server.address], "proxy_protocol": version}}, {"db": {"protocol": "tcp", "upstream": "db"}})
+    with weir.client("db") as client:
+        client.send(b"hello")
+        up = server.accept()
+        sent = Sent(up)
+        assert (f"v{sent.version}", sent.family) == (version, "TCP4")
+        assert sent.source == client.sock.getsockname() and sent.destination == ("127.0.0.1", weir.port("db"))
+        assert up.read_exact(5) == b"hello"
+
+
+@BOTH
+def test_a_server_that_speaks_first_still_gets_the_header(site, server, version):
+    weir = site(None, {"db": {"servers": [server.address], "proxy_protocol": version}}, {"db": {"protocol": "tcp", "upstream": "db"}})
+    with weir.client("db") as client:
+        up = server.accept()
+        assert Sent(up).source == client.sock.getsockname()
+        up.send(b"220 hello")
+        assert client.read_exact(9) == b"220 hello"
+
+
+@BOTH
+def test_what_was_taken_is_sent_on(site, server, version):
+    weir = site(None, {"db": {"servers": [server.address], "proxy_protocol": version}},
+                {"db": {"protocol": "tcp", "upstream": "db", "proxy_protocol": True}})
+    for header, family, source, destination in ((V1, "TCP4", "192.0.2.1", "198.51.100.2"), (V1_SIX, "TCP6", "2001:db8::1", "2001:db8::2")):
+        with weir.client("db") as client:
+            client.send(header + b"x")
+            up = server.accept()
+            sent = Sent(up)
+            assert sent.family == family and sent.source == (source, 56324) and sent.destination == (destination, 443)
+            assert up.read_exact(1) == b"x"
+
+
+@BOTH
+def test_http_requests_carry_it_and_no_connection_serves_two(site, server, version):
+    weir = site([{"upstream": "app"}], {"app": {"servers": [server.address], "proxy_protocol": version}})
+    with weir.client() as client:
+        for _ in range(3):
+            client.send_request()
+            up = server.accept()
+            assert Sent(up).source == client.sock.getsockname()
+            up.read_until(b"\r\n\r\n")
+            up.send(OK)
+            assert client.read_response().text == "ok"
+            assert up.read_to_end() == b"" and up.ended == "closed"
+
+
+def test_http_tells_the_client_that_trusted_proxies_name(site, server):
+    weir = site([{"upstream": "app"}], {"app": {"servers": [server.address], "proxy_protocol": "v2"}}, {"web": {"trusted_proxies": ["127.0.0.1"]}})
+    with weir.client() as client:
+        client.send_request(headers=[("X-Forwarded-For", "192.0.2.7")])
+        up = server.accept()
+        assert Sent(up).source == ("192.0.2.7", 0)
+        up.read_until(b"\r\n\r\n")
+        up.send(OK)
+        client.read_response()
+
+
+class Exact:
+    """Takes from a socket what is asked for, and no byte more."""
+
+    def __init__(self, sock):
+        self.sock = sock
+
+    def read_exact(self, count):
+        return self.sock.recv(count, socket.MSG_WAITALL)
+
+
+def test_it_goes_ahead_of_tls_to_the_server(site, authority, localhost_cert):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(20)
+        weir = site([{"upstream": "app"}], {"app": {"servers": ["127.0.0.1:%d" % listening.getsockname()[1]], "proxy_protocol": "v2",
+                                                   "tls": {"ca": authority.file, "server_name": "localhost"}}})
+        with weir.client() as client:
+            client.send_request()
+            up, _ = listening.accept()
+            assert Sent(Exact(up)).source == client.sock.getsockname()
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*localhost_cert)
+            with context.wrap_socket(up, server_side=True) as tls:
+                assert tls.recv(65536).startswith(b"GET / HTTP/1.1\r\n")
+                tls.sendall(OK)
+                assert client.read_response().text == "ok"
+
+
+def test_version_2_tells_of_the_client_s_tls(site, server, authority, localhost_cert):
+    friend = authority.leaf("friend", client=True)
+    weir = site(None, {"db": {"servers": [server.address], "proxy_protocol": "v2"}},
+                {"db": {"protocol": "tcp", "upstream": "db", "tls": {
+                    "certificates": [{"cert": localhost_cert[0], "key": localhost_cert[1]}], "alpn": ["db/1"],
+                    "client_ca": authority.file, "client_verify": "optional"}}})
+
+    def told(**identity):
+        context = trusting(authority.file)
+        context.set_alpn_protocols(["db/1"])
+        if identity:
+            context.load_cert_chain(**identity)
+        with RawClient(weir.port("db"), tls=context, server_name="localhost") as client:
+            client.send(b"x")
+            up = server.accept()
+            details = Sent(up).details
+            assert up.read_exact(1) == b"x"
+            assert details[1] == b"db/1" and details[2] == b"localhost"
+            flags, verify = struct.unpack("!BI", details[0x20][:5])
+            inner = Sent._details(details[0x20][5:])
+            assert inner[0x21] == client.sock.version().encode()
+            return flags, verify, inner.get(0x22)
+    assert told(certfile=friend[0], keyfile=friend[1]) == (7, 0, b"friend")
+    flags, verify, name = told()
+    assert flags == 1 and verify != 0 and name is None
+
+
+def test_a_plain_client_has_no_tls_to_tell_of(site, server):
+    weir = site(None, {"db": {"servers": [server.address], "proxy_protocol": "v2"}}, {"db": {"protocol": "tcp", "upstream": "db"}})
+    with weir.client("db"):
+        assert Sent(server.accept()).details == {}
+
+
+@pytest.mark.parametrize("kind", ["http", "tcp"])
+@BOTH
+def test_health_checks_send_one_that_names_nobody(site, raw_server, version, kind):
+    seen = []
+
+    def script(connection):
+        seen.append(Sent(connection))
+        connection.read_until(b"\r\n\r\n" if kind == "http" else b"PING")
+        connection.send(OK if kind == "http" else b"PONG")
+    server = raw_server(script)
+    check = {"type": kind, "interval": "50ms", **({"send": "PING", "receive": "PONG"} if kind == "tcp" else {})}
+    weir = site([{"upstream": "app"}], {"app": {"servers": [server.address], "proxy_protocol": version, "health_check": check}})
+    wait_until(lambda: len(seen) >= 3)
+    assert all(s.local and f"v{s.version}" == version for s in seen)
+    assert weir.admin.server_is_up("app", server.address)
+
+
+@BOTH
+def test_one_weir_understands_another(site, http_backend, version):
+    backend = http_backend()
+    inner = site([{"upstream": "app"}], {"app": backend.address}, {"web": {"proxy_protocol": True}})
+    outer = site([{"upstream": "inner"}], {"inner": {"servers": [f"127.0.0.1:{inner.port()}"], "proxy_protocol": version}})
+    with outer.client(source="127.0.0.9") as client:
+        for _ in range(3):
+            assert client.get().status == 200
+    assert {r["x-forwarded-for"] for r in backend.requests} == {"127.0.0.9"}
