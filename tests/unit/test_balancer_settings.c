@@ -88,7 +88,7 @@ static void test_what_is_wrong_is_refused_with_the_reason(void **state)
         {"{servers: [a:1], balance: round_robbin}", "did you mean \"round_robin\""},
         {"{servers: [a:1], protocol: http2}", "\"http2\" is not supported yet"},
         {"{servers: [a:1], protocol: auto}", "\"auto\" is not supported yet"},
-        {"{servers: [a:1], proxy_protocol: v2}", "not supported yet"},
+        {"{servers: [a:1], proxy_protocol: v3}", "unknown value"},
         {"{servers: [a:1], slow_start: 30s}", "not supported yet"},
         {"{servers: [a:1], queue: {size: 1}}", "not supported yet"},
         {"{servers: [a:1], outlier: {errors: 5}}", "not supported yet"},
