@@ -37,6 +37,18 @@ static bool upgrade_is_passed_on(const struct exchange *x)
            slice_find(f->value, ',') == f->value.len;
 }
 
+/* X_Forwarded_For and its like: servers that make variables of fields (RFC 3875 §4.1.18) take it for the real
+ * one. */
+static bool poses_as_set_anew(const struct field *f)
+{
+    char name[sizeof "x-forwarded-proto" - 1];
+    if (f->id != FIELD_OTHER || f->name.len > sizeof name || !memchr(f->name.at, '_', f->name.len))
+        return false;
+    for (size_t i = 0; i < f->name.len; i++)
+        name[i] = f->name.at[i] == '_' ? '-' : f->name.at[i];
+    return SET_ANEW >> field_id(slice_of(name, f->name.len)) & 1;
+}
+
 /* Those that came, without those that end here and those that are set anew; `to` has room for all. */
 static uint32_t take_fields(const struct fields *in, bool keep_forwarded, struct field *to)
 {
@@ -50,7 +62,7 @@ static uint32_t take_fields(const struct fields *in, bool keep_forwarded, struct
     fields_strip_hop_by_hop(&taken);
     uint32_t kept = 0;
     for (uint32_t i = 0; i < taken.count; i++) {
-        if (drop >> to[i].id & 1)
+        if (drop >> to[i].id & 1 || poses_as_set_anew(&to[i]))
             continue;
         if (kept != i)
             to[kept] = to[i];

@@ -386,6 +386,17 @@ def test_a_head_that_edits_made_too_large_ends_in_a_close_and_nothing_stays_behi
         assert client.read_response()["x-5"] == "a"
 
 
+@pytest.mark.parametrize("name", ["X_Forwarded_For", "x-forwarded_for", "X_FORWARDED_PROTO", "X_Forwarded-Host", "x_request_id"])
+def test_a_field_that_servers_may_take_for_one_of_weirs_does_not_pass(site, http_backend, name):
+    """Servers that make variables of fields (CGI, WSGI) see no difference between - and _."""
+    backend = http_backend()
+    weir = site([{"upstream": "app"}], {"app": backend.address})
+    weir.get(headers=[(name, "6.6.6.6"), ("X_Own_Field", "stays")])
+    request = backend.requests[-1]
+    assert name.lower() not in [n.lower() for n, _ in request.fields] and request["x_own_field"] == "stays"
+    assert "6.6.6.6" not in [v for _, v in request.fields]
+
+
 @pytest.mark.parametrize("accept,json", [("application/json;q=0", False), ("application/json; q=0.0, */*", False), ("application/json;q=0.5", True),
                                          ("application/vnd.api+json", True), ("text/html;q=0, application/json", True)])
 def test_a_weight_of_0_is_not_accepted(site, accept, json):
