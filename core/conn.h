@@ -93,6 +93,7 @@ struct conn {
     struct timer timer;          /* conn_timer */
     struct timer look;           /* runs while the last read was short: was that all? */
     void (*gone)(struct conn *); /* conn_linger */
+    void *owner;                 /* for a handler whose memory this is not in; conn.c leaves it alone */
     msec_t linger_ms;
     uint64_t linger_sent; /* bytes_out when the timer was set */
     struct event event;

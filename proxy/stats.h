@@ -10,6 +10,7 @@
 #include "core/hash.h"
 #include "core/slice.h"
 #include "proxy/connection_limits.h"
+#include "proxy/http/h2/abuse.h"
 
 #define WORKERS_MAX 256
 
@@ -32,6 +33,7 @@ struct listener_worker_stats {
     counter bytes_in, bytes_out;
     counter handshakes[4][2]; /* by TLS version (0 other, 2 = 1.2, 3 = 1.3) and resumed */
     counter handshake_failures;
+    counter h2_abuse[H2_ABUSE_KINDS]; /* HTTP/2 connections ended for that, by enum h2_abuse_kind */
     _Atomic(struct route_stats_chunk *) chunks[STATS_CHUNKS];
 } __attribute__((aligned(64)));
 

@@ -1,0 +1,438 @@
+#include "proxy/http/h2/connection.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/log.h"
+#include "proxy/http/h2/internal.h"
+
+#define LINGER_MS      2000
+#define GOAWAY_WAIT_MS 1000 /* for the client to see the notice, when it does not answer the ping */
+#define OUTBOUND_MAX   1000 /* frames that wait: past it no more is read */
+
+static const struct conn_handler handler;
+
+static void after_call(struct h2_connection *c);
+static void take_input(struct h2_connection *c, struct slice in);
+static void flush(struct task *t);
+static void on_goaway_timer(struct timer *t);
+static void drain_client(struct client *client, bool close_idle);
+static void cut_client(struct client *client);
+static void hang_up(struct h2_connection *c, enum exchange_end why);
+
+static struct h2_connection *of_conn(const struct conn *conn)
+{
+    struct h2_connection *c = conn->owner;
+    ASSERT(c->magic == H2_CONNECTION_MAGIC);
+    return c;
+}
+
+/* A connection's beginning. */
+
+static void set_options(nghttp2_option *o)
+{
+    nghttp2_option_set_no_auto_window_update(o, 1);
+    nghttp2_option_set_max_settings(o, 32);
+    nghttp2_option_set_max_send_header_block_length(o, HEAD_BUFFER + (32u << 10));
+    nghttp2_option_set_builtin_recv_extension_type(o, NGHTTP2_PRIORITY_UPDATE); /* RFC 9218 */
+    for (unsigned type = NGHTTP2_CONTINUATION + 1; type < 256; type++)          /* told, to be counted */
+        if (type != NGHTTP2_PRIORITY_UPDATE)
+            nghttp2_option_set_user_recv_extension_type(o, (uint8_t)type);
+    nghttp2_option_set_stream_reset_rate_limit(o, 100000, 100000); /* abuse.c is stricter */
+}
+
+static int create_session(struct h2_connection *c)
+{
+    nghttp2_session_callbacks *callbacks = NULL;
+    nghttp2_option *options = NULL;
+    int failed = nghttp2_session_callbacks_new(&callbacks) || nghttp2_option_new(&options);
+    if (!failed) {
+        h2_request_callbacks(callbacks);
+        h2_response_callbacks(callbacks);
+        set_options(options);
+        failed = nghttp2_session_server_new2(&c->session, callbacks, c, options);
+    }
+    nghttp2_session_callbacks_del(callbacks);
+    nghttp2_option_del(options);
+    return failed ? -1 : 0;
+}
+
+static int greet(struct h2_connection *c)
+{
+    const struct h1_limits *limits = &c->client.listener->config->head_limits;
+    nghttp2_settings_entry settings[] = {
+        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, H2_STREAMS_MAX},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, limits->header_size + 32 * limits->header_count},
+        {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1}, /* RFC 9218 §2.1 */
+    };
+    if (nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, settings, COUNT_OF(settings)) != 0)
+        return -1;
+    return nghttp2_session_set_local_window_size(c->session, NGHTTP2_FLAG_NONE, 0, H2_CONNECTION_WINDOW);
+}
+
+static void move_client(struct client *to, struct client *from)
+{
+    *to = *from;
+    list_init(&to->link);
+    list_insert_before(&from->link, &to->link);
+    list_remove(&from->link);
+    to->drain = drain_client;
+    to->cut = cut_client;
+}
+
+int h2_take_over(struct conn *conn, struct client *client, struct slice kept, void (*gone)(struct conn *))
+{
+    struct h2_connection *c = calloc(1, sizeof *c);
+    if (!c)
+        return -1;
+    c->magic = H2_CONNECTION_MAGIC;
+    c->conn = conn;
+    c->worker = client->listener->worker;
+    c->gone = gone;
+    c->client.listener = client->listener;
+    c->abuse.leaked_at = loop_now(&c->worker->loop);
+    list_init(&c->streams);
+    list_init(&c->resumable);
+    task_init(&c->flush);
+    timer_init(&c->goaway_timer, on_goaway_timer);
+    if (create_session(c) != 0 || greet(c) != 0 || conn_keep(conn, kept) != 0) {
+        nghttp2_session_del(c->session);
+        free(c);
+        return -1;
+    }
+    move_client(&c->client, client);
+    conn->owner = c;
+    conn->handler = &handler;
+    h2_set_clock(c);
+    h2_flush_later(c);
+    conn_want_read(conn, true);
+    if (c->worker->draining || c->client.listener->removed)
+        drain_client(&c->client, false);
+    return 0;
+}
+
+/* Reading. */
+
+static void readable(struct conn *conn)
+{
+    struct h2_connection *c = of_conn(conn);
+    struct slice in;
+    enum conn_status status = conn_read(conn, &in);
+    if (in.len)
+        take_input(c, in);
+    if (conn->closed || c->lingering)
+        return;
+    if (conn_keep(conn, slice_of(NULL, 0)) != 0 || status == CONN_EOF || status == CONN_ERROR) {
+        hang_up(c, END_CLIENT_GONE);
+        return;
+    }
+    if (conn->want_read && (conn->can_read || conn->transport_pending))
+        conn_yield(conn);
+}
+
+static void failed_input(struct h2_connection *c, ssize_t error)
+{
+    if (error == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS)
+        h2_calm(c, H2_ABUSE_CONTINUATION);
+    else if (error == NGHTTP2_ERR_FLOODED)
+        h2_calm(c, H2_ABUSE_PING);
+    else {
+        c->ending = true;
+        nghttp2_session_terminate_session(c->session, error == NGHTTP2_ERR_BAD_CLIENT_MAGIC
+                                                          ? NGHTTP2_PROTOCOL_ERROR
+                                                          : NGHTTP2_INTERNAL_ERROR);
+    }
+}
+
+static void take_input(struct h2_connection *c, struct slice in)
+{
+    c->in_library = true;
+    ssize_t n = nghttp2_session_mem_recv(c->session, (const uint8_t *)in.at, in.len);
+    c->in_library = false;
+    if (n < 0)
+        failed_input(c, n);
+    after_call(c);
+}
+
+/* Whatever was asked of the session: is there something to say, or is it over? */
+static void after_call(struct h2_connection *c)
+{
+    if (c->conn->closed || c->lingering)
+        return;
+    h2_set_clock(c);
+    h2_flush_later(c);
+    bool clogged = c->out_full && nghttp2_session_get_outbound_queue_size(c->session) > OUTBOUND_MAX;
+    if (clogged || c->ending)
+        c->conn->want_read = false;
+}
+
+/* Writing. */
+
+void h2_flush_later(struct h2_connection *c)
+{
+    if (!c->lingering && !c->conn->closed && !list_linked(&c->flush.link))
+        loop_defer(&c->worker->loop, &c->flush, flush);
+}
+
+bool h2_is_full(const struct h2_connection *c)
+{
+    return conn_backlog(c->conn) > CONN_LOW_WATER;
+}
+
+static void write_out(struct h2_connection *c)
+{
+    struct iovec iov = {c->out, c->out_len};
+    if (c->out_len)
+        conn_write(c->conn, &iov, 1);
+    c->out_len = 0;
+}
+
+int h2_put(struct h2_connection *c, const char *at, size_t n)
+{
+    while (n) {
+        size_t room = LOOP_READ_BUFFER - c->out_len;
+        size_t piece = n < room ? n : room;
+        memcpy(c->out + c->out_len, at, piece);
+        c->out_len += piece;
+        at += piece;
+        n -= piece;
+        if (c->out_len == LOOP_READ_BUFFER)
+            write_out(c);
+    }
+    return 0;
+}
+
+static void resume_streams(struct h2_connection *c)
+{
+    struct list due;
+    list_init(&due);
+    list_splice(&due, &c->resumable);
+    while (!list_empty(&due)) {
+        struct h2_stream *s = CONTAINER_OF(due.next, struct h2_stream, resume);
+        list_remove(&s->resume);
+        if (s->x)
+            exchange_resume(s->x);
+    }
+}
+
+static void finish(struct h2_connection *c);
+
+/* The loop's read buffer is nobody's now: no connection is being read. */
+static void flush(struct task *t)
+{
+    struct h2_connection *c = CONTAINER_OF(t, struct h2_connection, flush);
+    ASSERT(c->magic == H2_CONNECTION_MAGIC);
+    const uint8_t *at;
+    ssize_t n = 0;
+    if (c->conn->closed || c->lingering)
+        return;
+    c->out = c->worker->loop.read_buffer;
+    c->in_library = true;
+    while (!h2_is_full(c) && (n = nghttp2_session_mem_send(c->session, &at)) > 0)
+        h2_put(c, (const char *)at, (size_t)n);
+    c->in_library = false;
+    write_out(c);
+    c->out = NULL;
+    if (n < 0) {
+        hang_up(c, END_CUT);
+        return;
+    }
+    c->out_full = h2_is_full(c);
+    resume_streams(c);
+    bool over = !nghttp2_session_want_read(c->session) && !nghttp2_session_want_write(c->session);
+    if (over) {
+        finish(c);
+        return;
+    }
+    h2_set_clock(c);
+}
+
+static void drained(struct conn *conn)
+{
+    struct h2_connection *c = of_conn(conn);
+    h2_flush_later(c);
+    if (!c->ending && !conn->want_read)
+        conn_want_read(conn, true);
+}
+
+/* Time. */
+
+static enum h2_clock clock_due(const struct h2_connection *c)
+{
+    if (conn_backlog(c->conn))
+        return H2_CLOCK_WRITE;
+    if (c->head_open)
+        return H2_CLOCK_HEAD;
+    return c->stream_count ? H2_CLOCK_NONE : H2_CLOCK_IDLE;
+}
+
+void h2_set_clock(struct h2_connection *c)
+{
+    enum h2_clock due = clock_due(c);
+    if (c->conn->closed || c->lingering || due == c->clock)
+        return;
+    c->clock = (uint8_t)due;
+    const struct timeouts *t = h2_timeouts(c);
+    c->progress_out = c->conn->bytes_out;
+    if (due == H2_CLOCK_NONE)
+        conn_timer_pause(c->conn);
+    else
+        conn_timer(c->conn, due == H2_CLOCK_WRITE  ? t->body
+                            : due == H2_CLOCK_HEAD ? t->header
+                                                   : t->keepalive);
+}
+
+static void timeout(struct conn *conn)
+{
+    struct h2_connection *c = of_conn(conn);
+    enum h2_clock ran_out = c->clock;
+    c->clock = H2_CLOCK_NONE;
+    if (ran_out != clock_due(c) || (ran_out == H2_CLOCK_WRITE && conn->bytes_out != c->progress_out)) {
+        h2_set_clock(c);
+        return;
+    }
+    if (ran_out == H2_CLOCK_WRITE) {
+        hang_up(c, END_TIMEOUT);
+        return;
+    }
+    c->ending = true;
+    nghttp2_session_terminate_session(c->session, NGHTTP2_NO_ERROR);
+    after_call(c);
+}
+
+static void failed(struct conn *conn, int error)
+{
+    (void)error;
+    hang_up(of_conn(conn), END_CLIENT_GONE);
+}
+
+static const struct conn_handler handler = {
+    .readable = readable,
+    .drained = drained,
+    .timeout = timeout,
+    .failed = failed,
+};
+
+/* Abuse. */
+
+void h2_calm(struct h2_connection *c, enum h2_abuse_kind kind)
+{
+    char peer[ADDRESS_TEXT_MAX];
+    if (c->ending)
+        return;
+    c->ending = true;
+    counter_add(&c->client.listener->stats->h2_abuse[kind], 1);
+    ip_print(&c->client.ip, peer, sizeof peer);
+    log_info("a client is told to calm down", LOG_SLICE("listener", c->client.listener->name),
+             LOG_TEXT("client", peer), LOG_TEXT("flood", h2_abuse_name(kind)));
+    nghttp2_session_terminate_session(c->session, NGHTTP2_ENHANCE_YOUR_CALM);
+    h2_flush_later(c);
+}
+
+void h2_count_abuse(struct h2_connection *c, enum h2_abuse_kind kind)
+{
+    if (h2_abuse_count(&c->abuse, kind, loop_now(&c->worker->loop)))
+        h2_calm(c, kind);
+}
+
+/* The end. */
+
+void h2_count_bytes(struct h2_connection *c)
+{
+    struct listener_worker_stats *stats = c->client.listener->stats;
+    counter_add(&stats->bytes_in, c->conn->bytes_in - c->counted_in);
+    counter_add(&stats->bytes_out, c->conn->bytes_out - c->counted_out);
+    c->counted_in = c->conn->bytes_in;
+    c->counted_out = c->conn->bytes_out;
+}
+
+static void bury(struct task *t)
+{
+    struct h2_connection *c = CONTAINER_OF(t, struct h2_connection, flush);
+    nghttp2_session_del(c->session);
+    h2_head_free(&c->head);
+    c->gone(c->conn);
+    free(c);
+}
+
+static void end_streams(struct h2_connection *c, enum exchange_end why)
+{
+    LIST_EACH_SAFE (node, &c->streams) {
+        struct h2_stream *s = CONTAINER_OF(node, struct h2_stream, link);
+        nghttp2_session_set_stream_user_data(c->session, s->id, NULL);
+        h2_stream_free(s, why);
+    }
+}
+
+static void leave(struct h2_connection *c)
+{
+    struct loop *loop = &c->worker->loop;
+    h2_count_bytes(c);
+    loop_timer_clear(loop, &c->goaway_timer);
+    list_remove(&c->flush.link);
+    client_leave(&c->client);
+    c->magic = 0;
+    loop_bury(loop, &c->flush, bury);
+}
+
+static void hang_up(struct h2_connection *c, enum exchange_end why)
+{
+    ASSERT(!c->in_library);
+    if (c->magic != H2_CONNECTION_MAGIC)
+        return;
+    end_streams(c, why);
+    conn_close(c->conn);
+    leave(c);
+}
+
+static void lingered(struct conn *conn)
+{
+    leave(of_conn(conn));
+}
+
+/* All is said: closes when it is out. */
+static void finish(struct h2_connection *c)
+{
+    struct conn *conn = c->conn;
+    end_streams(c, END_CLIENT_GONE);
+    if (conn->broken) {
+        hang_up(c, END_CLIENT_GONE);
+        return;
+    }
+    c->lingering = true;
+    list_remove(&c->flush.link);
+    conn_linger(conn, LINGER_MS, lingered);
+}
+
+/* RFC 9113 §6.8: a notice first, so that no request that is under way is lost; then the last word. */
+static void drain_client(struct client *client, bool close_idle)
+{
+    struct h2_connection *c = CONTAINER_OF(client, struct h2_connection, client);
+    (void)close_idle;
+    if (c->lingering || c->ending || c->goaway)
+        return;
+    c->goaway = 1;
+    nghttp2_submit_shutdown_notice(c->session);
+    nghttp2_submit_ping(c->session, NGHTTP2_FLAG_NONE, NULL);
+    loop_timer(&c->worker->loop, &c->goaway_timer, GOAWAY_WAIT_MS);
+    h2_flush_later(c);
+}
+
+static void on_goaway_timer(struct timer *t)
+{
+    struct h2_connection *c = CONTAINER_OF(t, struct h2_connection, goaway_timer);
+    ASSERT(c->magic == H2_CONNECTION_MAGIC);
+    if (c->goaway != 1 || c->lingering || c->conn->closed)
+        return;
+    c->goaway = 2;
+    nghttp2_submit_goaway(c->session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(c->session),
+                          NGHTTP2_NO_ERROR, NULL, 0);
+    h2_flush_later(c);
+}
+
+static void cut_client(struct client *client)
+{
+    struct h2_connection *c = CONTAINER_OF(client, struct h2_connection, client);
+    hang_up(c, c->worker->stopping ? END_CUT : END_CLIENT_GONE);
+}

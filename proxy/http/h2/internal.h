@@ -1,0 +1,125 @@
+/* What the files of the h2 codec share. connection.c: a connection's life, reading, writing. request.c: from
+ * frames to the exchange. response.c: from the exchange to frames. abuse.c: counting. */
+#pragma once
+
+#include <nghttp2/nghttp2.h>
+
+#include "proxy/http/exchange.h"
+#include "proxy/http/h2/abuse.h"
+#include "proxy/http/h2/connection.h"
+
+#define H2_CONNECTION_MAGIC 0x48324343u
+#define H2_STREAM_MAGIC     0x48325354u
+
+#define H2_STREAMS_MAX       128
+#define H2_CONNECTION_WINDOW (1u << 20)
+#define H2_STREAM_WINDOW     65535u
+#define H2_STREAM_HIGH_WATER (64u << 10) /* of a response that was not taken yet */
+#define H2_STREAM_LOW_WATER  (16u << 10)
+#define H2_HEAD_KEPT         (8u << 10) /* memory for a head that an idle connection keeps */
+
+/* A head (or trailer section) as it is decoded: "name: value" CRLF, line after line, pseudo-header fields
+ * too. */
+struct h2_line {
+    uint32_t at, name_len, value_len;
+};
+struct h2_head {
+    char *bytes;
+    struct h2_line *lines;
+    uint32_t len, capacity;
+    uint32_t count, room;
+    uint32_t decoded;  /* bytes of all fields, with those that were not stored */
+    const char *fault; /* why it is refused; NULL = it is not */
+    uint16_t status;   /* that says so; 0 = a reset */
+};
+
+enum h2_clock { H2_CLOCK_NONE, H2_CLOCK_IDLE, H2_CLOCK_HEAD, H2_CLOCK_WRITE };
+
+/* Owned by itself, from h2_take_over until h2_hang_up (after the pass). */
+struct h2_connection {
+    uint32_t magic;
+    struct conn *conn; /* in the memory that gone() frees; its owner is this */
+    struct client client;
+    struct worker *worker;
+    void (*gone)(struct conn *);
+    nghttp2_session *session;
+    struct list streams;
+    struct list resumable; /* streams whose backlog is low again */
+    unsigned stream_count;
+    bool in_library; /* a call of nghttp2's is on the stack */
+    bool head_open;  /* a header block has begun and not ended */
+    bool lingering;
+    bool ending;    /* the session is terminated: what is left is to tell */
+    bool out_full;  /* the last flush stopped because the socket took no more */
+    uint8_t goaway; /* 0 none, 1 the notice was sent, 2 the last */
+    uint8_t clock;  /* enum h2_clock */
+    uint64_t progress_out, counted_in, counted_out;
+    struct h2_head head;
+    struct h2_abuse abuse;
+    struct task flush;
+    struct timer goaway_timer;
+    char *out; /* during a flush: the loop's buffer */
+    size_t out_len;
+};
+
+/* Made with its HEADERS, freed when nghttp2 closes the stream. The exchange ends before it or with it. */
+struct h2_stream {
+    uint32_t magic;
+    int32_t id;
+    struct h2_connection *connection;
+    struct exchange *x; /* NULL: not begun, or ended */
+    struct list link, resume;
+    bool body_begun;   /* a later HEADERS is trailers */
+    bool request_done; /* END_STREAM came */
+    bool deferred;     /* nghttp2 waits for more of the response */
+    bool answered;     /* the response's head was handed over */
+    bool ended;        /* the response's end was handed over */
+    bool end_sent;     /* and sent */
+    bool drop_rest;    /* the rest of the request's body is of no use: reset when the response is out */
+    bool over;         /* the backlog was over the high-water mark */
+    bool timed_out;
+    bool window_grown;
+    bool has_length;
+    uint64_t length, received; /* of the request's body: told, and come */
+    size_t unconsumed;         /* received, and not yet given back to the window */
+    struct buffer pending;     /* of the response's body */
+    uint64_t sent, progress;
+    struct field *trailers; /* of the response: one block of memory */
+    uint32_t trailer_count;
+    struct timer timer;
+};
+
+static inline const struct timeouts *h2_timeouts(const struct h2_connection *c)
+{
+    return &c->client.listener->config->settings->timeouts;
+}
+
+/* connection.c */
+
+/* One write per pass: gathers and sends what nghttp2 has to say, after the pass's events. */
+void h2_flush_later(struct h2_connection *c);
+/* Counts one of that kind; past the limit the connection is told to calm down and ends. */
+void h2_count_abuse(struct h2_connection *c, enum h2_abuse_kind kind);
+void h2_calm(struct h2_connection *c, enum h2_abuse_kind kind);
+/* Takes `n` bytes into what is being gathered; -1 when the socket takes no more for now. */
+int h2_put(struct h2_connection *c, const char *at, size_t n);
+bool h2_is_full(const struct h2_connection *c);
+void h2_set_clock(struct h2_connection *c);
+void h2_count_bytes(struct h2_connection *c);
+
+/* request.c */
+
+void h2_request_callbacks(nghttp2_session_callbacks *to);
+void h2_head_free(struct h2_head *h);
+/* Ends what there is of the exchange, and frees the stream. */
+void h2_stream_free(struct h2_stream *s, enum exchange_end why);
+/* Gives back what was received to the stream's window. */
+void h2_consume(struct h2_stream *s);
+void h2_reset(struct h2_stream *s, uint32_t error);
+/* (Re)starts the stream's clock, or stops it when it waits for nobody. */
+void h2_stream_clock(struct h2_stream *s);
+
+/* response.c */
+
+extern const struct downstream_ops h2_ops;
+void h2_response_callbacks(nghttp2_session_callbacks *to);

@@ -1,0 +1,338 @@
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/log.h"
+#include "proxy/http/h2/internal.h"
+
+#define TINY_BYTES 32 /* of a DATA frame that could have held more */
+
+static struct h2_stream *of_exchange(const struct exchange *x)
+{
+    struct h2_stream *s = x->down;
+    ASSERT(s->magic == H2_STREAM_MAGIC);
+    return s;
+}
+
+/* Fields for nghttp2, which copies them and puts their names in lower case. */
+
+static bool is_of_connection(const struct field *f)
+{
+    switch (f->id) {
+    case FIELD_CONNECTION:
+    case FIELD_KEEP_ALIVE:
+    case FIELD_PROXY_CONNECTION:
+    case FIELD_TE:
+    case FIELD_TRANSFER_ENCODING:
+    case FIELD_UPGRADE:
+        return true;
+    default:
+        return f->name.len == 0 || f->name.at[0] == ':';
+    }
+}
+
+static void put(nghttp2_nv *to, struct slice name, struct slice value)
+{
+    *to = (nghttp2_nv){.name = (uint8_t *)(uintptr_t)name.at,
+                       .namelen = name.len,
+                       .value = (uint8_t *)(uintptr_t)value.at,
+                       .valuelen = value.len};
+}
+
+static size_t put_fields(nghttp2_nv *to, const struct field *at, uint32_t count, uint64_t skip)
+{
+    size_t n = 0;
+    for (uint32_t i = 0; i < count; i++)
+        if (!is_of_connection(&at[i]) && !(at[i].id && skip >> at[i].id & 1))
+            put(&to[n++], at[i].name, at[i].value);
+    return n;
+}
+
+/* The head as nghttp2 takes it, from the exchange's arena; *count is 0 when out of memory. */
+static nghttp2_nv *head_of(struct exchange *x, const struct http_response *r, uint64_t skip, size_t *count)
+{
+    nghttp2_nv *nv = arena_alloc(&x->arena, (r->fields.count + 2) * sizeof *nv);
+    char *text = arena_alloc(&x->arena, 24);
+    *count = 0;
+    if (!nv || !text)
+        return NULL;
+    put(&nv[0], S(":status"), slice_of(text, (size_t)snprintf(text, 8, "%03u", (unsigned)r->status % 1000)));
+    size_t n = 1 + put_fields(nv + 1, r->fields.at, r->fields.count, skip);
+    bool has_length = r->has_content_length && r->body != BODY_CHUNKED && r->body != BODY_UNTIL_CLOSE;
+    if (has_length && r->status >= 200 && !fields_find(&r->fields, FIELD_CONTENT_LENGTH)) {
+        char *digits = arena_alloc(&x->arena, 24);
+        if (!digits)
+            return NULL;
+        int len = snprintf(digits, 24, "%llu", (unsigned long long)r->content_length);
+        put(&nv[n++], S("content-length"), slice_of(digits, (size_t)len));
+    }
+    *count = n;
+    return nv;
+}
+
+static size_t head_size(const nghttp2_nv *nv, size_t count)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < count; i++)
+        size += nv[i].namelen + nv[i].valuelen + 4;
+    return size;
+}
+
+/* The body, from the stream's buffer. */
+
+static int submit_trailers(struct h2_stream *s)
+{
+    nghttp2_nv *nv = malloc((s->trailer_count + 1) * sizeof *nv);
+    if (!nv)
+        return -1;
+    size_t n = put_fields(nv, s->trailers, s->trailer_count, 0);
+    int failed = nghttp2_submit_trailer(s->connection->session, s->id, nv, n);
+    free(nv);
+    return failed;
+}
+
+static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *buf, size_t size, uint32_t *flags,
+                         nghttp2_data_source *source, void *user_data)
+{
+    struct h2_stream *s = source->ptr;
+    (void)session, (void)id, (void)buf, (void)user_data;
+    ASSERT(s->magic == H2_STREAM_MAGIC);
+    if (s->pending.bytes == 0 && !s->ended) {
+        s->deferred = true;
+        return NGHTTP2_ERR_DEFERRED;
+    }
+    size_t n = s->pending.bytes < size ? s->pending.bytes : size;
+    *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+    if (n < TINY_BYTES && n < s->pending.bytes)
+        h2_count_abuse(s->connection, H2_ABUSE_TINY_WINDOW);
+    if (n == s->pending.bytes && s->ended) {
+        *flags |= NGHTTP2_DATA_FLAG_EOF;
+        if (s->trailer_count) {
+            *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+            if (submit_trailers(s) != 0)
+                return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+        }
+    }
+    return (ssize_t)n;
+}
+
+static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t length,
+                     nghttp2_data_source *source, void *user_data)
+{
+    struct h2_connection *c = user_data;
+    struct h2_stream *s = source->ptr;
+    struct block_pool *blocks = &c->worker->loop.blocks;
+    struct iovec iov[4];
+    (void)session, (void)frame;
+    if (h2_is_full(c))
+        return NGHTTP2_ERR_WOULDBLOCK;
+    h2_put(c, (const char *)head, 9);
+    while (length) {
+        int count = buffer_peek(&s->pending, iov, COUNT_OF(iov));
+        size_t taken = 0;
+        for (int i = 0; i < count && length; i++) {
+            size_t n = iov[i].iov_len < length ? iov[i].iov_len : length;
+            h2_put(c, iov[i].iov_base, n);
+            taken += n;
+            length -= n;
+        }
+        ASSERT(taken);
+        buffer_consume(&s->pending, blocks, taken);
+        s->sent += taken;
+    }
+    h2_abuse_allow(&c->abuse, H2_ABUSE_WINDOW, 4);
+    if (s->over && s->pending.bytes <= H2_STREAM_LOW_WATER && s->x && !list_linked(&s->resume)) {
+        s->over = false;
+        list_append(&c->resumable, &s->resume);
+    }
+    return 0;
+}
+
+static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
+{
+    bool can_end = frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS;
+    if (frame->hd.type == NGHTTP2_GOAWAY || !can_end || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
+        return 0;
+    struct h2_stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+    if (!s)
+        return 0;
+    s->end_sent = true;
+    if (s->drop_rest)
+        h2_reset(s, NGHTTP2_NO_ERROR); /* RFC 9113 §8.1 */
+    (void)user_data;
+    return 0;
+}
+
+/* A head that nghttp2 finds too large, or the like: the client must not wait for it. */
+static int on_not_sent(nghttp2_session *session, const nghttp2_frame *frame, int error, void *user_data)
+{
+    struct h2_stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+    (void)user_data;
+    if (frame->hd.type != NGHTTP2_HEADERS || !s)
+        return 0;
+    log_warn("a response head could not be sent", LOG_TEXT("reason", nghttp2_strerror(error)));
+    h2_reset(s, NGHTTP2_INTERNAL_ERROR);
+    return 0;
+}
+
+void h2_response_callbacks(nghttp2_session_callbacks *to)
+{
+    nghttp2_session_callbacks_set_send_data_callback(to, send_data);
+    nghttp2_session_callbacks_set_on_frame_send_callback(to, on_sent);
+    nghttp2_session_callbacks_set_on_frame_not_send_callback(to, on_not_sent);
+}
+
+/* What the exchange asks for. */
+
+/* Keeps the bytes until the client's windows take them. */
+static void keep(struct h2_stream *s, const struct iovec *body, int count)
+{
+    struct h2_connection *c = s->connection;
+    if (buffer_append(&s->pending, &c->worker->loop.blocks, body, count, 0) != 0) {
+        h2_reset(s, NGHTTP2_INTERNAL_ERROR);
+        return;
+    }
+    if (s->pending.bytes >= H2_STREAM_HIGH_WATER)
+        s->over = true;
+}
+
+static void go_on(struct h2_stream *s)
+{
+    if (s->deferred) {
+        s->deferred = false;
+        nghttp2_session_resume_data(s->connection->session, s->id);
+    }
+    h2_flush_later(s->connection);
+    h2_stream_clock(s);
+}
+
+static void inform(struct exchange *x, const struct http_response *r)
+{
+    struct h2_stream *s = of_exchange(x);
+    size_t count;
+    if (r->status == 101)
+        return; /* RFC 9113 §8.6 */
+    nghttp2_nv *nv = head_of(x, r, FIELD_BIT(FIELD_CONTENT_LENGTH), &count);
+    if (count)
+        nghttp2_submit_headers(s->connection->session, NGHTTP2_FLAG_NONE, s->id, NULL, nv, count, NULL);
+    h2_flush_later(s->connection);
+}
+
+static int respond(struct exchange *x, const struct http_response *r, const struct iovec *body, int count,
+                   bool end)
+{
+    struct h2_stream *s = of_exchange(x);
+    bool unknown = r->body == BODY_CHUNKED || r->body == BODY_UNTIL_CLOSE;
+    size_t n;
+    nghttp2_nv *nv = head_of(x, r, unknown ? FIELD_BIT(FIELD_CONTENT_LENGTH) : 0, &n);
+    if (!n || head_size(nv, n) > HEAD_BUFFER)
+        return -1;
+    keep(s, body, count);
+    s->answered = true;
+    s->ended = end;
+    nghttp2_data_provider provider = {.source.ptr = s, .read_callback = read_body};
+    bool is_all = end && s->pending.bytes == 0;
+    if (nghttp2_submit_response(s->connection->session, s->id, nv, n, is_all ? NULL : &provider) != 0)
+        h2_reset(s, NGHTTP2_INTERNAL_ERROR);
+    go_on(s);
+    return 0;
+}
+
+/* In one block of memory, as the responder's are gone after the call. */
+static int keep_trailers(struct h2_stream *s, const struct fields *f)
+{
+    size_t size = f->count * sizeof *f->at;
+    for (uint32_t i = 0; i < f->count; i++)
+        size += f->at[i].name.len + f->at[i].value.len;
+    s->trailers = malloc(size + 1);
+    if (!s->trailers)
+        return -1;
+    char *to = (char *)(s->trailers + f->count);
+    for (uint32_t i = 0; i < f->count; i++) {
+        struct field copy = f->at[i];
+        memcpy(to, copy.name.at, copy.name.len);
+        copy.name.at = to;
+        to += copy.name.len;
+        if (copy.value.len)
+            memcpy(to, copy.value.at, copy.value.len);
+        copy.value.at = to;
+        to += copy.value.len;
+        if (!is_of_connection(&copy))
+            s->trailers[s->trailer_count++] = copy;
+    }
+    return 0;
+}
+
+static void respond_body(struct exchange *x, const struct iovec *body, int count, bool end,
+                         const struct fields *trailers)
+{
+    struct h2_stream *s = of_exchange(x);
+    keep(s, body, count);
+    if (end && trailers && trailers->count && keep_trailers(s, trailers) != 0)
+        h2_reset(s, NGHTTP2_INTERNAL_ERROR);
+    s->ended = end;
+    go_on(s);
+}
+
+static void cut(struct exchange *x)
+{
+    struct h2_stream *s = of_exchange(x);
+    s->x = NULL;
+    list_remove(&s->resume);
+    exchange_end(x);
+    h2_reset(s, NGHTTP2_INTERNAL_ERROR);
+    h2_stream_clock(s);
+}
+
+static void want_body(struct exchange *x, bool want)
+{
+    struct h2_stream *s = of_exchange(x);
+    if (want)
+        h2_consume(s);
+    h2_stream_clock(s);
+}
+
+/* Of the stream alone. The exchange's mark is that of a connection, and a stream is to wait sooner. */
+static size_t backlog(const struct exchange *x)
+{
+    const struct h2_stream *s = of_exchange(x);
+    size_t more = CONN_HIGH_WATER - H2_STREAM_HIGH_WATER;
+    return s->pending.bytes >= H2_STREAM_HIGH_WATER ? s->pending.bytes + more : s->pending.bytes;
+}
+
+/* No request of HTTP/2 asks for an upgrade. */
+static void upgrade(struct exchange *x)
+{
+    ASSERT(x->status != 101);
+}
+
+static const struct conn *connection(const struct exchange *x)
+{
+    return of_exchange(x)->connection->conn;
+}
+
+static void done(struct exchange *x)
+{
+    struct h2_stream *s = of_exchange(x);
+    s->x = NULL;
+    list_remove(&s->resume);
+    exchange_end(x);
+    h2_count_bytes(s->connection);
+    if (!s->request_done) {
+        s->drop_rest = true;
+        if (s->end_sent)
+            h2_reset(s, NGHTTP2_NO_ERROR);
+    }
+    h2_stream_clock(s);
+}
+
+const struct downstream_ops h2_ops = {
+    .inform = inform,
+    .respond = respond,
+    .respond_body = respond_body,
+    .cut = cut,
+    .want_body = want_body,
+    .backlog = backlog,
+    .upgrade = upgrade,
+    .done = done,
+    .connection = connection,
+};
