@@ -186,7 +186,7 @@ HEADS = {
     "target-percent-end": (get(target=b"/a%"), {400}),
     "target-encoded-nul": (get(target=b"/a%00b"), {400, 200, 404}),
     "connect-host": (b"CONNECT t.example:80 HTTP/1.1\r\nHost: t.example:80\r\n\r\n", {400, 405, 501, 403, 404}),
-    "http2-preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", {400, 505, 501}),
+    "http2-preface-of-another-version": (b"PRI * HTTP/2.1\r\n\r\nSM\r\n\r\n", {400, 505, 501}),
     "garbage": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(200, 256)) + b"\r\n\r\n", {400}),
     "garbage-words": (b"hello world how are you\r\n\r\n", {400, 505}),
     "response-as-request": (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", {400, 505}),

@@ -4,6 +4,7 @@
 
 #include "core/log.h"
 #include "proxy/http/h1/downstream_internal.h"
+#include "proxy/http/h2/connection.h"
 #include "tls/info.h"
 #include "tls/server.h"
 
@@ -47,6 +48,10 @@ static void connected(struct conn *c)
     const struct tls_info *info = tls_info(c);
     if (info)
         listener_count_handshake(d->client.listener, info);
+    if (info && slice_equal(info->alpn, S("h2"))) {
+        downstream_speaks_h2(d, slice_of(NULL, 0));
+        return;
+    }
     run_clock(d, CLOCK_IDLE, downstream_timeouts(d)->keepalive);
 }
 
@@ -184,6 +189,19 @@ static void leave(struct h1_downstream *d)
     downstream_count_bytes(d);
     client_leave(&d->client);
     loop_bury(&d->worker->loop, &d->conn.task, bury);
+}
+
+static void given_away(struct conn *c)
+{
+    free(CONTAINER_OF(c, struct h1_downstream, conn));
+}
+
+void downstream_speaks_h2(struct h1_downstream *d, struct slice in)
+{
+    if (h2_take_over(&d->conn, &d->client, in, given_away) != 0)
+        downstream_lost(d);
+    else
+        d->lingering = true; /* nothing of it is this codec's any more */
 }
 
 void downstream_hang_up(struct h1_downstream *d)

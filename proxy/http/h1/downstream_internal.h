@@ -78,6 +78,8 @@ static inline bool downstream_is_full(const struct h1_downstream *d)
 void downstream_watch(struct h1_downstream *d);
 /* Since the last call, into the listener's counters. */
 void downstream_count_bytes(struct h1_downstream *d);
+/* Hands the connection over to the h2 codec, with what was read of it. */
+void downstream_speaks_h2(struct h1_downstream *d, struct slice in);
 /* Closes at once. Nothing may be in progress. */
 void downstream_hang_up(struct h1_downstream *d);
 /* Closes when what was written is out. The client may still be sending: closing on unread bytes would reset

@@ -1,4 +1,5 @@
 #include "proxy/http/h1/downstream_internal.h"
+#include "proxy/http/h2/connection.h"
 
 #define BODY_VECTORS 48
 
@@ -152,6 +153,11 @@ static bool begin_request(struct h1_downstream *d, struct slice *in)
     const struct h1_limits *limits = &d->client.listener->config->head_limits;
     struct http_request r = {.fields = {w->parse_fields, 0, limits->header_count}};
     struct h1_fault fault;
+    if (!d->conn.transport && !d->counted_in && slice_begins(*in, S(H2_PREFACE)) &&
+        d->client.listener->config->settings->http2) {
+        downstream_speaks_h2(d, *in);
+        return false;
+    }
     ssize_t n = h1_parse_request(*in, &d->scanned, limits, &r, &fault);
     if (n == 0) {
         d->head_begun = true;
