@@ -177,11 +177,11 @@ static int parse_trusted(struct snapshot *s, struct listener_config *l)
 
 static void build_tls(struct snapshot *s, struct listener_config *l, const struct snapshot_context *context)
 {
-    static const char *const words[] = {"http/1.1"};
     struct tls_server_settings settings = *l->settings->tls;
-    struct slice alpn[COUNT_OF(words)] = {slice_text(words[0])};
+    struct slice alpn[] = {S("h2"), S("http/1.1")};
+    unsigned skip = l->settings->http2 ? 0 : 1;
     if (!settings.alpn_set && l->protocol == LISTENER_HTTP)
-        settings.alpn = (struct option_texts){.at = alpn, .count = COUNT_OF(alpn)};
+        settings.alpn = (struct option_texts){.at = alpn + skip, .count = COUNT_OF(alpn) - skip};
     l->tls = tls_server_create(&s->config, l->settings->tls->node, &settings, s->workers, context->tickets);
 }
 
