@@ -55,11 +55,10 @@ struct exchange *exchange_create(struct worker *w, struct listener *l, const str
 
 void exchange_free_spares(struct worker *w)
 {
-    while (!list_empty(&w->free_exchanges)) {
-        struct exchange *x = CONTAINER_OF(w->free_exchanges.next, struct exchange, link);
-        list_remove(&x->link);
-        free(x);
+    LIST_EACH_SAFE (node, &w->free_exchanges) {
+        free(CONTAINER_OF(node, struct exchange, link));
     }
+    list_init(&w->free_exchanges);
 }
 
 static void bury(struct task *t)
