@@ -301,7 +301,7 @@ void listener_count_handshake(struct listener *l, const struct tls_info *info)
 
 int listener_take(struct listener *l, const struct arrival *a)
 {
-    return l->config->protocol == LISTENER_HTTP ? h1_accept(l, a) : tcp_accept(l, a);
+    return l->config->protocol == LISTENER_HTTP && !a->upstream ? h1_accept(l, a) : tcp_accept(l, a);
 }
 
 static void pause_accepting(struct acceptor *a)

@@ -35,6 +35,8 @@ struct arrival {
     struct ip ip;          /* as in struct client */
     struct ip destination; /* likewise */
     bool has_destination;
+    struct upstream *upstream; /* chosen by name: it goes there undecrypted; NULL = as the listener says */
+    struct slice server_name;  /* by which it was chosen; gone after the call */
     struct client
         *counted; /* that it has been so far: its place is taken over; NULL = it comes from accept */
 };

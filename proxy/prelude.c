@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "core/proxy_protocol.h"
 #include "proxy/worker.h"
+#include "tls/client_hello.h"
 
 #define PRELUDE_MAGIC 0x5052454cu
 
@@ -21,6 +22,7 @@ struct prelude {
     struct event event;
     struct timer deadline;
     struct task bury;
+    char name[CLIENT_HELLO_NAME_MAX];
 };
 
 enum step { STEP_DONE, STEP_MORE, STEP_REFUSED };
@@ -33,7 +35,7 @@ static void cut_client(struct client *c);
 
 bool prelude_is_wanted(const struct listener *l)
 {
-    return l->config->settings->proxy_protocol;
+    return l->config->settings->proxy_protocol || l->config->names;
 }
 
 /* A Unix socket's peers were let in by its file's mode. */
@@ -153,26 +155,72 @@ static enum step take_header(struct prelude *p, struct slice in, const char **wh
     return STEP_DONE;
 }
 
+/* The alert unrecognized_name (RFC 6066 §3). What was not read would make a reset of the close, and the alert
+ * would be lost with it. */
+static void send_alert(struct prelude *p)
+{
+    static const char alert[] = {0x15, 3, 3, 0, 2, 2, 112};
+    (void)!send(p->arrival.fd, alert, sizeof alert, MSG_NOSIGNAL | MSG_DONTWAIT);
+    for (int i = 0; i < 4; i++)
+        if (recv(p->arrival.fd, p->loop->read_buffer, LOOP_READ_BUFFER, MSG_DONTWAIT) <= 0)
+            break;
+}
+
+static void log_nobody(const struct prelude *p, struct slice name)
+{
+    char client[64];
+    ip_print(&p->arrival.ip, client, sizeof client);
+    log_info("no upstream for the name that a client asks for",
+             LOG_SLICE("listener", p->client.listener->name), LOG_SLICE("name", name),
+             LOG_TEXT("client", client));
+}
+
+/* By the name that the client asks for: to an upstream undecrypted, or on to where TLS ends. */
+static enum step choose(struct prelude *p, struct slice in, const char **why)
+{
+    const struct listener_config *config = p->client.listener->config;
+    struct slice name;
+    enum client_hello hello = client_hello_parse(in, p->name, &name);
+    if (hello == CLIENT_HELLO_MORE)
+        return STEP_MORE;
+    p->arrival.upstream = hello == CLIENT_HELLO_BROKEN ? NULL : server_names_find(config->names, name);
+    p->arrival.server_name = name;
+    if (p->arrival.upstream || config->tls)
+        return STEP_DONE;
+    *why = hello == CLIENT_HELLO_NOT_TLS  ? "not TLS, and no default"
+           : hello == CLIENT_HELLO_BROKEN ? "a broken TLS ClientHello"
+                                          : "no upstream for its name";
+    if (hello == CLIENT_HELLO_NAMED || hello == CLIENT_HELLO_NAMELESS) {
+        log_nobody(p, name);
+        send_alert(p);
+    }
+    return STEP_REFUSED;
+}
+
 /* 0, or -1 when the connection was refused. `ended`: the peer will send no more. */
 static int look(struct prelude *p, bool ended)
 {
-    ssize_t n = recv(p->arrival.fd, p->loop->read_buffer, LOOP_READ_BUFFER, MSG_PEEK | MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return watch(p);
-    if (n <= 0)
-        return refuse(p, n < 0 ? strerror(errno) : "the peer closed the connection before its header");
-    const char *why = "";
-    switch (take_header(p, slice_of(p->loop->read_buffer, (size_t)n), &why)) {
-    case STEP_DONE:
-        return hand_over(p);
-    case STEP_REFUSED:
-        return refuse(p, why);
-    case STEP_MORE:
-        break;
+    while (p->header_wanted || p->client.listener->config->names) {
+        ssize_t n = recv(p->arrival.fd, p->loop->read_buffer, LOOP_READ_BUFFER, MSG_PEEK | MSG_DONTWAIT);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            return watch(p);
+        if (n <= 0)
+            return refuse(p, n < 0 ? strerror(errno) : "closed before its first bytes");
+        struct slice in = slice_of(p->loop->read_buffer, (size_t)n);
+        const char *why = "";
+        bool last = !p->header_wanted;
+        switch (last ? choose(p, in, &why) : take_header(p, in, &why)) {
+        case STEP_DONE:
+            if (last)
+                return hand_over(p);
+            break;
+        case STEP_REFUSED:
+            return refuse(p, why);
+        case STEP_MORE:
+            return ended ? refuse(p, "closed amid its first bytes") : watch(p);
+        }
     }
-    if (ended)
-        return refuse(p, "the peer closed the connection within its header");
-    return watch(p);
+    return hand_over(p);
 }
 
 /* Refused after it was taken: counted here, for listener.c has counted what it refused at once. */
@@ -196,7 +244,7 @@ static void on_deadline(struct timer *t)
     struct prelude *p = CONTAINER_OF(t, struct prelude, deadline);
     ASSERT(p->magic == PRELUDE_MAGIC);
     struct listener_worker_stats *stats = p->client.listener->stats;
-    count_refused(stats, refuse(p, "no header within timeouts.header"));
+    count_refused(stats, refuse(p, "no first bytes within timeouts.header"));
 }
 
 /* Nothing was begun yet that could be finished. */

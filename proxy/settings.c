@@ -114,6 +114,25 @@ static const struct option_table admin_table = {.name = "admin",
                                                 .has_node = true,
                                                 .node_offset = offsetof(struct admin_settings, node)};
 
+/* Where a tcp listener's streams go: to one upstream, or by name. */
+static void check_names(struct config *c, const struct config_node *node, struct listener_settings *l)
+{
+    const struct config_node *sni = node ? config_get(node, "sni") : NULL;
+    const struct config_node *passthrough = node ? config_get(node, "passthrough") : NULL;
+    if (l->protocol == LISTENER_TCP && l->upstream.len == 0 && !l->sni.count)
+        config_fault(c, node, "a tcp listener needs \"upstream\" or \"sni\"");
+    if (sni && l->protocol == LISTENER_HTTP)
+        config_fault_key(c, sni,
+                         "\"sni\" is for protocol tcp; names that an http listener is to forward "
+                         "undecrypted stand in \"passthrough\"");
+    else if (sni && l->sni.count && l->upstream.len)
+        config_fault_key(c, sni, "\"upstream\" is given too; what no name matches goes to \"default\"");
+    else if (sni && l->sni.count && l->tls)
+        config_fault_key(c, sni, "nothing is decrypted with \"sni\": \"tls\" cannot stand beside it");
+    if (passthrough && l->passthrough.count && !l->tls)
+        config_fault_key(c, passthrough, "only beside \"tls\": what is not passed through ends here");
+}
+
 static void check_listener(struct config *c, const struct config_node *node, void *object)
 {
     struct listener_settings *l = object;
@@ -121,8 +140,7 @@ static void check_listener(struct config *c, const struct config_node *node, voi
     const struct config_node *protocol = node ? config_get(node, "protocol") : NULL;
     if (l->protocol == LISTENER_UDP)
         config_fault(c, protocol, "udp is not supported yet");
-    if (l->protocol == LISTENER_TCP && l->upstream.len == 0)
-        config_fault(c, node, "a tcp listener needs \"upstream\"");
+    check_names(c, node, l);
     if (l->protocol == LISTENER_HTTP && l->upstream_node)
         config_fault_key(c, l->upstream_node,
                          "an http listener has routes; \"upstream\" is for protocol tcp");
@@ -146,12 +164,18 @@ static const struct option listener_options[] = {
               .help = "Peers whose X-Forwarded-For is believed and passed on; others' is replaced."),
     OPTION_AT(struct listener_settings, tls, "tls", OPTION_BLOCK_IF, .table = &tls_server_table,
               .help = "Terminates TLS here."),
-    {.name = "passthrough", .type = OPTION_PLANNED, .help = "Names that are forwarded undecrypted."},
+    OPTION_AT(struct listener_settings, passthrough, "passthrough", OPTION_PAIRS,
+              .shape = "a map from names to upstreams",
+              .help =
+                  "Names (`a.example`, `*.a.example`) whose connections go to an upstream undecrypted; TLS "
+                  "ends here for the rest."),
     OPTION_AT(struct listener_settings, upstream, "upstream", OPTION_TEXT,
               .help = "For protocol tcp: where streams go."),
-    {.name = "sni",
-     .type = OPTION_PLANNED,
-     .help = "For protocol tcp: upstreams by server name, without decrypting."},
+    OPTION_AT(struct listener_settings, sni, "sni", OPTION_PAIRS, .shape = "a map from names to upstreams",
+              .help =
+                  "For protocol tcp, instead of `upstream`: upstreams by the server name that a TLS client "
+                  "asks for, without decrypting. `a.example`, `*.a.example` (any labels ahead; the longest "
+                  "wins), and `default` for other names, for none, and for what is not TLS."),
     OPTION_AT(struct listener_settings, limits, "limits", OPTION_BLOCK, .table = &limits_table,
               .help = "Over the global ones."),
     OPTION_AT(struct listener_settings, timeouts, "timeouts", OPTION_BLOCK, .table = &timeouts_table,

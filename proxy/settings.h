@@ -58,6 +58,8 @@ struct listener_settings {
     struct option_texts trusted_proxies;
     struct tls_server_settings *tls; /* NULL = plain */
     struct slice upstream;           /* tcp */
+    struct option_pairs sni;         /* tcp: name -> upstream; empty = none */
+    struct option_pairs passthrough; /* likewise, where TLS ends here for the rest */
     const struct config_node *upstream_node;
     struct limits limits;
     struct timeouts timeouts;

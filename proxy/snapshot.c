@@ -45,6 +45,7 @@ struct snapshot *snapshot_build(const char *path, const struct snapshot_context 
 static void free_listener(struct listener_config *l)
 {
     tls_server_free(l->tls);
+    server_names_free(l->names);
     if (l->access && l->access_free)
         l->access_free(l->access);
 }
@@ -185,6 +186,25 @@ static void build_tls(struct snapshot *s, struct listener_config *l, const struc
     l->tls = tls_server_create(&s->config, l->settings->tls->node, &settings, s->workers, context->tickets);
 }
 
+static struct upstream *find_upstream(void *argument, struct slice name, const struct config_node *at)
+{
+    struct snapshot *s = argument;
+    if (!upstream_settings_of(s, name))
+        fault_unknown_upstream(s, at, name);
+    return snapshot_upstream(s, name);
+}
+
+static int build_names(struct snapshot *s, struct listener_config *l)
+{
+    const struct listener_settings *settings = l->settings;
+    bool by_sni = settings->sni.count != 0;
+    if (!by_sni && !settings->passthrough.count)
+        return 0;
+    l->names = server_names_create(&s->config, by_sni ? &settings->sni : &settings->passthrough, by_sni,
+                                   find_upstream, s);
+    return l->names ? 0 : -1;
+}
+
 static int build_listener(struct snapshot *s, struct listener_config *l,
                           const struct snapshot_context *context)
 {
@@ -205,6 +225,8 @@ static int build_listener(struct snapshot *s, struct listener_config *l,
             fault_unknown_upstream(s, settings->upstream_node, settings->upstream);
         l->upstream = snapshot_upstream(s, settings->upstream);
     }
+    if (build_names(s, l) != 0)
+        return -1;
     l->access_free = context->access_free;
     if (context->access && settings->log.access)
         context->access(context->argument, &s->config, settings->log.access, context->dry, &l->access);

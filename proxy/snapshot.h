@@ -10,6 +10,7 @@
 #include "core/loop.h"
 #include "proxy/http/h1/parse.h"
 #include "proxy/http/router.h"
+#include "proxy/names.h"
 #include "proxy/settings.h"
 #include "proxy/stats.h"
 #include "tls/server.h"
@@ -24,8 +25,9 @@ struct listener_config {
     const struct listener_settings *settings;
     struct address *addresses; /* where it listens, each once in the whole file */
     size_t address_count;
-    struct tls_server *tls;    /* NULL = plain; owned */
-    struct upstream *upstream; /* tcp */
+    struct tls_server *tls;     /* NULL = plain; owned */
+    struct upstream *upstream;  /* tcp */
+    struct server_names *names; /* `sni` or `passthrough`; NULL = none; owned */
     struct h1_limits head_limits;
     struct cidr_set trusted;
     struct listener_stats *stats;

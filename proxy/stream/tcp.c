@@ -26,6 +26,7 @@ struct tcp_stream {
     struct worker *worker;
     struct snapshot *snapshot; /* held: the upstream is its */
     struct upstream *upstream;
+    char *server_name; /* that the client asked for, when TLS does not end here; NULL = nothing known */
     struct server *server;
     struct upstream_conn *uc;
     struct server *tried[ATTEMPTS_MAX];
@@ -81,10 +82,11 @@ int tcp_accept(struct listener *l, const struct arrival *a)
         goto fail;
     s->conn.want_read = false; /* until there is a server to send to */
     s->snapshot = l->snapshot;
-    s->upstream = l->config->upstream;
+    s->upstream = a->upstream ? a->upstream : l->config->upstream;
+    s->server_name = a->server_name.len ? strndup(a->server_name.at, a->server_name.len) : NULL;
     snapshot_hold(s->snapshot, s->worker->index);
     s->worker->streams++;
-    if (!l->config->tls) {
+    if (!l->config->tls || a->upstream) {
         attempt(s);
         return 0;
     }
@@ -135,8 +137,10 @@ static void connect_failed(struct tcp_stream *s, int error)
 static void introduce_client(struct tcp_stream *s)
 {
     const struct client *c = &s->client;
-    struct introduction i = {
-        .client = &c->ip, .destination = c->has_destination ? &c->destination : NULL, .from = &s->conn};
+    struct introduction i = {.client = &c->ip,
+                             .destination = c->has_destination ? &c->destination : NULL,
+                             .from = &s->conn,
+                             .server_name = slice_text(s->server_name)};
     introduce(&s->uc->conn, s->upstream, &i);
 }
 
@@ -307,7 +311,9 @@ static const struct conn_handler server_handler = {
 
 static void bury(struct task *t)
 {
-    free(CONTAINER_OF(t, struct tcp_stream, conn.task));
+    struct tcp_stream *s = CONTAINER_OF(t, struct tcp_stream, conn.task);
+    free(s->server_name);
+    free(s);
 }
 
 static void leave(struct tcp_stream *s)
