@@ -14,7 +14,6 @@
 #define ATTEMPTS_MAX 8
 #define DOWN_LOOK_MS 1000 /* on_down: close - how soon a server's fall is seen */
 #define FLUSH_MS     30000
-#define LINGER_MS    2000
 
 /* Owned by itself, from tcp_accept until end(). */
 struct tcp_stream {
@@ -22,6 +21,7 @@ struct tcp_stream {
     bool relaying; /* the server is there */
     bool counted;  /* upstream_done is owed */
     bool client_eof, server_eof;
+    bool client_gone; /* both have ended; the server has not taken all yet */
     unsigned tried_count;
     struct worker *worker;
     struct snapshot *snapshot; /* held: the upstream is its */
@@ -30,8 +30,9 @@ struct tcp_stream {
     struct server *server;
     struct upstream_conn *uc;
     struct server *tried[ATTEMPTS_MAX];
-    usec_t started_us, active_us; /* the last byte, either way */
-    uint64_t counted_in, counted_out;
+    usec_t active_us; /* the last byte that came, either way */
+    uint64_t
+        moved; /* bytes on both connections when the clock was set: some may leave without any that come */
     struct client client;
     struct conn conn;
 };
@@ -77,7 +78,7 @@ int tcp_accept(struct listener *l, const struct arrival *a)
     s->worker = l->worker;
     s->client.drain = drain_client;
     s->client.cut = cut_client;
-    s->started_us = s->active_us = loop_now_us(&l->worker->loop);
+    s->active_us = loop_now_us(&l->worker->loop);
     if (conn_open(&s->conn, &l->worker->loop, a->fd, &client_handler) != 0)
         goto fail;
     s->conn.want_read = false; /* until there is a server to send to */
@@ -166,12 +167,21 @@ static void attempt(struct tcp_stream *s)
     conn_timer(&s->uc->conn, timeouts_of(s)->connect);
 }
 
+static uint64_t bytes_moved(const struct tcp_stream *s)
+{
+    const struct conn *server = &s->uc->conn;
+    return s->conn.bytes_in + s->conn.bytes_out + server->bytes_in + server->bytes_out;
+}
+
+/* Looks again when it may have been idle for long enough. */
 static void watch(struct tcp_stream *s)
 {
-    msec_t idle = timeouts_of(s)->idle;
-    if (s->upstream->settings->on_down == ON_DOWN_CLOSE && idle > DOWN_LOOK_MS)
-        idle = DOWN_LOOK_MS;
-    conn_timer(&s->conn, idle);
+    msec_t idle = timeouts_of(s)->idle, quiet = loop_now(&s->worker->loop) - s->active_us / 1000;
+    msec_t wait = quiet < idle ? idle - quiet : idle;
+    if (s->upstream->settings->on_down == ON_DOWN_CLOSE && wait > DOWN_LOOK_MS)
+        wait = DOWN_LOOK_MS;
+    s->moved = bytes_moved(s);
+    conn_timer(&s->conn, wait);
 }
 
 static void server_connected(struct conn *c)
@@ -260,7 +270,7 @@ static void client_timeout(struct conn *c)
         return;
     }
     usec_t quiet = loop_now_us(&s->worker->loop) - s->active_us;
-    if (quiet / 1000 >= timeouts_of(s)->idle)
+    if (quiet / 1000 >= timeouts_of(s)->idle && bytes_moved(s) == s->moved)
         end(s, false);
     else
         watch(s);
@@ -352,34 +362,33 @@ static void end(struct tcp_stream *s, bool reset)
 
 static void client_gone(struct conn *c)
 {
-    leave(of_client(c));
+    struct tcp_stream *s = of_client(c);
+    s->client_gone = true;
+    conn_close(c);
+    if (!s->uc)
+        leave(s);
 }
 
 static void server_gone(struct conn *c)
 {
-    struct upstream_conn *uc = upstream_conn_of(c);
-    pool_discard(uc);
+    struct tcp_stream *s = of_server(c);
+    leave_server(s);
+    if (s->client_gone)
+        leave(s);
 }
 
-/* Each side has said its last word; what is not sent yet still goes out. */
+/* Each side has said its last word; what is not sent yet still goes out. Until then the stream is open: a
+ * stop waits for it. */
 static void both_ended(struct tcp_stream *s)
 {
-    struct upstream_conn *uc = s->uc;
-    s->uc = NULL;
-    if (s->counted)
-        upstream_done(s->upstream, s->server);
-    s->counted = false;
-    uc->user = NULL;
-    if (conn_backlog(&uc->conn))
-        conn_linger(&uc->conn, FLUSH_MS, server_gone);
+    if (conn_backlog(&s->uc->conn))
+        conn_linger(&s->uc->conn, FLUSH_MS, server_gone);
     else
-        pool_discard(uc);
-    if (conn_backlog(&s->conn)) {
+        leave_server(s);
+    if (conn_backlog(&s->conn))
         conn_linger(&s->conn, FLUSH_MS, client_gone);
-        return;
-    }
-    conn_close(&s->conn);
-    leave(s);
+    else
+        client_gone(&s->conn);
 }
 
 static void drain_client(struct client *client, bool close_idle)
