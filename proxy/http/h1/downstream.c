@@ -234,12 +234,20 @@ void downstream_finish(struct h1_downstream *d, msec_t linger_ms)
     conn_linger(c, linger_ms, lingered);
 }
 
+/* A request that has come, but whose edge has not been seen yet: a close would reset the connection into it.
+ */
+static bool has_input(const struct conn *c)
+{
+    char byte;
+    return c->can_read || c->kept_len || recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 static void drain_client(struct client *client, bool close_idle)
 {
     struct h1_downstream *d = CONTAINER_OF(client, struct h1_downstream, client);
     d->drain = true;
-    if (close_idle && !d->x && !d->head_begun && !d->lingering && !d->conn.can_read && !d->conn.kept_len &&
-        !d->conn.handshaking)
+    if (close_idle && !d->x && !d->head_begun && !d->lingering && !d->conn.handshaking &&
+        !has_input(&d->conn))
         downstream_finish(d, LINGER_MS);
 }
 
