@@ -8,12 +8,22 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* Where the process has no such capability (a container may take it away), there is none to keep. Ambient:
+ * the program that an upgrade starts has it too. */
 static int keep_binding(void)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[2] = {{0}};
-    data[0].permitted = data[0].effective = 1u << CAP_NET_BIND_SERVICE;
-    return (int)syscall(SYS_capset, &header, data);
+    if (syscall(SYS_capget, &header, data) != 0)
+        return -1;
+    uint32_t kept = data[0].permitted & 1u << CAP_NET_BIND_SERVICE;
+    data[0] = (struct __user_cap_data_struct){.permitted = kept, .effective = kept, .inheritable = kept};
+    data[1] = (struct __user_cap_data_struct){0};
+    if (syscall(SYS_capset, &header, data) != 0)
+        return -1;
+    if (kept)
+        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_BIND_SERVICE, 0, 0);
+    return 0;
 }
 
 int privileges_drop(struct slice user, const char **why)
