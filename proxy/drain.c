@@ -44,7 +44,7 @@ static void deliver_drained(struct letter *letter)
     struct worker_letter *l = CONTAINER_OF(letter, struct worker_letter, letter);
     struct runtime *rt = l->worker->control->owner;
     free(l);
-    if (++rt->drained == rt->worker_count) {
+    if (++rt->drained == rt->worker_count && rt->state == RUNTIME_DRAINING) {
         log_info("every connection has ended");
         stop_now(rt);
     }
@@ -59,13 +59,16 @@ static void worker_drained(struct worker *w)
     loop_post(w->control, &l->letter);
 }
 
-/* No worker accepts any more: from now on new clients are refused, and go elsewhere. */
+/* No worker accepts on the sockets that were handed over: they are the next process's alone, which may close
+ * them. */
 static void deliver_let_go(struct letter *letter)
 {
     struct worker_letter *l = CONTAINER_OF(letter, struct worker_letter, letter);
     struct runtime *rt = l->worker->control->owner;
-    if (++rt->let_go == rt->worker_count && !l->handed_over)
+    if (++rt->let_go == rt->worker_count && l->handed_over) {
+        sockets_forget_files(&rt->sockets);
         sockets_free(&rt->sockets);
+    }
     free(l);
 }
 
@@ -87,6 +90,8 @@ void drain_begin(struct runtime *rt, bool handed_over)
         rt->hooks->close(rt->hooks->argument, true);
     for (unsigned i = 0; i < rt->worker_count; i++)
         post_to(rt->workers[i], deliver_drain, handed_over);
+    if (!handed_over)
+        sockets_abandon(&rt->sockets);
     loop_timer(&rt->control, &rt->drain, most);
 }
 
@@ -100,8 +105,10 @@ void drain_is_over(struct timer *t)
 
 void runtime_stop(struct runtime *rt)
 {
-    if (rt->state == RUNTIME_SERVING)
-        drain_begin(rt, false);
-    else
+    if (rt->state != RUNTIME_SERVING) {
         stop_now(rt);
+        return;
+    }
+    upgrade_call_off(rt);
+    drain_begin(rt, false);
 }

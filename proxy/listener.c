@@ -1,6 +1,7 @@
 #include "proxy/listener.h"
 
 #include <errno.h>
+#include <linux/filter.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -10,9 +11,11 @@
 #include "proxy/worker.h"
 #include "tls/info.h"
 
-#define ACCEPTS_A_TURN 64
-#define PAUSE_MS       50 /* without descriptors: let some come back */
+#define ACCEPTS_A_TURN   64
+#define TURNS_OF_A_QUEUE 65 /* a full queue (sockets.c) */
+#define PAUSE_MS         50 /* without descriptors: let some come back */
 
+static bool accept_some(struct acceptor *a);
 static void on_acceptable(evutil_socket_t fd, short what, void *argument);
 static void on_pause_over(struct timer *t);
 
@@ -28,7 +31,7 @@ static struct acceptor *find_acceptor(struct listener *l, int fd)
     return NULL;
 }
 
-static void attach(struct listener *l, const struct listener_sockets *s)
+static void attach(struct listener *l, const struct listener_socket *s)
 {
     if (find_acceptor(l, s->fd))
         return;
@@ -62,11 +65,19 @@ static bool is_named(const struct acceptor *a, const struct listener_config *con
     return false;
 }
 
-/* A socket that is given up may have connections in its queue: they are served before it goes. */
-static void accept_the_rest(struct acceptor *a)
+/* A socket that is given up may have connections in its queue: they are served before it goes. So that none
+ * comes between the last one and the close, handshakes are not answered from here on: clients try again
+ * shortly after, and are refused or taken by whoever listens there then. */
+static void close_queue(struct acceptor *a)
 {
-    for (int turns = 0; turns < 64; turns++)
-        on_acceptable(a->fd, EV_READ, a);
+    struct sock_filter nothing = BPF_STMT(BPF_RET | BPF_K, 0);
+    struct sock_fprog filter = {.len = 1, .filter = &nothing};
+    int fd = a->fd;
+    setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter);
+    for (int turns = 0; turns < TURNS_OF_A_QUEUE && accept_some(a); turns++)
+        ;
+    detach(a);
+    close(fd);
 }
 
 /* The listener's life. */
@@ -126,8 +137,39 @@ static void use_config(struct listener *l, struct snapshot *s, const struct list
     l->stats = config->stats->worker[l->worker->index];
 }
 
-void listeners_apply(struct worker *w, struct snapshot *s, const struct listener_sockets *sockets,
-                     size_t count)
+/* Marked last: from then on it goes with its last client. */
+static void remove_listener(struct listener *l)
+{
+    LIST_EACH_SAFE (node, &l->acceptors) {
+        detach(CONTAINER_OF(node, struct acceptor, link));
+    }
+    LIST_EACH_SAFE (node, &l->clients) {
+        struct client *client = CONTAINER_OF(node, struct client, link);
+        client->drain(client, false);
+    }
+    l->removed = true;
+    if (l->client_count == 0)
+        free_listener(l);
+}
+
+/* What a listener of either list has, it serves; what none has (a process before had it) is closed as it is.
+ */
+static void close_given_up(struct worker *w, struct list *old, int fd)
+{
+    struct list *lists[] = {&w->listeners, old};
+    for (size_t i = 0; i < COUNT_OF(lists); i++) {
+        LIST_EACH (node, lists[i]) {
+            struct acceptor *a = find_acceptor(CONTAINER_OF(node, struct listener, link), fd);
+            if (a) {
+                close_queue(a);
+                return;
+            }
+        }
+    }
+    close(fd);
+}
+
+void listeners_apply(struct worker *w, struct snapshot *s, const struct listener_sockets *sockets)
 {
     struct list old;
     list_init(&old);
@@ -156,48 +198,41 @@ void listeners_apply(struct worker *w, struct snapshot *s, const struct listener
         }
         use_config(l, s, config);
     }
+    for (size_t i = 0; i < sockets->given_up_count; i++)
+        close_given_up(w, &old, sockets->given_up[i]);
     /* Sockets that a listener no longer has, before others take them. */
     LIST_EACH_SAFE (node, &old) {
         struct listener *l = CONTAINER_OF(node, struct listener, link);
         list_remove(&l->link);
         list_append(&w->listeners, &l->link);
-        l->removed = true;
-        LIST_EACH_SAFE (a, &l->acceptors) {
-            accept_the_rest(CONTAINER_OF(a, struct acceptor, link));
-            detach(CONTAINER_OF(a, struct acceptor, link));
-        }
-        LIST_EACH_SAFE (c, &l->clients) {
-            struct client *client = CONTAINER_OF(c, struct client, link);
-            client->drain(client, false);
-        }
-        if (l->client_count == 0)
-            free_listener(l);
+        remove_listener(l);
     }
     LIST_EACH (node, &w->listeners) {
         struct listener *l = CONTAINER_OF(node, struct listener, link);
         LIST_EACH_SAFE (a, &l->acceptors) {
             struct acceptor *acceptor = CONTAINER_OF(a, struct acceptor, link);
-            if (is_named(acceptor, l->config))
-                continue;
-            accept_the_rest(acceptor);
-            detach(acceptor);
+            if (!is_named(acceptor, l->config))
+                detach(acceptor);
         }
     }
-    for (size_t i = 0; i < count; i++) {
-        struct listener *l = find(w, sockets[i].config->name, sockets[i].config->protocol);
+    for (size_t i = 0; i < sockets->count; i++) {
+        const struct listener_socket *socket = &sockets->at[i];
+        struct listener *l = find(w, socket->config->name, socket->config->protocol);
         if (l)
-            attach(l, &sockets[i]);
+            attach(l, socket);
     }
 }
 
-void listeners_stop_accepting(struct worker *w, bool take_the_rest)
+void listeners_stop_accepting(struct worker *w, bool given_up)
 {
     LIST_EACH (node, &w->listeners) {
         struct listener *l = CONTAINER_OF(node, struct listener, link);
         LIST_EACH_SAFE (a, &l->acceptors) {
-            if (take_the_rest)
-                accept_the_rest(CONTAINER_OF(a, struct acceptor, link));
-            detach(CONTAINER_OF(a, struct acceptor, link));
+            struct acceptor *acceptor = CONTAINER_OF(a, struct acceptor, link);
+            if (given_up)
+                close_queue(acceptor);
+            else
+                detach(acceptor);
         }
     }
 }
@@ -304,12 +339,15 @@ int listener_take(struct listener *l, const struct arrival *a)
     return l->config->protocol == LISTENER_HTTP && !a->upstream ? h1_accept(l, a) : tcp_accept(l, a);
 }
 
+/* Mostly for want of descriptors (EMFILE, ENFILE). The connection waits in the queue, and would wake us again
+ * and again. */
 static void pause_accepting(struct acceptor *a)
 {
+    int error = errno;
     event_del(&a->event);
     loop_timer(&a->listener->worker->loop, &a->pause, PAUSE_MS);
-    log_warn("no descriptor for a new connection; waiting", LOG_SLICE("listener", a->listener->name),
-             LOG_TEXT("error", strerror(errno)));
+    log_warn("a new connection cannot be accepted; waiting", LOG_SLICE("listener", a->listener->name),
+             LOG_TEXT("error", strerror(error)));
 }
 
 static void on_pause_over(struct timer *t)
@@ -320,19 +358,24 @@ static void on_pause_over(struct timer *t)
 
 static void on_acceptable(evutil_socket_t fd, short what, void *argument)
 {
-    struct acceptor *a = argument;
+    (void)fd, (void)what;
+    accept_some(argument);
+}
+
+/* True when its turn was up: more may be waiting. */
+static bool accept_some(struct acceptor *a)
+{
     struct listener *l = a->listener;
-    (void)what;
     for (int i = 0; i < ACCEPTS_A_TURN; i++) {
         struct address peer = {0};
         socklen_t len = sizeof peer - offsetof(struct address, any);
-        int client = accept4(fd, &peer.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int client = accept4(a->fd, &peer.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (client < 0) {
-            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-                pause_accepting(a);
-            else if (errno == ECONNABORTED || errno == EINTR)
+            if (errno == ECONNABORTED || errno == EINTR)
                 continue;
-            return;
+            if (errno != EAGAIN)
+                pause_accepting(a);
+            return false;
         }
         peer.len = len;
         struct arrival arrival = {.fd = client, .ip = ip_of_address(&peer)};
@@ -340,4 +383,5 @@ static void on_acceptable(evutil_socket_t fd, short what, void *argument)
         if (taken != 0)
             counter_add(&l->stats->connections_refused, 1);
     }
+    return true;
 }

@@ -64,20 +64,26 @@ struct listener {
     struct task bury;
 };
 
-/* Which sockets a worker gets with a snapshot: in the order of the snapshot's listeners and their addresses.
- */
-struct listener_sockets {
+/* A socket that a worker is to accept on. */
+struct listener_socket {
     const struct listener_config *config;
     const struct address *address;
     int fd;
 };
 
+/* Which sockets a worker gets with a snapshot, in the order of the snapshot's listeners and their addresses;
+ * and those that are its own now, to serve what waits in their queues and to close. */
+struct listener_sockets {
+    struct listener_socket *at;
+    size_t count;
+    int *given_up;
+    size_t given_up_count;
+};
+
 /* Brings the worker's listeners in line with its new snapshot. */
-void listeners_apply(struct worker *w, struct snapshot *s, const struct listener_sockets *sockets,
-                     size_t count);
-/* Lets go of the sockets; with take_the_rest, what waits in their queues is accepted first (nobody else
- * would). */
-void listeners_stop_accepting(struct worker *w, bool take_the_rest);
+void listeners_apply(struct worker *w, struct snapshot *s, const struct listener_sockets *sockets);
+/* Lets go of the sockets: `given_up` as above, or lent ones (another process goes on with them). */
+void listeners_stop_accepting(struct worker *w, bool given_up);
 void listeners_drain_clients(struct worker *w, bool close_idle);
 void listeners_cut_clients(struct worker *w);
 /* At the worker's end. */

@@ -52,11 +52,20 @@ struct apply_letter {
     struct runtime *runtime;
     struct worker *worker;
     struct snapshot *snapshot;
-    struct listener_sockets *sockets;
-    size_t count;
-    uint64_t generation;
-    bool failed;
+    struct listener_sockets sockets;
+    struct field *fields; /* for the worker to keep, where it has less room */
+    uint32_t field_capacity;
 };
+
+static void free_letter(struct apply_letter *a)
+{
+    if (!a)
+        return;
+    free(a->sockets.at);
+    free(a->sockets.given_up);
+    free(a->fields);
+    free(a);
+}
 
 void release_snapshot(struct snapshot *s)
 {
@@ -71,46 +80,22 @@ static void on_released(struct snapshot *s)
     release_snapshot(s);
 }
 
-struct given_up {
-    struct list link;
-    struct listening *listening;
-    uint64_t generation;
-};
-
-void close_given_up(struct runtime *rt, uint64_t upto)
-{
-    LIST_EACH_SAFE (node, &rt->closing) {
-        struct given_up *g = CONTAINER_OF(node, struct given_up, link);
-        if (g->generation > upto)
-            continue;
-        g->listening->keep_file = rt->handed_over;
-        listening_close(g->listening);
-        list_remove(&g->link);
-        free(g);
-    }
-}
-
 static void on_applied(struct letter *l)
 {
     struct apply_letter *a = CONTAINER_OF(l, struct apply_letter, letter);
     struct runtime *rt = a->runtime;
-    if (a->failed)
-        log_error("a worker could not take up the configuration: out of memory",
-                  LOG_U64("worker", a->worker->index));
     /* Letters come in order: a worker that has this one has all before it. */
     if (--rt->applying == 0)
-        close_given_up(rt, rt->generation);
-    free(a->sockets);
-    free(a);
+        sockets_given_up(&rt->sockets);
+    free_letter(a);
 }
 
 static void on_apply(struct letter *l)
 {
     struct apply_letter *a = CONTAINER_OF(l, struct apply_letter, letter);
-    bool leaving = a->worker->draining || a->worker->stopping;
-    if (!leaving && worker_apply(a->worker, a->snapshot, a->sockets, a->count) != 0)
-        a->failed = true;
-    if (leaving || a->failed) {
+    if (!a->worker->draining && !a->worker->stopping) {
+        worker_apply(a->worker, a->snapshot, &a->sockets, &a->fields, a->field_capacity);
+    } else {
         /* Never held: the hold that this letter carries is given back. */
         snapshot_hold(a->snapshot, a->worker->index);
         snapshot_release(a->snapshot, a->worker->index);
@@ -119,23 +104,29 @@ static void on_apply(struct letter *l)
     loop_post(&a->runtime->control, &a->letter);
 }
 
-/* Which of the process's sockets this worker is to accept on. */
-static int lend_sockets(struct runtime *rt, struct snapshot *s, unsigned worker, struct apply_letter *a)
+/* Which of the process's sockets this worker is to accept on, and which to close. */
+static int lend_sockets(struct runtime *rt, struct snapshot *s, unsigned worker, struct listener_sockets *out)
 {
     size_t most = 0;
     LIST_EACH (node, &rt->sockets.all) {
         most += CONTAINER_OF(node, struct listening, link)->count;
     }
-    a->sockets = calloc(most + 1, sizeof *a->sockets);
-    if (!a->sockets)
+    out->at = calloc(most + 1, sizeof *out->at);
+    out->given_up = calloc(most + 1, sizeof *out->given_up);
+    if (!out->at || !out->given_up)
         return -1;
+    LIST_EACH (node, &rt->sockets.all) {
+        const struct listening *l = CONTAINER_OF(node, struct listening, link);
+        for (size_t n = worker; !l->wanted && n < l->count; n += rt->worker_count)
+            out->given_up[out->given_up_count++] = l->fds[n];
+    }
     for (size_t i = 0; i < s->listener_count; i++) {
         const struct listener_config *l = &s->listeners[i];
         for (size_t k = 0; k < l->address_count; k++) {
             const char *what;
             struct listening *listening = sockets_open(&rt->sockets, &l->addresses[k], &what);
             for (size_t n = worker; listening && n < listening->count; n += rt->worker_count)
-                a->sockets[a->count++] = (struct listener_sockets){
+                out->at[out->count++] = (struct listener_socket){
                     .config = l, .address = &l->addresses[k], .fd = listening->fds[n]};
         }
     }
@@ -149,17 +140,27 @@ static struct apply_letter *make_letter(struct runtime *rt, struct snapshot *s, 
         return NULL;
     *a = (struct apply_letter){
         .letter.deliver = on_apply, .runtime = rt, .worker = rt->workers[worker], .snapshot = s};
-    if (lend_sockets(rt, s, worker, a) != 0) {
-        free(a);
+    a->field_capacity = worker_fields(s);
+    a->fields = calloc(a->field_capacity, sizeof *a->fields);
+    if (!a->fields || lend_sockets(rt, s, worker, &a->sockets) != 0) {
+        free_letter(a);
         return NULL;
     }
     return a;
 }
 
-/* Opens what the configuration listens on. On a failure what was opened anew stays unwanted and is closed. */
-static char *open_sockets(struct runtime *rt, struct snapshot *s)
+static void want_sockets(struct runtime *rt, const struct snapshot *s)
 {
     sockets_begin(&rt->sockets);
+    for (size_t i = 0; s && i < s->listener_count; i++)
+        for (size_t k = 0; k < s->listeners[i].address_count; k++)
+            sockets_want(&rt->sockets, &s->listeners[i].addresses[k]);
+}
+
+/* Opens what the configuration listens on. */
+static char *open_sockets(struct runtime *rt, struct snapshot *s)
+{
+    want_sockets(rt, s);
     for (size_t i = 0; i < s->listener_count; i++) {
         const struct listener_config *l = &s->listeners[i];
         for (size_t k = 0; k < l->address_count; k++) {
@@ -180,36 +181,11 @@ static char *open_sockets(struct runtime *rt, struct snapshot *s)
     return NULL;
 }
 
-/* Those that only this attempt opened: no worker knows them. */
+/* As it was before open_sockets(). */
 static void close_unknown(struct runtime *rt)
 {
-    sockets_begin(&rt->sockets);
-    for (size_t i = 0; rt->snapshot && i < rt->snapshot->listener_count; i++)
-        for (size_t k = 0; k < rt->snapshot->listeners[i].address_count; k++)
-            sockets_want(&rt->sockets, &rt->snapshot->listeners[i].addresses[k]);
-    struct list unwanted;
-    list_init(&unwanted);
-    sockets_take_unwanted(&rt->sockets, &unwanted);
-    while (!list_empty(&unwanted))
-        listening_close(CONTAINER_OF(unwanted.next, struct listening, link));
-}
-
-static void give_up_sockets(struct runtime *rt)
-{
-    struct list unwanted;
-    list_init(&unwanted);
-    sockets_take_unwanted(&rt->sockets, &unwanted);
-    while (!list_empty(&unwanted)) {
-        struct listening *l = CONTAINER_OF(unwanted.next, struct listening, link);
-        struct given_up *g = malloc(sizeof *g);
-        list_remove(&l->link);
-        if (!g) {
-            list_append(&rt->sockets.all, &l->link); /* kept until the next reload */
-            continue;
-        }
-        *g = (struct given_up){.listening = l, .generation = rt->generation};
-        list_append(&rt->closing, &g->link);
-    }
+    want_sockets(rt, rt->snapshot);
+    sockets_close_unwanted(&rt->sockets);
 }
 
 static int activate_upstreams(struct snapshot *s)
@@ -265,7 +241,8 @@ static char *take_up(struct runtime *rt, struct snapshot *s, bool first)
         s->loaded_at_us = loop_wall_us(&rt->control);
         struct snapshot *old = rt->snapshot;
         rt->snapshot = s;
-        give_up_sockets(rt);
+        sockets_own_files(&rt->sockets);
+        sockets_give_up(&rt->sockets);
         for (size_t i = 0; old && i < old->upstream_count; i++)
             upstream_deactivate(old->upstreams[i]);
         rt->applying += rt->worker_count;
@@ -275,11 +252,8 @@ static char *take_up(struct runtime *rt, struct snapshot *s, bool first)
     }
     for (size_t i = 0; i < s->upstream_count; i++)
         upstream_deactivate(s->upstreams[i]);
-    for (unsigned i = 0; i < rt->worker_count; i++) {
-        if (letters[i])
-            free(letters[i]->sockets);
-        free(letters[i]);
-    }
+    for (unsigned i = 0; i < rt->worker_count; i++)
+        free_letter(letters[i]);
     if (!why)
         why = copy_text("the admin interface refused the configuration\n");
 fail:
@@ -312,10 +286,23 @@ struct reload_result load(struct runtime *rt, const char *file, bool first)
     return (struct reload_result){true, changes};
 }
 
-struct reload_result runtime_reload(struct runtime *rt, const char *file)
+static const char *why_no_reload(const struct runtime *rt)
 {
     if (rt->state != RUNTIME_SERVING)
-        return failure("weir is stopping\n");
+        return "weir is stopping";
+    /* The next process may have read the file already, or not: nobody could say which one it serves. */
+    if (rt->upgrade_fd >= 0)
+        return "an upgrade is under way: the next process reads the file";
+    return NULL;
+}
+
+struct reload_result runtime_reload(struct runtime *rt, const char *file)
+{
+    const char *obstacle = why_no_reload(rt);
+    if (obstacle) {
+        log_warn("no reload", LOG_TEXT("reason", obstacle));
+        return failure(obstacle);
+    }
     struct reload_result r = load(rt, file ? file : rt->file, false);
     if (r.ok) {
         rt->stats.reloads++;

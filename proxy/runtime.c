@@ -102,10 +102,9 @@ int runtime_start(struct runtime *rt, const char *file, char **argv, const struc
                   const struct runtime_hooks *hooks)
 {
     *rt = (struct runtime){.argv = argv, .observers = o, .hooks = hooks, .upgrade_fd = -1};
-    list_init(&rt->closing);
-    list_init(&rt->sockets.all);
     timer_init(&rt->certificates, watch_certificates);
     timer_init(&rt->drain, drain_is_over);
+    timer_init(&rt->upgrade_deadline, upgrade_is_late);
     h1_parse_init(H1_PATH_AUTO);
     raise_descriptor_limit();
     rt->file = strdup(file);
@@ -168,7 +167,6 @@ static void free_all(struct runtime *rt)
     for (unsigned i = 0; i < rt->worker_count; i++)
         free(rt->workers[i]);
     free(rt->workers);
-    close_given_up(rt, UINT64_MAX);
     if (rt->handed_over)
         sockets_forget_files(&rt->sockets);
     sockets_free(&rt->sockets);

@@ -65,7 +65,7 @@ struct runtime {
     pid_t upgrade_pid; /* of the next process, until it is ready or gone */
     int upgrade_fd;
     struct event upgrade_event;
-    struct list closing; /* of struct listening: given up, but workers may still hold them */
+    struct timer upgrade_deadline;
     int exit_status;
 };
 

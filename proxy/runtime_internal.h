@@ -7,8 +7,6 @@
 struct reload_result load(struct runtime *rt, const char *file, bool first);
 /* The last hold on a snapshot is gone. */
 void release_snapshot(struct snapshot *s);
-/* Closes listening sockets that were given up by generation `upto` or before. */
-void close_given_up(struct runtime *rt, uint64_t upto);
 
 /* runtime.c */
 int runtime_start_workers(struct runtime *rt);
@@ -20,6 +18,9 @@ void drain_begin(struct runtime *rt, bool handed_over);
 /* upgrade.c: this process is the next one, and serves. */
 void upgrade_tell_ready(void);
 void upgrade_forget(struct runtime *rt);
+/* The process is to stop: so is the next one, if it does not serve yet. */
+void upgrade_call_off(struct runtime *rt);
+void upgrade_is_late(struct timer *t);
 
 /* signals.c; 0 or -1. */
 int signals_install(struct runtime *rt);

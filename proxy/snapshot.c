@@ -123,7 +123,7 @@ static const char *taken_by(const struct snapshot *s, const struct listener_conf
     for (const struct listener_config *l = s->listeners; l <= upto; l++) {
         size_t addresses = l == upto ? count : l->address_count;
         for (size_t i = 0; i < addresses; i++)
-            if (address_equal(&l->addresses[i], a) && (a->any.sa_family == AF_UNIX || address_port(a) != 0))
+            if (address_equal(&l->addresses[i], a))
                 return l->name.at;
     }
     return NULL;

@@ -13,6 +13,7 @@
 void sockets_init(struct sockets *s, unsigned workers)
 {
     list_init(&s->all);
+    list_init(&s->closing);
     s->workers = workers;
 }
 
@@ -22,28 +23,52 @@ static void remove_file(const struct address *a)
         unlink(a->un.sun_path);
 }
 
-void sockets_forget_files(struct sockets *s)
+static void keep_files(struct sockets *s, bool keep)
 {
     LIST_EACH (node, &s->all) {
-        CONTAINER_OF(node, struct listening, link)->keep_file = true;
+        CONTAINER_OF(node, struct listening, link)->keep_file = keep;
     }
 }
 
-void listening_close(struct listening *l)
+void sockets_own_files(struct sockets *s)
+{
+    keep_files(s, false);
+}
+
+void sockets_forget_files(struct sockets *s)
+{
+    keep_files(s, true);
+}
+
+/* Forgets the descriptors. */
+static void let_go(struct listening *l)
 {
     if (!l->keep_file && l->count)
         remove_file(&l->address);
+    l->count = 0;
+    free(l->fds);
+    l->fds = NULL;
+    list_remove(&l->link);
+}
+
+static void listening_close(struct listening *l)
+{
     for (size_t i = 0; i < l->count; i++)
         close(l->fds[i]);
-    list_remove(&l->link);
-    free(l->fds);
+    let_go(l);
     free(l);
+}
+
+static void close_all(struct list *all)
+{
+    while (!list_empty(all))
+        listening_close(CONTAINER_OF(all->next, struct listening, link));
 }
 
 void sockets_free(struct sockets *s)
 {
-    while (!list_empty(&s->all))
-        listening_close(CONTAINER_OF(s->all.next, struct listening, link));
+    close_all(&s->closing);
+    close_all(&s->all);
 }
 
 static struct listening *find(const struct sockets *s, const struct address *a)
@@ -82,7 +107,7 @@ static void remove_stale(const struct address *a)
     struct stat st;
     if (a->un.sun_path[0] == 0 || stat(a->un.sun_path, &st) != 0 || !S_ISSOCK(st.st_mode))
         return;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return;
     if (connect(fd, &a->any, a->len) != 0 && errno == ECONNREFUSED)
@@ -142,12 +167,73 @@ static int is_free(const struct address *a, const char **what)
     return result;
 }
 
-static int open_all(struct listening *l, unsigned workers, const char **what)
+static bool is_any(const struct address *a)
+{
+    return a->any.sa_family == AF_INET ? a->v4.sin_addr.s_addr == htonl(INADDR_ANY)
+                                       : IN6_IS_ADDR_UNSPECIFIED(&a->v6.sin6_addr);
+}
+
+/* [::] stands for every IPv4 address too. */
+static bool overlap(const struct address *a, const struct address *b)
+{
+    if (a->any.sa_family == AF_UNIX || b->any.sa_family == AF_UNIX || address_port(a) == 0 ||
+        address_port(a) != address_port(b))
+        return false;
+    if (a->any.sa_family == b->any.sa_family)
+        return is_any(a) || is_any(b) || address_equal(a, b);
+    return is_any(a->any.sa_family == AF_INET6 ? a : b);
+}
+
+/* True when what stands in the way of the address is ours, and about to go. */
+static bool succeeds_own(const struct sockets *s, const struct address *a)
+{
+    bool found = false;
+    LIST_EACH (node, &s->all) {
+        const struct listening *l = CONTAINER_OF(node, struct listening, link);
+        if (!l->count || !overlap(&l->address, a))
+            continue;
+        if (l->wanted)
+            return false;
+        found = true;
+    }
+    LIST_EACH (node, &s->closing) {
+        found = found || overlap(&CONTAINER_OF(node, struct listening, link)->address, a);
+    }
+    return found;
+}
+
+/* Where the kernel knows no IPv6, :80 is every address all the same. */
+static void without_v6(struct address *a)
+{
+    if (a->any.sa_family != AF_INET6 || !is_any(a))
+        return;
+    uint16_t port = address_port(a);
+    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0) {
+        close(fd);
+    } else if (errno == EAFNOSUPPORT) {
+        *a = (struct address){.len = sizeof a->v4, .v4.sin_family = AF_INET};
+        address_set_port(a, port);
+    }
+}
+
+/* The port that the system chose for port 0. */
+static void learn_port(int fd, struct address *a)
+{
+    socklen_t len = sizeof *a - offsetof(struct address, any);
+    if (a->any.sa_family != AF_UNIX && address_port(a) == 0)
+        getsockname(fd, &a->any, &len);
+}
+
+static int open_all(struct sockets *s, struct listening *l, const char **what)
 {
     struct address a = l->address;
-    if (l->count == 0 && is_free(&a, what) != 0)
+    without_v6(&a);
+    if (l->count)
+        learn_port(l->fds[0], &a);
+    else if (!succeeds_own(s, &a) && is_free(&a, what) != 0)
         return -1;
-    while (l->count < workers) {
+    while (l->count < s->workers) {
         int fd;
         if (a.any.sa_family == AF_UNIX && l->count) {
             *what = "dup";
@@ -161,11 +247,7 @@ static int open_all(struct listening *l, unsigned workers, const char **what)
             close(fd);
             return -1;
         }
-        /* Port 0: the others take the port that the first was given. */
-        if (address_port(&a) == 0 && a.any.sa_family != AF_UNIX) {
-            socklen_t len = sizeof a - offsetof(struct address, any);
-            getsockname(fd, &a.any, &len);
-        }
+        learn_port(fd, &a);
     }
     return 0;
 }
@@ -181,7 +263,7 @@ struct listening *sockets_open(struct sockets *s, const struct address *a, const
         errno = ENOMEM;
         return NULL;
     }
-    if (open_all(l, s->workers, what) != 0) {
+    if (open_all(s, l, what) != 0) {
         int error = errno;
         if (fresh)
             listening_close(l);
@@ -206,18 +288,50 @@ void sockets_begin(struct sockets *s)
     }
 }
 
-void sockets_take_unwanted(struct sockets *s, struct list *unwanted)
+static void take_unwanted(struct sockets *s, struct list *out)
 {
     LIST_EACH_SAFE (node, &s->all) {
         struct listening *l = CONTAINER_OF(node, struct listening, link);
         if (l->wanted)
             continue;
         list_remove(&l->link);
-        list_append(unwanted, &l->link);
+        list_append(out, &l->link);
     }
 }
 
-/* Handing over: "7,8@127.0.0.1:80;9@unix:/run/x" */
+void sockets_close_unwanted(struct sockets *s)
+{
+    struct list unwanted;
+    list_init(&unwanted);
+    take_unwanted(s, &unwanted);
+    close_all(&unwanted);
+}
+
+void sockets_give_up(struct sockets *s)
+{
+    struct list unwanted;
+    list_init(&unwanted);
+    take_unwanted(s, &unwanted);
+    while (!list_empty(&unwanted)) {
+        struct listening *l = CONTAINER_OF(unwanted.next, struct listening, link);
+        let_go(l);
+        list_append(&s->closing, &l->link);
+    }
+}
+
+void sockets_given_up(struct sockets *s)
+{
+    close_all(&s->closing);
+}
+
+void sockets_abandon(struct sockets *s)
+{
+    sockets_begin(s);
+    sockets_give_up(s);
+    sockets_given_up(s);
+}
+
+/* Handing over: "7,8@127.0.0.1:80" on one line, "9@unix:/run/x" on the next. */
 
 char *sockets_export(const struct sockets *s)
 {
@@ -232,7 +346,7 @@ char *sockets_export(const struct sockets *s)
         address_print(&l->address, address, sizeof address);
         for (size_t i = 0; i < l->count; i++)
             fprintf(f, "%s%d", i ? "," : "", l->fds[i]);
-        fprintf(f, "@%s;", address);
+        fprintf(f, "@%s\n", address);
     }
     if (fclose(f) != 0) {
         free(text);
@@ -251,6 +365,8 @@ static void inherit_one(struct sockets *s, struct slice entry)
     if (address_parse(slice_skip(entry, at + 1), &a, &host, &port, &why) != ADDRESS_SOCKET)
         return;
     struct listening *l = create(s, &a);
+    if (l)
+        l->keep_file = true;
     while (l && slice_next(&fds, ',', &number)) {
         uint64_t fd;
         int listens = 0;
@@ -271,7 +387,7 @@ void sockets_inherit(struct sockets *s)
 {
     const char *text = getenv(SOCKETS_ENVIRONMENT);
     struct slice rest = slice_text(text), entry;
-    while (slice_next(&rest, ';', &entry))
+    while (slice_next(&rest, '\n', &entry))
         inherit_one(s, entry);
     unsetenv(SOCKETS_ENVIRONMENT);
 }

@@ -13,6 +13,7 @@
 #include "proxy/runtime_internal.h"
 
 #define READY_ENVIRONMENT "WEIR_READY_FD"
+#define READY_MS          60000 /* the next process has this long until it serves */
 
 extern char **environ;
 
@@ -45,9 +46,27 @@ void upgrade_forget(struct runtime *rt)
     if (rt->upgrade_fd < 0)
         return;
     event_del(&rt->upgrade_event);
+    loop_timer_clear(&rt->control, &rt->upgrade_deadline);
     close(rt->upgrade_fd);
     rt->upgrade_fd = -1;
     rt->upgrade_pid = 0;
+}
+
+void upgrade_call_off(struct runtime *rt)
+{
+    if (rt->upgrade_fd < 0)
+        return;
+    log_warn("the upgrade is called off", LOG_U64("pid", rt->upgrade_pid));
+    kill(rt->upgrade_pid, SIGTERM);
+    upgrade_forget(rt);
+}
+
+/* Its end is seen by on_ready(). */
+void upgrade_is_late(struct timer *t)
+{
+    struct runtime *rt = CONTAINER_OF(t, struct runtime, upgrade_deadline);
+    log_error("the next process does not come to serve; it is ended", LOG_U64("pid", rt->upgrade_pid));
+    kill(rt->upgrade_pid, SIGKILL);
 }
 
 static void on_ready(evutil_socket_t fd, short what, void *argument)
@@ -80,6 +99,9 @@ _Noreturn static void become_next(struct runtime *rt, char **environment, int re
             fcntl(l->fds[i], F_SETFD, 0);
     }
     fcntl(ready, F_SETFD, 0);
+    /* A signal that comes from here on is this child's alone: the handlers write to a pipe that both have. */
+    for (unsigned i = 0; i < RUNTIME_SIGNALS; i++)
+        signal(event_get_signal(&rt->signals[i]), SIG_DFL);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -130,6 +152,9 @@ int runtime_upgrade(struct runtime *rt, const char **why)
     *why = "an upgrade is under way already";
     if (rt->upgrade_fd >= 0)
         return -1;
+    *why = "the path of the program is not known";
+    if (!rt->program)
+        return -1;
     *why = "no pipe";
     if (pipe2(fds, O_CLOEXEC) != 0)
         return -1;
@@ -137,9 +162,13 @@ int runtime_upgrade(struct runtime *rt, const char **why)
     *why = "out of memory";
     if (!environment)
         goto fail;
+    sigset_t every, before;
+    sigfillset(&every);
+    pthread_sigmask(SIG_SETMASK, &every, &before);
     pid_t pid = fork();
     if (pid == 0)
         become_next(rt, environment, fds[1]);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     free_environment(environment);
     *why = "cannot fork";
     if (pid < 0)
@@ -149,6 +178,7 @@ int runtime_upgrade(struct runtime *rt, const char **why)
     rt->upgrade_fd = fds[0];
     event_assign(&rt->upgrade_event, rt->control.base, fds[0], EV_READ | EV_PERSIST, on_ready, rt);
     event_add(&rt->upgrade_event, NULL);
+    loop_timer(&rt->control, &rt->upgrade_deadline, READY_MS);
     log_info("upgrading", LOG_TEXT("program", rt->program), LOG_U64("pid", pid));
     return 0;
 fail:

@@ -82,35 +82,31 @@ static void on_tick(struct timer *t)
     loop_timer(&w->loop, &w->tick, TICK_MS);
 }
 
-static int reserve_fields(struct worker *w, const struct snapshot *s)
+uint32_t worker_fields(const struct snapshot *s)
 {
     uint64_t most = s->settings.limits.header_count;
     for (size_t i = 0; i < s->listener_count; i++)
         if (s->listeners[i].settings->limits.header_count > most)
             most = s->listeners[i].settings->limits.header_count;
-    uint32_t capacity = (uint32_t)most + PARSE_FIELDS_SPARE;
-    if (capacity <= w->parse_capacity)
-        return 0;
-    struct field *fields = realloc(w->parse_fields, capacity * sizeof *fields);
-    if (!fields)
-        return -1;
-    w->parse_fields = fields;
-    w->parse_capacity = capacity;
-    return 0;
+    return (uint32_t)most + PARSE_FIELDS_SPARE;
 }
 
-int worker_apply(struct worker *w, struct snapshot *s, const struct listener_sockets *sockets, size_t count)
+void worker_apply(struct worker *w, struct snapshot *s, const struct listener_sockets *sockets,
+                  struct field **fields, uint32_t capacity)
 {
-    if (reserve_fields(w, s) != 0)
-        return -1;
+    if (capacity > w->parse_capacity) {
+        struct field *before = w->parse_fields;
+        w->parse_fields = *fields;
+        w->parse_capacity = capacity;
+        *fields = before;
+    }
     struct snapshot *old = w->snapshot;
     snapshot_hold(s, w->index);
     w->snapshot = s;
-    listeners_apply(w, s, sockets, count);
+    listeners_apply(w, s, sockets);
     if (old)
         snapshot_release(old, w->index);
     pool_sweep(&w->pool);
-    return 0;
 }
 
 static void tell_drained(struct task *t)

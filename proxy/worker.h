@@ -67,11 +67,15 @@ int worker_start(struct worker *w, unsigned index, const struct observers *o, st
 /* After worker_stop's letter was delivered: waits for the thread's end and frees. */
 void worker_join(struct worker *w);
 
+/* How many fields a head may have under `s`, with what is added to it. Any thread. */
+uint32_t worker_fields(const struct snapshot *s);
+
 /* The rest is for the worker's own thread. */
 
-/* Serves `s` from now on, with the listening sockets given (see listener.h). */
-/* 0, or -1 when out of memory: the old snapshot stays. */
-int worker_apply(struct worker *w, struct snapshot *s, const struct listener_sockets *sockets, size_t count);
+/* Serves `s` from now on, with the listening sockets given (see listener.h). `fields`: room for as many as
+ * worker_fields(s) says; taken over, and NULL or smaller room that is no longer needed is left there. */
+void worker_apply(struct worker *w, struct snapshot *s, const struct listener_sockets *sockets,
+                  struct field **fields, uint32_t capacity);
 
 /* Stops accepting and asks every connection to end. `handed_over`: another process goes on with the listening
  * sockets, so idle keep-alive connections may wait for their next request. drained(w) is called (on the

@@ -296,7 +296,7 @@ def test_what_is_open_lives_on_in_the_old_process(site, server, tcp_backend):
         def trigger():
             weir.signal(signal.SIGUSR2)
             wait_until(lambda: len(weir.processes()) == 2, 10, "the new process")
-            wait_until(lambda: weir.admin.health().status == 200, 10, "the new process serving")
+            wait_until(lambda: "draining" in weir.log(), 10, "the new process serving")
             stream.send(b"b")
             assert stream.read_exact(1) == b"b"
             stream.close()
