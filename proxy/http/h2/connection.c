@@ -7,12 +7,14 @@
 #include "proxy/http/h2/internal.h"
 
 #define LINGER_MS      2000
+#define LAST_WORDS_MS  2000 /* for a client that does not take its GOAWAY */
 #define GOAWAY_WAIT_MS 1000 /* for the client to see the notice, when it does not answer the ping */
 #define OUTBOUND_MAX   1000 /* frames that wait: past it no more is read */
 
 static const struct conn_handler handler;
 
 static void after_call(struct h2_connection *c);
+static void end_session(struct h2_connection *c, uint32_t error);
 static void take_input(struct h2_connection *c, struct slice in);
 static void flush(struct task *t);
 static void on_goaway_timer(struct timer *t);
@@ -131,18 +133,23 @@ static void readable(struct conn *conn)
         conn_yield(conn);
 }
 
+/* Nothing is taken any more; what is left is to tell it. */
+static void end_session(struct h2_connection *c, uint32_t error)
+{
+    c->ending = true;
+    nghttp2_session_terminate_session(c->session, error);
+    loop_timer(&c->worker->loop, &c->goaway_timer, LAST_WORDS_MS);
+}
+
 static void failed_input(struct h2_connection *c, ssize_t error)
 {
     if (error == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS)
         h2_calm(c, H2_ABUSE_CONTINUATION);
     else if (error == NGHTTP2_ERR_FLOODED)
         h2_calm(c, H2_ABUSE_PING);
-    else {
-        c->ending = true;
-        nghttp2_session_terminate_session(c->session, error == NGHTTP2_ERR_BAD_CLIENT_MAGIC
-                                                          ? NGHTTP2_PROTOCOL_ERROR
-                                                          : NGHTTP2_INTERNAL_ERROR);
-    }
+    else
+        end_session(c,
+                    error == NGHTTP2_ERR_BAD_CLIENT_MAGIC ? NGHTTP2_PROTOCOL_ERROR : NGHTTP2_INTERNAL_ERROR);
 }
 
 static void take_input(struct h2_connection *c, struct slice in)
@@ -296,8 +303,7 @@ static void timeout(struct conn *conn)
         hang_up(c, END_TIMEOUT);
         return;
     }
-    c->ending = true;
-    nghttp2_session_terminate_session(c->session, NGHTTP2_NO_ERROR);
+    end_session(c, NGHTTP2_NO_ERROR);
     after_call(c);
 }
 
@@ -321,12 +327,11 @@ void h2_calm(struct h2_connection *c, enum h2_abuse_kind kind)
     char peer[ADDRESS_TEXT_MAX];
     if (c->ending)
         return;
-    c->ending = true;
     counter_add(&c->client.listener->stats->h2_abuse[kind], 1);
     ip_print(&c->client.ip, peer, sizeof peer);
     log_info("a client is told to calm down", LOG_SLICE("listener", c->client.listener->name),
              LOG_TEXT("client", peer), LOG_TEXT("flood", h2_abuse_name(kind)));
-    nghttp2_session_terminate_session(c->session, NGHTTP2_ENHANCE_YOUR_CALM);
+    end_session(c, NGHTTP2_ENHANCE_YOUR_CALM);
     h2_flush_later(c);
 }
 
@@ -423,7 +428,13 @@ static void on_goaway_timer(struct timer *t)
 {
     struct h2_connection *c = CONTAINER_OF(t, struct h2_connection, goaway_timer);
     ASSERT(c->magic == H2_CONNECTION_MAGIC);
-    if (c->goaway != 1 || c->lingering || c->conn->closed)
+    if (c->lingering || c->conn->closed)
+        return;
+    if (c->ending) {
+        hang_up(c, END_CLIENT_GONE);
+        return;
+    }
+    if (c->goaway != 1)
         return;
     c->goaway = 2;
     nghttp2_submit_goaway(c->session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(c->session),

@@ -14,6 +14,7 @@
 #define H2_STREAMS_MAX       128
 #define H2_CONNECTION_WINDOW (1u << 20)
 #define H2_STREAM_WINDOW     65535u
+#define H2_HELD_MAX          (8u << 20)  /* of bodies that no responder takes; past it the connection waits */
 #define H2_STREAM_HIGH_WATER (64u << 10) /* of a response that was not taken yet */
 #define H2_STREAM_LOW_WATER  (16u << 10)
 #define H2_HEAD_KEPT         (8u << 10) /* memory for a head that an idle connection keeps */
@@ -54,6 +55,8 @@ struct h2_connection {
     uint8_t goaway; /* 0 none, 1 the notice was sent, 2 the last */
     uint8_t clock;  /* enum h2_clock */
     uint64_t progress_out, counted_in, counted_out;
+    size_t held; /* the sum of the streams' `unconsumed` */
+    size_t owed; /* received, and not yet given back to the connection's window */
     struct h2_head head;
     struct h2_abuse abuse;
     struct task flush;
@@ -69,10 +72,8 @@ struct h2_stream {
     struct h2_connection *connection;
     struct exchange *x; /* NULL: not begun, or ended */
     struct list link, resume;
-    bool body_begun;   /* a later HEADERS is trailers */
     bool request_done; /* END_STREAM came */
     bool deferred;     /* nghttp2 waits for more of the response */
-    bool answered;     /* the response's head was handed over */
     bool ended;        /* the response's end was handed over */
     bool end_sent;     /* and sent */
     bool drop_rest;    /* the rest of the request's body is of no use: reset when the response is out */
@@ -113,7 +114,7 @@ void h2_request_callbacks(nghttp2_session_callbacks *to);
 void h2_head_free(struct h2_head *h);
 /* Ends what there is of the exchange, and frees the stream. */
 void h2_stream_free(struct h2_stream *s, enum exchange_end why);
-/* Gives back what was received to the stream's window. */
+/* Gives back what was received to the stream's window, and the connection's. */
 void h2_consume(struct h2_stream *s);
 void h2_reset(struct h2_stream *s, uint32_t error);
 /* (Re)starts the stream's clock, or stops it when it waits for nobody. */

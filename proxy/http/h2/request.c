@@ -17,6 +17,7 @@ static struct h2_stream *stream_of(struct h2_connection *c, int32_t id)
 /* Streams. */
 
 static void on_timer(struct timer *t);
+static void let_go(struct h2_stream *s);
 
 static struct h2_stream *create(struct h2_connection *c, int32_t id)
 {
@@ -44,6 +45,7 @@ void h2_stream_free(struct h2_stream *s, enum exchange_end why)
     else if (x)
         exchange_abort(x, s->timed_out ? END_TIMEOUT : why);
     loop_timer_clear(&c->worker->loop, &s->timer);
+    let_go(s);
     list_remove(&s->link);
     list_remove(&s->resume);
     buffer_clear(&s->pending, &c->worker->loop.blocks);
@@ -92,12 +94,30 @@ static void on_timer(struct timer *t)
     }
 }
 
+/* A stream that waits holds up no other, until many do. */
+static void give_back(struct h2_connection *c)
+{
+    if (!c->owed || c->held > H2_HELD_MAX)
+        return;
+    nghttp2_session_consume_connection(c->session, c->owed);
+    c->owed = 0;
+    h2_flush_later(c);
+}
+
+/* Nothing of the stream is held any more. */
+static void let_go(struct h2_stream *s)
+{
+    s->connection->held -= s->unconsumed;
+    s->unconsumed = 0;
+    give_back(s->connection);
+}
+
 void h2_consume(struct h2_stream *s)
 {
     if (!s->unconsumed)
         return;
     nghttp2_session_consume_stream(s->connection->session, s->id, s->unconsumed);
-    s->unconsumed = 0;
+    let_go(s);
     h2_flush_later(s->connection);
 }
 
@@ -416,20 +436,27 @@ static void begin_exchange(struct h2_stream *s)
 static void take_data(struct h2_stream *s, const uint8_t *data, size_t len)
 {
     struct h2_connection *c = s->connection;
-    nghttp2_session_consume_connection(c->session, len); /* a stream that waits holds up no other */
+    c->owed += len;
     s->received += len;
-    s->body_begun = true;
-    if (!s->x)
-        return; /* the window closes on what nobody wants */
+    if (!s->x) { /* the window closes on what nobody wants */
+        give_back(c);
+        return;
+    }
     if (s->has_length && s->received > s->length) {
+        give_back(c);
         h2_reset(s, NGHTTP2_PROTOCOL_ERROR);
         return;
     }
     s->unconsumed += len;
+    c->held += len;
     struct iovec iov = {(void *)(uintptr_t)data, len};
     exchange_body(s->x, &iov, 1, false);
-    if (!s->x || !s->x->want_body)
+    if (!s->x)
+        let_go(s);
+    if (!s->x || !s->x->want_body) {
+        give_back(c);
         return;
+    }
     h2_consume(s);
     if (!s->window_grown && s->received > H2_STREAM_WINDOW / 2) {
         /* Its body is taken as it comes: let more of it be on the way. */

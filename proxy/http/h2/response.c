@@ -227,7 +227,6 @@ static int respond(struct exchange *x, const struct http_response *r, const stru
     if (!n || head_size(nv, n) > HEAD_BUFFER)
         return -1;
     keep(s, body, count);
-    s->answered = true;
     s->ended = end;
     nghttp2_data_provider provider = {.source.ptr = s, .read_callback = read_body};
     bool is_all = end && s->pending.bytes == 0;
