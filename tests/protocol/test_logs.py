@@ -134,7 +134,7 @@ def test_sigusr1_goes_on_in_a_new_file(logging):
     weir.signal(signal.SIGUSR1)
     wait_until(lambda: os.path.exists(path), 10, "the new file")
     weir.get("/third")
-    assert lines_of(path)[-1] == "/third"
+    wait_until(lambda: lines_of(path)[-1] == "/third")
     assert lines_of(str(path) + ".1") + lines_of(path) == ["/first", "/second", "/third"]
 
 
@@ -144,6 +144,7 @@ def test_no_line_is_lost_over_a_rotation_under_load(logging):
         for n in range(300):
             client.get(f"/{n}")
             if n in (100, 200):
+                wait_until(lambda: os.path.exists(path), 10, "the file of the rotation before")
                 os.rename(path, f"{path}.{n}")
                 weir.signal(signal.SIGUSR1)
     wait_until(lambda: os.path.exists(path))
