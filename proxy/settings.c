@@ -161,7 +161,8 @@ static const struct option listener_options[] = {
                       "client is whom it names. When `trusted_proxies` are set, others are closed."),
     OPTION_AT(struct listener_settings, trusted_proxies, "trusted_proxies", OPTION_TEXTS,
               .shape = "a list of CIDRs",
-              .help = "Peers whose X-Forwarded-For is believed and passed on; others' is replaced."),
+              .help = "Peers whose X-Forwarded-For (or, without one, Forwarded) is believed and passed on; "
+                      "others' is replaced."),
     OPTION_AT(struct listener_settings, tls, "tls", OPTION_BLOCK_IF, .table = &tls_server_table,
               .help = "Terminates TLS here."),
     OPTION_AT(struct listener_settings, passthrough, "passthrough", OPTION_PAIRS,

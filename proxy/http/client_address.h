@@ -1,4 +1,5 @@
-/* Who the client is: the socket's peer, or - behind trusted proxies - whom they name (X-Forwarded-For). */
+/* Who the client is: the socket's peer, or - behind trusted proxies - whom they name (X-Forwarded-For, or
+ * Forwarded where that is not there). */
 #pragma once
 
 #include "proxy/http/exchange.h"

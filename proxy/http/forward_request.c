@@ -2,6 +2,7 @@
 
 #include "proxy/http/client_address.h"
 #include "proxy/http/fields.h"
+#include "proxy/http/forwarded.h"
 
 /* Fields that are set anew whatever came. */
 #define SET_ANEW                                                                                             \
@@ -29,6 +30,35 @@ static struct slice forwarded_for(struct exchange *x, bool trusted)
     return all;
 }
 
+/* What came of Forwarded, as one list; empty when some of it is none: an element behind it would be lost. */
+static struct slice forwarded_that_came(struct exchange *x)
+{
+    struct slice all = S("");
+    for (uint32_t i = 0; i < x->request.fields.count; i++) {
+        const struct field *f = &x->request.fields.at[i];
+        if (f->id != FIELD_FORWARDED || f->value.len == 0)
+            continue;
+        struct slice *nodes = arena_alloc(&x->arena, forwarded_bound(f->value) * sizeof *nodes);
+        if (!nodes || forwarded_nodes(f->value, nodes) < 0)
+            return S("");
+        all = slice_text(
+            arena_printf(&x->arena, "%.*s%s%.*s", SLICE_FMT(all), all.len ? ", " : "", SLICE_FMT(f->value)));
+    }
+    return all;
+}
+
+/* Servers that read Forwarded get a true one; where none came, X-Forwarded-* is all they get. */
+static int add_forwarded(struct exchange *x, struct fields *out, bool trusted)
+{
+    if (!fields_find(&x->request.fields, FIELD_FORWARDED))
+        return 0;
+    struct slice own = forwarded_element(&x->arena, &x->peer, x->request.host, x->request.scheme);
+    struct slice before = trusted ? forwarded_that_came(x) : S("");
+    if (before.len && own.at)
+        own = slice_text(arena_printf(&x->arena, "%.*s, %.*s", SLICE_FMT(before), SLICE_FMT(own)));
+    return own.at ? fields_add(&x->arena, out, FIELD_FORWARDED, S("Forwarded"), own) : -1;
+}
+
 static bool upgrade_is_passed_on(const struct exchange *x)
 {
     const struct field *f = fields_find(&x->request.fields, FIELD_UPGRADE);
@@ -54,8 +84,7 @@ static uint32_t take_fields(const struct fields *in, bool keep_forwarded, struct
 {
     uint64_t drop = SET_ANEW;
     if (keep_forwarded)
-        drop &= ~(FIELD_BIT(FIELD_X_FORWARDED_PROTO) | FIELD_BIT(FIELD_X_FORWARDED_HOST) |
-                  FIELD_BIT(FIELD_FORWARDED));
+        drop &= ~(FIELD_BIT(FIELD_X_FORWARDED_PROTO) | FIELD_BIT(FIELD_X_FORWARDED_HOST));
     if (in->count)
         memcpy(to, in->at, in->count * sizeof *to);
     struct fields taken = {to, in->count, in->count};
@@ -97,6 +126,7 @@ int forward_fields(struct exchange *x, struct fields *out)
         failed |= fields_add(a, out, FIELD_X_FORWARDED_PROTO, S("X-Forwarded-Proto"), x->request.scheme);
     if ((!trusted || !fields_find(out, FIELD_X_FORWARDED_HOST)) && x->request.host.len)
         failed |= fields_add(a, out, FIELD_X_FORWARDED_HOST, S("X-Forwarded-Host"), x->request.host);
+    failed |= add_forwarded(x, out, trusted);
     failed |= fields_add(a, out, FIELD_X_REQUEST_ID, S("X-Request-Id"), x->request_id);
     failed |= fields_add(a, out, FIELD_VIA, S("Via"), x->request.minor ? S("1.1 weir") : S("1.0 weir"));
     if (upgrade_is_passed_on(x)) {
