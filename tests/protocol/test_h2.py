@@ -1,5 +1,7 @@
 """HTTP/2 from clients: over TLS by ALPN and by prior knowledge, in front of HTTP/1.1 backends."""
 
+import random
+import re
 import signal
 import socket
 import struct
@@ -415,6 +417,22 @@ def test_a_stream_that_is_not_taken_holds_up_no_other(plain):
         assert client.answer(slow).body == pattern(2_000_000)
 
 
+@pytest.mark.parametrize("how", ["field", "frame"])
+def test_the_more_urgent_stream_goes_first(plain, how):
+    with H2(plain.port(), window=False, settings=[(4, MiB)]) as client:
+        later = client.request([("priority", "u=7")], path="/bytes/300000")
+        client.until(lambda: len(client.streams[later].body) == 65535)
+        first = client.request([("priority", "u=0")] if how == "field" else [("priority", "u=7")], path="/bytes/200000")
+        client.until(lambda: client.streams[first].headers is not None)
+        if how == "frame":
+            client.send(frame(PRIORITY_UPDATE, 0, 0, struct.pack(">I", first) + b"u=1"))
+        client.send(frame(PING, 0, 0, b"12345678"))
+        client.until(lambda: client.pings)
+        client.send(frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 60000)))
+        client.until(lambda: len(client.streams[first].body) + len(client.streams[later].body) == 125535)
+        assert len(client.streams[first].body) == 60000
+
+
 def test_a_slow_backend_stops_the_client(site, server):
     weir = site([{"upstream": "app"}], {"app": server.address}, workers=1)
     with H2(weir.port()) as client:
@@ -596,6 +614,67 @@ def test_an_error_of_the_connection_ends_it(plain, first):
         assert not goaways or goaways[-1][1] != NO_ERROR
 
 
+NASTY = [b"\r", b"\n", b"\r\n\r\n", b"\0", b":", b" ", b"\t", b"A", b"\x80", b"%00", b"#", b"chunked", b"GET / HTTP/1.1\r\n\r\n", b","]
+NAMES = [b":method", b":path", b":authority", b":scheme", b"host", b"content-length", b"transfer-encoding", b"connection", b"te", b"x", b"cookie",
+         b"expect", b"upgrade", b"trailer"]
+VALUES = [b"POST", b"GET", b"/echo", b"t.example", b"http", b"5", b"0", b"chunked", b"close", b"trailers", b"100-continue", b"*", b""]
+
+
+def nasty(random_, text):
+    at = random_.randrange(len(text) + 1)
+    return text[:at] + random_.choice(NASTY) + text[at:]
+
+
+def random_head(random_):
+    fields = [(b":method", random_.choice([b"POST", b"GET"])), (b":scheme", b"http"), (b":authority", b"t.example"), (b":path", b"/echo")]
+    for _ in range(random_.randrange(3)):
+        fields.insert(random_.randrange(4, len(fields) + 1), (random_.choice(NAMES), random_.choice(VALUES)))
+    for _ in range(random_.randrange(2)):
+        i = random_.randrange(len(fields))
+        name, value = fields[i]
+        fields[i] = (nasty(random_, name), value) if random_.random() < 0.3 else (name, nasty(random_, value))
+    return b"".join(raw_field(*f) for f in fields)
+
+
+def random_frames(random_, stream):
+    out = frame(HEADERS, END_HEADERS | random_.choice([0, 0, END_STREAM]), stream, random_head(random_))
+    for _ in range(random_.randrange(4)):
+        out += random_.choice([
+            lambda: frame(DATA, random_.choice([0, END_STREAM]), stream, b"a" * random_.randrange(8)),
+            lambda: frame(DATA, 8, stream, bytes([2]) + b"ab\0\0"),
+            lambda: frame(HEADERS, END_HEADERS | END_STREAM, stream, raw_field(random_.choice(NAMES), random_.choice(VALUES))),
+            lambda: frame(RST_STREAM, 0, stream, bytes(4)),
+            lambda: frame(WINDOW_UPDATE, 0, stream, struct.pack(">I", random_.randrange(100))),
+            lambda: frame(PRIORITY, 0, stream, bytes(5)),
+        ])()
+    return out
+
+
+def test_whatever_comes_only_good_requests_reach_the_backend(plain, module_backend):
+    module_backend.forget()
+    random_ = random.Random(3)
+    for _ in range(120):
+        with H2(plain.port()) as client:
+            data = b"".join(random_frames(random_, i) for i in range(1, 21, 2))
+            if random_.random() < 0.3:
+                data = bytearray(data)
+                for _ in range(3):
+                    data[random_.randrange(len(data))] = random_.randrange(256)
+            try:
+                client.send(bytes(data) + frame(PING, 0, 0, b"12345678"))
+                client.until(lambda: client.pings, 1)
+            except (Closed, BrokenPipeError, ConnectionResetError):
+                pass
+            except TimeoutError:
+                pass  # a frame that never ends
+    with H2(plain.port()) as client:
+        assert client.ask().status == 200
+    assert not module_backend.violations
+    for request in module_backend.requests:
+        assert len(request.fields.all("host")) == 1 and re.fullmatch(r"[A-Za-z0-9.%,:-]+", request["host"]), request
+        assert re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", request.method) and re.fullmatch(r"[/*][!-~]*", request.target), request
+
+
 # -- floods ------------------------------------------------------------------------------------------------------------------
 
 def resets(client):
@@ -680,6 +759,21 @@ def test_a_flood_is_told_to_calm_down_and_a_polite_client_is_served(site, http_b
         assert polite.ask(path="/quick").status == 200
         assert weir.rss_bytes() - before < (60 if weir.is_sanitized else 16) * MiB
     assert "told to calm down" in weir.log()
+
+
+@pytest.mark.parametrize("name", ["ping", "settings", "malformed"])
+def test_a_flood_that_reads_nothing_is_cut(site, name):
+    weir = site([{"respond": {"status": 200}}], workers=1)
+    with H2(weir.port(), receive_buffer=4096) as flood, H2(weir.port()) as polite:
+        polite.ask()
+        before = weir.rss_bytes()
+        once = FLOODS[name](flood)
+        deadline = Deadline(15)
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            while deadline.left():
+                flood.send(b"".join(once() for _ in range(200)))
+        assert polite.ask().status == 200
+        assert weir.rss_bytes() - before < (60 if weir.is_sanitized else 16) * MiB
 
 
 def test_tiny_windows_are_a_flood(site, http_backend):
