@@ -73,13 +73,17 @@ static int parse_zone(struct slice zone, uint32_t *out)
     return 0;
 }
 
-static int parse_v6_zone(struct slice host, struct sockaddr_in6 *out)
+static int parse_v6_zone(struct slice host, struct sockaddr_in6 *out, const char **why)
 {
     size_t percent = slice_find(host, '%');
     out->sin6_family = AF_INET6;
-    if (percent < host.len && parse_zone(slice_skip(host, percent + 1), &out->sin6_scope_id) != 0)
+    if (parse_v6(slice_of(host.at, percent), &out->sin6_addr) != 0)
         return -1;
-    return parse_v6(slice_of(host.at, percent), &out->sin6_addr);
+    if (percent < host.len && parse_zone(slice_skip(host, percent + 1), &out->sin6_scope_id) != 0) {
+        *why = "what stands behind \"%\" is no network interface here";
+        return -1;
+    }
+    return 0;
 }
 
 static int parse_v4(struct slice host, struct in_addr *out)
@@ -140,7 +144,7 @@ enum address_kind address_parse(struct slice text, struct address *out, struct s
         a.v6.sin6_addr = in6addr_any;
     } else if (name.at[0] == '[') {
         if (name.len < 2 || name.at[name.len - 1] != ']' ||
-            parse_v6_zone(slice_of(name.at + 1, name.len - 2), &a.v6) != 0)
+            parse_v6_zone(slice_of(name.at + 1, name.len - 2), &a.v6, why) != 0)
             return ADDRESS_BAD;
         a.len = sizeof a.v6;
     } else if (slice_equal(name, S("*")) || parse_v4(name, &a.v4.sin_addr) == 0) {

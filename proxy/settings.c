@@ -150,7 +150,7 @@ static const struct option listener_options[] = {
     OPTION_AT(struct listener_settings, bind, "bind", OPTION_TEXTS,
               .flags = OPTION_FLAG_REQUIRED | OPTION_FLAG_NONEMPTY, .shape = "an address or a list of them",
               .help = "Where it listens: `127.0.0.1:80`, `[::1]:80`, `:80` (every IPv4 and IPv6 address), "
-                      "`unix:/run/web.sock`."),
+                      "`[fe80::1%eth0]:80`, `unix:/run/web.sock`, `unix:@abstract`."),
     OPTION_AT(struct listener_settings, protocol, "protocol", OPTION_ENUM, .choices = protocols,
               .fallback = "http", .help = "What is spoken there."),
     OPTION_AT(struct listener_settings, http2, "http2", OPTION_BOOL, .fallback = "true",
