@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from harness import Reply, free_port
+from harness import Reply, free_port, wait_until
 from harness.admin import find
 
 
@@ -366,5 +366,5 @@ def test_an_error_keeps_the_connection_in_step(site):
 def test_the_route_that_served_is_counted(site):
     weir = site([says("counted")])
     weir.get()
-    assert weir.admin.metrics().sum("weir_requests_total", route="counted", status=200) == 1
+    wait_until(lambda: weir.admin.metrics().sum("weir_requests_total", route="counted", status=200) == 1)
     assert find(weir.admin.json("/api/v1/routes"), name="counted")
