@@ -107,8 +107,10 @@ struct exchange {
     struct slice host;           /* normalised: lower case, no port */
     struct slice path;           /* normalised; what was matched, and (after a rewrite) what is sent */
     struct route_match match;
-    struct ip peer;   /* of the connection */
-    struct ip client; /* the true one */
+    const struct ip *destination; /* where a PROXY header says that the connection came to; NULL = nothing
+                                   * said */
+    struct ip peer;               /* of the connection */
+    struct ip client;             /* the true one */
     struct slice client_text;
     struct slice request_id;
 

@@ -90,7 +90,8 @@ static void attempt(struct forward *f)
         connection_failed(f, errno);
         return;
     }
-    struct introduction i = {.client = &x->client, .from = x->down_ops->connection(x)};
+    struct introduction i = {
+        .client = &x->client, .destination = x->destination, .from = x->down_ops->connection(x)};
     introduce(&f->uc->conn, f->upstream, &i);
     conn_timer(&f->uc->conn, forward_timeouts(x)->connect);
 }

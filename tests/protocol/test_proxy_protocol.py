@@ -299,6 +299,20 @@ def test_http_requests_carry_it_and_no_connection_serves_two(site, server, versi
             assert up.read_to_end() == b"" and up.ended == "closed"
 
 
+@BOTH
+@pytest.mark.parametrize("header,source,destination", [(V1, "192.0.2.1", "198.51.100.2"), (v2("2001:db8::1", "2001:db8::2"), "2001:db8::1", "2001:db8::2")])
+def test_http_sends_on_what_was_taken(site, server, version, header, source, destination):
+    weir = site([{"upstream": "app"}], {"app": {"servers": [server.address], "proxy_protocol": version}}, {"web": {"proxy_protocol": True}})
+    with weir.client() as client:
+        client.send(header + build_request())
+        up = server.accept()
+        sent = Sent(up)
+        assert sent.source == (source, 56324) and sent.destination == (destination, 443)
+        up.read_until(b"\r\n\r\n")
+        up.send(OK)
+        assert client.read_response().text == "ok"
+
+
 def test_http_tells_the_client_that_trusted_proxies_name(site, server):
     weir = site([{"upstream": "app"}], {"app": {"servers": [server.address], "proxy_protocol": "v2"}}, {"web": {"trusted_proxies": ["127.0.0.1"]}})
     with weir.client() as client:

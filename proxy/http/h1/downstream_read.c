@@ -125,6 +125,7 @@ static struct exchange *create_exchange(struct h1_downstream *d)
     x->is_tls = d->conn.transport != NULL;
     x->keep_alive_ok = true;
     x->peer = d->client.ip;
+    x->destination = d->client.has_destination ? &d->client.destination : NULL;
     d->x = x;
     d->head_begun = false;
     d->chunked_out = d->until_close = false;
