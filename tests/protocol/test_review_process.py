@@ -131,6 +131,35 @@ def test_a_request_that_was_sent_before_a_stop_is_answered(site):
             assert weir.wait() == 0
 
 
+def test_a_client_that_connected_before_a_stop_gets_its_first_answer(site):
+    """It has no reason to expect a close, as one has that waited idle after an answer."""
+    for _ in range(3):
+        weir = site(OK, timeouts={"drain": "20s"})
+        failures, stopped = [], threading.Event()
+
+        def fresh():
+            while not stopped.is_set():
+                try:
+                    client = weir.client(seconds=2)
+                except (ConnectionRefusedError, TimeoutError):
+                    return
+                try:
+                    time.sleep(0.01)
+                    assert client.get().status == 200
+                except Exception as error:
+                    failures.append(repr(error))
+                finally:
+                    client.close()
+
+        threads = _threads(*[fresh] * 6)
+        time.sleep(0.2)
+        weir.signal(signal.SIGTERM)
+        assert weir.wait() == 0
+        stopped.set()
+        [t.join() for t in threads]
+        assert not failures, failures
+
+
 def test_clients_that_never_spoke_do_not_hold_up_a_stop(site):
     weir = site(OK, timeouts={"drain": "60s"})
     with weir.client() as silent:

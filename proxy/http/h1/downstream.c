@@ -10,6 +10,7 @@
 
 static const struct conn_handler handler;
 
+static msec_t idle_time(const struct h1_downstream *d);
 static void run_clock(struct h1_downstream *d, enum downstream_clock clock, msec_t delay);
 static void drain_client(struct client *c, bool close_idle);
 static void cut_client(struct client *c);
@@ -52,10 +53,16 @@ static void connected(struct conn *c)
         downstream_speaks_h2(d, slice_of(NULL, 0));
         return;
     }
-    run_clock(d, CLOCK_IDLE, downstream_timeouts(d)->keepalive);
+    run_clock(d, CLOCK_IDLE, idle_time(d));
 }
 
 /* The clock. */
+
+static msec_t idle_time(const struct h1_downstream *d)
+{
+    msec_t keepalive = downstream_timeouts(d)->keepalive;
+    return d->stopping && keepalive > FIRST_REQUEST_MS ? FIRST_REQUEST_MS : keepalive;
+}
 
 static void run_clock(struct h1_downstream *d, enum downstream_clock clock, msec_t delay)
 {
@@ -91,7 +98,7 @@ void downstream_watch(struct h1_downstream *d)
     } else if (conn_backlog(&d->conn)) {
         watch_writing(d);
     } else if (!x) {
-        run_clock(d, CLOCK_IDLE, downstream_timeouts(d)->keepalive);
+        run_clock(d, CLOCK_IDLE, idle_time(d));
     } else if (!x->request_done && x->want_body) {
         run_clock(d, CLOCK_BODY, exchange_body_timeout(x));
     } else {
@@ -246,9 +253,14 @@ static void drain_client(struct client *client, bool close_idle)
 {
     struct h1_downstream *d = CONTAINER_OF(client, struct h1_downstream, client);
     d->drain = true;
-    if (close_idle && !d->x && !d->head_begun && !d->lingering && !d->conn.handshaking &&
-        !has_input(&d->conn))
+    d->stopping = close_idle;
+    if (!close_idle || d->x || d->head_begun || d->lingering || d->conn.handshaking || has_input(&d->conn))
+        return;
+    /* One that waits after an answer knows that it may be closed; one that has just come does not. */
+    if (d->used)
         downstream_finish(d, LINGER_MS);
+    else
+        run_clock(d, CLOCK_IDLE, idle_time(d));
 }
 
 void downstream_lost(struct h1_downstream *d)

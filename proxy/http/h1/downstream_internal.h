@@ -11,6 +11,7 @@
 
 #define H1_DOWNSTREAM_MAGIC 0x48314453u
 #define LINGER_MS           2000
+#define FIRST_REQUEST_MS    1000  /* that a client which has just come is given for its first, at a stop */
 #define LINGER_BODY_MS      10000 /* a client that still sends a body gets time to see the answer */
 
 enum request_body { REQUEST_BODY_NONE, REQUEST_BODY_LENGTH, REQUEST_BODY_CHUNKED, REQUEST_BODY_TUNNEL };
@@ -33,7 +34,9 @@ struct h1_downstream {
     bool chunked_out; /* the response is sent in chunks */
     bool until_close; /* the response ends with the connection (HTTP/1.0 clients) */
     bool lingering;
-    bool drain;
+    bool used;         /* it has had a request */
+    bool drain;        /* no request after the next */
+    bool stopping;     /* nor is the next waited for as usual */
     uint8_t body_kind; /* enum request_body */
     uint8_t clock;     /* enum downstream_clock */
     struct worker *worker;

@@ -128,6 +128,7 @@ static struct exchange *create_exchange(struct h1_downstream *d)
     x->destination = d->client.has_destination ? &d->client.destination : NULL;
     d->x = x;
     d->head_begun = false;
+    d->used = true;
     d->chunked_out = d->until_close = false;
     return x;
 }
