@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from harness import RawClient, free_port, wait_until
+from harness import SCALE, RawClient, free_port, wait_until
 from harness.http_backend import pattern
 from harness.raw_client import trusting
 
@@ -141,7 +141,7 @@ def test_a_stream_without_a_byte_is_ended_after_idle(site, server):
 
 
 def test_a_stream_with_bytes_in_one_direction_is_not_idle(site, server):
-    weir = l4(site, server.address, timeouts={"idle": "600ms"})
+    weir = l4(site, server.address, timeouts={"idle": f"{600 * SCALE:.0f}ms"})
     with weir.client("db") as client:
         up = server.accept()
         for _ in range(15):
