@@ -121,9 +121,10 @@ static const struct option upstream_options[] = {
               .flags = OPTION_FLAG_TRUE, .help = "TLS to the servers; verified unless it says otherwise."),
     OPTION_AT(struct upstream_settings, proxy_protocol, "proxy_protocol", OPTION_ENUM, .fallback = "none",
               .choices = proxy_protocols,
-              .help = "The PROXY header that begins every connection to a server, ahead of TLS: none, v1, v2. "
-                      "It names one client, so each request then gets a connection of its own. Health checks "
-                      "send one that names nobody."),
+              .help =
+                  "The PROXY header that begins every connection to a server, ahead of TLS: none, v1, v2. "
+                  "It names one client, so each request then gets a connection of its own. Health checks "
+                  "send one that names nobody."),
     OPTION_AT(struct upstream_settings, on_down, "on_down", OPTION_ENUM, .fallback = "keep",
               .choices = on_downs,
               .help = "What becomes of tcp and upgraded streams when their server goes down."),

@@ -4,6 +4,7 @@ import socket
 import ssl
 import struct
 
+import hpack
 import pytest
 
 from harness import RawClient, wait_until
@@ -410,3 +411,23 @@ def test_one_weir_understands_another(site, http_backend, version):
         for _ in range(3):
             assert client.get().status == 200
     assert {r["x-forwarded-for"] for r in backend.requests} == {"127.0.0.9"}
+
+
+def h2_headers(stream):
+    """A GET as an HTTP/2 frame (RFC 9113 §6.2)."""
+    block = hpack.Encoder().encode([(":method", "GET"), (":scheme", "http"), (":authority", "t.example"), (":path", "/")])
+    return struct.pack("!I", len(block))[1:] + struct.pack("!BBI", 1, 5, stream) + block
+
+
+@pytest.mark.parametrize("header", [V1, V2], ids=["v1", "v2"])
+def test_http2_behind_a_header_and_each_request_is_introduced(site, server, header):
+    weir = site([{"upstream": "app"}], {"app": {"servers": [server.address], "proxy_protocol": "v2"}}, {"web": {"proxy_protocol": True}})
+    with weir.client() as client:
+        client.send(header + b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0" + h2_headers(1) + h2_headers(3))
+        for _ in range(2):
+            up = server.accept()
+            sent = Sent(up)
+            assert sent.source == ("192.0.2.1", 56324) and sent.destination == ("198.51.100.2", 443)
+            assert b"192.0.2.1" in up.read_until(b"\r\n\r\n")
+            up.send(OK)
+            assert up.read_to_end() == b""
