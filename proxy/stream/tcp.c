@@ -19,6 +19,7 @@
 struct tcp_stream {
     uint32_t magic;
     bool relaying; /* the server is there */
+    bool relayed;  /* a byte has gone one way or the other */
     bool counted;  /* upstream_done is owed */
     bool client_eof, server_eof;
     bool client_gone; /* both have ended; the server has not taken all yet */
@@ -135,6 +136,19 @@ static void connect_failed(struct tcp_stream *s, int error)
     attempt(s);
 }
 
+/* One that was gone before a byte went either way is as good as never reached. */
+static void server_lost(struct tcp_stream *s, int error)
+{
+    if (s->relayed || s->client_eof || s->server_eof) {
+        end(s, true);
+        return;
+    }
+    s->relaying = false;
+    conn_want_read(&s->conn, false);
+    conn_timer_pause(&s->conn);
+    connect_failed(s, error);
+}
+
 static void introduce_client(struct tcp_stream *s)
 {
     const struct client *c = &s->client;
@@ -203,12 +217,16 @@ static void relay(struct tcp_stream *s, struct conn *from, struct conn *to, bool
     enum conn_status status = conn_read(from, &in);
     s->active_us = loop_now_us(&s->worker->loop);
     if (status == CONN_ERROR) {
-        end(s, true);
+        if (from == &s->conn)
+            end(s, true);
+        else
+            server_lost(s, errno);
         return;
     }
     if (status == CONN_AGAIN)
         return;
     if (in.len && status == CONN_DATA) {
+        s->relayed = true;
         struct iovec iov = {(void *)(uintptr_t)in.at, in.len};
         conn_write(to, &iov, 1);
     }
@@ -295,10 +313,7 @@ static void client_failed(struct conn *c, int error)
 static void server_failed(struct conn *c, int error)
 {
     struct tcp_stream *s = of_server(c);
-    if (!s->relaying)
-        connect_failed(s, error);
-    else
-        end(s, true);
+    server_lost(s, error);
 }
 
 static const struct conn_handler client_handler = {

@@ -163,7 +163,9 @@ static void done(struct exchange *x)
 {
     struct h1_downstream *d = downstream_of_exchange(x);
     bool request_read = x->request_done;
-    if (!keeps_alive(d, x))
+    /* An end that the answer did not announce - a drain began meanwhile - waits for the next answer: its
+     * request may be on its way. But at a stop nobody would answer it. */
+    if (!x->keep_alive_ok || d->stopping)
         d->close_after = true;
     d->x = NULL;
     exchange_end(x);
