@@ -7,6 +7,7 @@
 #include "proxy/http/h2/internal.h"
 
 #define LINGER_MS      2000
+#define LINGER_CALM_MS 200  /* a flood is not read to its end */
 #define LAST_WORDS_MS  2000 /* for a client that does not take its GOAWAY */
 #define GOAWAY_WAIT_MS 1000 /* for the client to see the notice, when it does not answer the ping */
 #define OUTBOUND_MAX   1000 /* frames that wait: past it no more is read */
@@ -327,6 +328,7 @@ void h2_calm(struct h2_connection *c, enum h2_abuse_kind kind)
     char peer[ADDRESS_TEXT_MAX];
     if (c->ending)
         return;
+    c->calmed = true;
     counter_add(&c->client.listener->stats->h2_abuse[kind], 1);
     ip_print(&c->client.ip, peer, sizeof peer);
     log_info("a client is told to calm down", LOG_SLICE("listener", c->client.listener->name),
@@ -407,7 +409,7 @@ static void finish(struct h2_connection *c)
     }
     c->lingering = true;
     list_remove(&c->flush.link);
-    conn_linger(conn, LINGER_MS, lingered);
+    conn_linger(conn, c->calmed ? LINGER_CALM_MS : LINGER_MS, lingered);
 }
 
 /* RFC 9113 §6.8: a notice first, so that no request that is under way is lost; then the last word. */

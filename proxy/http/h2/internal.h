@@ -51,6 +51,7 @@ struct h2_connection {
     bool head_open;  /* a header block has begun and not ended */
     bool lingering;
     bool ending;    /* the session is terminated: what is left is to tell */
+    bool calmed;    /* it ends for a flood */
     bool out_full;  /* the last flush stopped because the socket took no more */
     uint8_t goaway; /* 0 none, 1 the notice was sent, 2 the last */
     uint8_t clock;  /* enum h2_clock */

@@ -489,6 +489,7 @@ static void take_trailers(struct h2_stream *s)
     }
     if (h->fault || adopt_lines(s->x, h, &s->x->trailers, NULL) != 0 ||
         !h1_check_trailers(&s->x->trailers, &fault)) {
+        h2_count_abuse(s->connection, H2_ABUSE_RESET);
         h2_reset(s, NGHTTP2_PROTOCOL_ERROR);
         return;
     }
