@@ -154,8 +154,7 @@ static const struct option listener_options[] = {
     OPTION_AT(struct listener_settings, protocol, "protocol", OPTION_ENUM, .choices = protocols,
               .fallback = "http", .help = "What is spoken there."),
     OPTION_AT(struct listener_settings, http2, "http2", OPTION_BOOL, .fallback = "true",
-              .help = "HTTP/2 by ALPN under TLS, by prior knowledge without. Takes effect when HTTP/2 is "
-                      "built; HTTP/1.1 is spoken until then."),
+              .help = "HTTP/2 by ALPN under TLS, by prior knowledge without."),
     OPTION_AT(struct listener_settings, proxy_protocol, "proxy_protocol", OPTION_BOOL, .fallback = "false",
               .help = "A PROXY v1 or v2 header is required, ahead of TLS too, within `timeouts.header`; the "
                       "client is whom it names. When `trusted_proxies` are set, others are closed."),
