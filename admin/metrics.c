@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "admin/internal.h"
+#include "proxy/http/h2/abuse.h"
 
 size_t metrics_tables(const struct runtime *rt, struct counters **tables)
 {
@@ -337,6 +338,18 @@ static void handshakes(FILE *out, const struct runtime *rt)
                 fprintf(out, ",version=\"%s\",resumed=\"%s\"} %llu\n", versions[v],
                         resumed ? "true" : "false", (unsigned long long)n);
             }
+        }
+    }
+    family(out, "http2_abuse_total", "counter", "HTTP/2 connections that were cut for a flood of some kind.");
+    for (const struct listener_stats *l = rt->stats.listeners; l; l = l->next) {
+        for (unsigned kind = 0; kind < H2_ABUSE_KINDS; kind++) {
+            size_t offset = offsetof(struct listener_worker_stats, h2_abuse) + kind * sizeof(counter);
+            uint64_t n = sum_listener(rt, l, offset);
+            if (!n)
+                continue;
+            label(out, "weir_http2_abuse_total{", "listener", slice_text(l->name));
+            fprintf(out, ",kind=\"%s\"} %llu\n", h2_abuse_name((enum h2_abuse_kind)kind),
+                    (unsigned long long)n);
         }
     }
     by_listener(out, rt, "tls_handshake_failures_total", "counter", "Handshakes that failed.",

@@ -128,7 +128,10 @@ int forward_fields(struct exchange *x, struct fields *out)
         failed |= fields_add(a, out, FIELD_X_FORWARDED_HOST, S("X-Forwarded-Host"), x->request.host);
     failed |= add_forwarded(x, out, trusted);
     failed |= fields_add(a, out, FIELD_X_REQUEST_ID, S("X-Request-Id"), x->request_id);
-    failed |= fields_add(a, out, FIELD_VIA, S("Via"), x->request.minor ? S("1.1 weir") : S("1.0 weir"));
+    failed |= fields_add(a, out, FIELD_VIA, S("Via"),
+                         x->protocol == 20  ? S("2.0 weir")
+                         : x->request.minor ? S("1.1 weir")
+                                            : S("1.0 weir"));
     if (upgrade_is_passed_on(x)) {
         const struct field *upgrade = fields_find(&x->request.fields, FIELD_UPGRADE);
         failed |= fields_add(a, out, FIELD_UPGRADE, S("Upgrade"), upgrade->value);
