@@ -15,7 +15,8 @@ import pytest
 
 from harness import RawClient, RawServer, SCALE, free_port, run_cli, wait_until
 from harness.ports import listening_ports
-from harness.weir import BINARY
+from harness.raw_client import trusting
+from harness.weir import BINARY, become_subreaper
 
 OK = [{"respond": {"status": 200, "body": "ok"}}]
 TCP = {"protocol": "tcp", "upstream": "db"}
@@ -621,3 +622,105 @@ def test_an_idle_stream_ends_after_idle_and_not_twice_that(site, server):
         begin = time.monotonic()
         client.read_to_end(5)
         assert 1.9 < time.monotonic() - begin < 3
+
+
+def test_tls_clients_that_vanish_while_the_server_is_sought_harm_nothing(site, localhost_cert):
+    """During the handshake, during the connect, and with bytes that nobody has read yet."""
+    with socket.socket() as stuck:
+        # Its queue is full: connects hang.
+        stuck.bind(("127.0.0.1", 0))
+        stuck.listen(0)
+        fillers = [socket.socket() for _ in range(4)]
+        for s in fillers:
+            s.setblocking(False)
+            s.connect_ex(stuck.getsockname())
+        tls = {"certificates": [{"cert": localhost_cert[0], "key": localhost_cert[1]}]}
+        weir = site(None, {"db": f"127.0.0.1:{stuck.getsockname()[1]}"}, {"db": {**TCP, "tls": tls}}, timeouts={"connect": "3s"})
+        for n in range(40):
+            if n % 4 == 0:
+                client = weir.client("db")
+                client.send(b"\x16\x03\x01")
+            else:
+                client = weir.client("db", tls=trusting(None, verify=False))
+                if n % 4 > 1:
+                    client.sock.sendall(b"x" * 5000)
+            if n % 2:
+                client.reset()
+            else:
+                client.close()
+        wait_until(lambda: weir.admin.metrics().sum("weir_connections") == 0, 10)
+        [s.close() for s in fillers]
+
+
+def test_a_client_that_resets_while_nobody_reads_from_it_is_let_go(site):
+    """The server takes nothing: the client's bytes wait, and its reset behind them, until the stream is idle."""
+    with RawServer(receive_buffer=4096) as server:
+        weir = site(None, {"db": server.address}, {"db": TCP}, timeouts={"idle": "2s"})
+        client = weir.client("db")
+        server.accept()
+        client.sock.setblocking(False)
+        try:
+            while True:
+                client.sock.send(b"x" * 65536)
+        except BlockingIOError:
+            pass
+        wait_until(lambda: weir.admin.metrics().sum("weir_connections") == 1)
+        client.reset()
+        wait_until(lambda: weir.admin.metrics().sum("weir_connections") == 0, 10)
+
+
+def test_streams_get_a_close_when_no_descriptor_is_left_for_their_server(site, tcp_backend):
+    weir = site(None, {"db": tcp_backend().address}, {"db": TCP})
+    with weir.client("db") as client:
+        client.send(b"a")
+        assert client.read_exact(1) == b"a"
+        used = len(os.listdir(f"/proc/{weir.pid}/fd"))
+        before = resource.prlimit(weir.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(weir.pid, resource.RLIMIT_NOFILE, (used + 1, before[1]))
+        with weir.client("db") as refused:
+            refused.expect_end()
+        resource.prlimit(weir.pid, resource.RLIMIT_NOFILE, before)
+        client.send(b"b")
+        assert client.read_exact(1) == b"b"
+
+        def served():
+            with weir.client("db") as again:
+                again.send(b"c")
+                return again.read_exact(1) == b"c"
+        wait_until(lambda: served())
+
+
+# -- everything at once ------------------------------------------------------------------------------------------------------------------------
+
+def test_a_storm_of_signals_fails_no_request(site, http_backend):
+    weir = site([{"upstream": "app"}], {"app": http_backend("ok").address}, {"web": {}, "extra": {}}, timeouts={"drain": "5s"})
+    listeners = dict(weir.config["listeners"])
+    failures, served, done = [], [0], threading.Event()
+
+    def fresh():
+        while not done.is_set():
+            try:
+                assert weir.get().body == b"ok"
+                served[0] += 1
+            except Exception as error:
+                failures.append(repr(error))
+
+    become_subreaper()
+    threads = _threads(fresh, fresh)
+    for n in range(4):
+        for k in range(12):
+            weir.change(listeners=listeners if (n + k) % 2 else {"web": listeners["web"]})
+            weir.signal(signal.SIGHUP)
+            if k == 6:
+                weir.signal(signal.SIGUSR2)
+                weir.signal(signal.SIGUSR2)
+            time.sleep(0.01)
+        old = weir.pid
+        wait_until(lambda: [p for p in weir.processes()] not in ([old], []) and old not in weir.processes(), 30, "the next process alone")
+        weir._wait_for(old, 5)
+        [weir.successor] = weir.processes()
+    count = served[0]
+    wait_until(lambda: served[0] > count + 5 or failures)
+    done.set()
+    [t.join() for t in threads]
+    assert not failures, failures[:3]
