@@ -562,7 +562,8 @@ def test_a_length_that_lies_is_a_reset(plain, module_backend, told, body):
     path = f"/lies/{told}/{len(body)}"
     with H2(plain.port()) as client:
         s = client.ask([("content-length", str(told))], method="POST", path=path, body=body)
-        assert s.reset == PROTOCOL_ERROR
+        # A request of length 0 is complete with its head: its answer may be out before the lie is heard.
+        assert s.reset == PROTOCOL_ERROR or (told == 0 and s.status == 200)
     complete = [r for r in module_backend.requests if r.target == path and r.is_complete]
     assert not complete or told == 0  # which is complete with its head
     assert not module_backend.violations

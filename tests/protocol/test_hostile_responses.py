@@ -229,8 +229,8 @@ def test_a_response_before_any_request_reaches_nobody(site, raw_server):
     """A server that speaks first on a kept connection: its bytes are not the answer to the next request."""
     def serve(connection):
         connection.read_request()
-        connection.send(OK + b"Content-Length: 5\r\n\r\nfirst")
         served.append(connection)
+        connection.send(OK + b"Content-Length: 5\r\n\r\nfirst")
         if len(served) == 1:
             connection.read_request_head()
             connection.send_quietly(OK + b"Content-Length: 6\r\n\r\nsecond")
