@@ -66,12 +66,19 @@ static bool is_named(const struct acceptor *a, const struct listener_config *con
 }
 
 /* A socket that is given up may have connections in its queue: they are served before it goes. So that none
- * comes between the last one and the close, handshakes are not answered from here on: clients try again
+ * comes between the last one and the close, no new handshake is answered from here on: clients try again
  * shortly after, and are refused or taken by whoever listens there then. */
 static void close_queue(struct acceptor *a)
 {
-    struct sock_filter nothing = BPF_STMT(BPF_RET | BPF_K, 0);
-    struct sock_fprog filter = {.len = 1, .filter = &nothing};
+    /* The filter sees the TCP header; 13 is the place of its flags (RFC 9293 §3.1), 2 the SYN. Handshakes
+     * that have begun go on. */
+    struct sock_filter no_syn[] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 2, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, 0),
+        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+    };
+    struct sock_fprog filter = {.len = COUNT_OF(no_syn), .filter = no_syn};
     int fd = a->fd;
     setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter);
     for (int turns = 0; turns < TURNS_OF_A_QUEUE && accept_some(a); turns++)

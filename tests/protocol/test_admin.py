@@ -19,6 +19,8 @@ def busy(site, http_backend):
     with weir.client() as client:
         for target in ("/bytes/1000", "/bytes/1000", "/bytes/1000", "/status/404", "/own"):
             client.get(target)
+    # An answer may be here before it is counted.
+    wait_until(lambda: weir.admin.metrics().sum("weir_requests_total", listener="web") == 5)
     weir.backend = backend
     return weir
 

@@ -788,7 +788,7 @@ def test_tiny_windows_are_a_flood(site, http_backend):
                 client.until(lambda: client.streams[stream].body, 5)
                 client.streams[stream].body = b""
         assert not client.goaways or client.goaways[-1][1] == CALM
-    assert "told to calm down" in weir.log()
+    wait_until(lambda: "told to calm down" in weir.log())
 
 
 # -- time and the end --------------------------------------------------------------------------------------------------------
