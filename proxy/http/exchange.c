@@ -89,8 +89,6 @@ void exchange_end(struct exchange *x)
 {
     struct worker *w = x->worker;
     ASSERT(x->magic == EXCHANGE_MAGIC && x->phase != EXCHANGE_ENDED);
-    if (x->phase == EXCHANGE_TUNNEL)
-        w->streams--;
     x->phase = EXCHANGE_ENDED;
     if (x->responder && x->responder->cancel)
         x->responder->cancel(x);
@@ -431,7 +429,6 @@ void exchange_respond(struct exchange *x, struct http_response *r, const struct 
     if (r->status == 101) {
         x->phase = EXCHANGE_TUNNEL;
         x->request_done = false;
-        x->worker->streams++;
         x->down_ops->upgrade(x);
     }
     x->response_done = end;

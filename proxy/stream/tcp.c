@@ -87,7 +87,6 @@ int tcp_accept(struct listener *l, const struct arrival *a)
     s->upstream = a->upstream ? a->upstream : l->config->upstream;
     s->server_name = a->server_name.len ? strndup(a->server_name.at, a->server_name.len) : NULL;
     snapshot_hold(s->snapshot, s->worker->index);
-    s->worker->streams++;
     if (!l->config->tls || a->upstream) {
         attempt(s);
         return 0;
@@ -346,7 +345,6 @@ static void leave(struct tcp_stream *s)
     struct listener_worker_stats *stats = s->client.listener->stats;
     counter_add(&stats->bytes_in, s->conn.bytes_in);
     counter_add(&stats->bytes_out, s->conn.bytes_out);
-    s->worker->streams--;
     snapshot_release(s->snapshot, s->worker->index);
     client_leave(&s->client);
     s->magic = 0;

@@ -385,6 +385,20 @@ def test_a_post_is_not_retried_once_it_was_sent(site, http_backend):
     assert answer.status == 502 and len(seen) == 1
 
 
+def test_a_post_without_a_body_is_not_retried_either(site, raw_server):
+    seen = []
+
+    def serve(connection):
+        seen.append(connection.read_request_head())
+
+    first, second = raw_server(serve), raw_server(serve)
+    weir = balanced(site, [first.address, second.address], workers=1)
+    with weir.client() as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: t.example\r\n\r\n")
+        assert client.read_response("POST").status == 502
+    assert len(seen) == 1
+
+
 def test_a_response_that_has_begun_is_never_retried(site, raw_server, http_backend):
     def serve(connection):
         connection.read_request()
