@@ -3,13 +3,15 @@
  * needs no lock and shares no cache line. */
 #pragma once
 
+#include "balancer/outcome.h"
 #include "balancer/server.h"
 
 /* What is known of the request that wants a server. */
 struct pick {
     struct server *const *tried; /* these had their chance: not again */
     size_t tried_count;
-    uint64_t hash; /* of the request's key, for policies that hash; else 0 */
+    uint64_t hash;         /* of the request's key, for policies that hash; else 0 */
+    struct server *prefer; /* a sticky session's: taken while it can be; NULL = none */
 };
 
 struct tier {
@@ -25,6 +27,8 @@ struct policy {
     void (*init)(void *state, const struct tier *t, unsigned worker);
     /* NULL when none can take it. Does not count it in. */
     struct server *(*pick)(void *state, const struct tier *t, const struct pick *p);
+    /* An attempt on a server of the tier is over, never one that says nothing about it. May be NULL. */
+    void (*done)(void *state, const struct tier *t, const struct server *s, const struct outcome *o);
 };
 
 extern const struct policy policy_round_robin;

@@ -249,10 +249,18 @@ struct server *upstream_pick(struct upstream *u, unsigned worker, const struct p
     return NULL;
 }
 
-void upstream_done(struct upstream *u, struct server *s)
+static void policy_done(const struct upstream *u, unsigned worker, const struct server *s,
+                        const struct outcome *o)
 {
-    (void)u;
+    bool backup = atomic_load_explicit(&s->backup, memory_order_relaxed);
+    u->policy->done(u->states[2 * worker + backup], backup ? &u->backup : &u->primary, s, o);
+}
+
+void upstream_done(struct upstream *u, unsigned worker, struct server *s, const struct outcome *o)
+{
     server_end(s);
+    if (o && o->kind != OUTCOME_ABANDONED && u->policy->done)
+        policy_done(u, worker, s, o);
 }
 
 enum pick_failure upstream_state(const struct upstream *u)

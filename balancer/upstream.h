@@ -11,6 +11,7 @@
 #pragma once
 
 #include "balancer/budget.h"
+#include "balancer/outcome.h"
 #include "balancer/policy.h"
 #include "balancer/registry.h"
 #include "balancer/settings.h"
@@ -65,7 +66,8 @@ static inline bool upstream_begin(struct upstream *u, struct server *s)
     (void)u;
     return server_begin(s);
 }
-void upstream_done(struct upstream *u, struct server *s);
+/* `o` says how it went; NULL when there is nothing to learn from it. */
+void upstream_done(struct upstream *u, unsigned worker, struct server *s, const struct outcome *o);
 
 /* What a pick would say now, without choosing: PICK_OK, PICK_NONE_UP or PICK_ALL_BUSY. */
 enum pick_failure upstream_state(const struct upstream *u);

@@ -30,6 +30,7 @@ static void start(struct exchange *x)
     f->upstream = x->upstream;
     f->replayable = true;
     x->responder_state = f;
+    affinity_of(x, f->upstream, &f->affinity);
     budget_request(budget_of(f), x->route->retries.budget);
     attempt(f);
 }
@@ -48,7 +49,10 @@ static void no_server(struct forward *f, enum pick_failure why)
 static struct server *pick(struct forward *f, enum pick_failure *why)
 {
     unsigned worker = f->x->worker->index;
-    struct pick p = {.tried = f->tried, .tried_count = f->tried_count};
+    struct pick p = {.tried = f->tried,
+                     .tried_count = f->tried_count,
+                     .hash = f->affinity.hash,
+                     .prefer = f->affinity.server};
     if (f->tried_count >= FORWARD_ATTEMPTS_MAX)
         return NULL;
     struct server *s = upstream_pick(f->upstream, worker, &p, why);
@@ -76,6 +80,7 @@ static void attempt(struct forward *f)
     f->attempt_us = loop_now_us(&w->loop);
     if (x->upstream_started_us == 0)
         x->upstream_started_us = f->attempt_us;
+    f->outcome = OUTCOME_ABANDONED;
     f->sent = f->sending_done = f->head_begun = f->watches_sending = false;
     f->scanned = 0;
     /* What is sent again goes over a new connection: another idle one may be as dead as the last. */
@@ -140,6 +145,18 @@ void forward_watch(struct forward *f)
 
 /* Ends. */
 
+static void tell(struct forward *f)
+{
+    const struct exchange *x = f->x;
+    usec_t now = loop_now_us(&x->worker->loop);
+    struct outcome o = {.kind = f->outcome,
+                        .status = f->head_received ? f->status : 0,
+                        .head_us = f->head_received ? x->upstream_head_us - f->attempt_us : 0,
+                        .took_us = now - f->attempt_us,
+                        .now_us = now};
+    upstream_done(f->upstream, x->worker->index, x->server, &o);
+}
+
 void forward_let_go(struct forward *f, bool reusable)
 {
     struct exchange *x = f->x;
@@ -155,7 +172,7 @@ void forward_let_go(struct forward *f, bool reusable)
     }
     if (f->server_counted) {
         f->server_counted = false;
-        upstream_done(f->upstream, x->server);
+        tell(f);
     }
 }
 
@@ -176,6 +193,7 @@ static void connection_failed(struct forward *f, int error)
     if (f->uc)
         pool_fail(f->uc);
     f->uc = NULL;
+    f->outcome = error == ETIMEDOUT ? OUTCOME_TIMEOUT : OUTCOME_UNREACHABLE;
     forward_let_go(f, false);
     if (x->route->retries.attempts == 0)
         exchange_fail(x, error == ETIMEDOUT ? 504 : 502, "the server cannot be reached");
@@ -188,6 +206,8 @@ void forward_lost(struct forward *f, const char *reason)
 {
     struct exchange *x = f->x;
     bool again = f->sent && may_resend(f);
+    /* An idle connection that the server has closed says nothing of it. */
+    f->outcome = f->last_reused && !f->head_begun ? OUTCOME_ABANDONED : OUTCOME_RESET;
     forward_let_go(f, false);
     if (!again) {
         log_warn("no answer", LOG_SLICE("upstream", f->upstream->name), LOG_SLICE("server", x->server->name),
@@ -204,6 +224,7 @@ void forward_bad_response(struct forward *f, const char *reason)
     struct exchange *x = f->x;
     log_warn("bad response", LOG_SLICE("upstream", f->upstream->name), LOG_SLICE("server", x->server->name),
              LOG_TEXT("reason", reason));
+    f->outcome = OUTCOME_BAD;
     forward_let_go(f, false);
     exchange_fail(x, 502, reason);
 }
@@ -220,6 +241,7 @@ static void timeout(struct conn *c)
         forward_watch(f); /* slow, but it moves */
         return;
     }
+    f->outcome = OUTCOME_TIMEOUT;
     forward_let_go(f, false);
     exchange_fail(x, 504,
                   f->watches_sending ? "the server did not take the request in time"

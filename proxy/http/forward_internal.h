@@ -7,6 +7,7 @@
  *     forward_tunnel.c   an upgraded connection: bytes both ways */
 #pragma once
 
+#include "proxy/http/affinity.h"
 #include "proxy/http/forward.h"
 #include "proxy/http/h1/parse.h"
 
@@ -17,16 +18,18 @@
 /* Lives in the exchange's arena. Ends with the exchange, or earlier when both messages are through. */
 struct forward {
     uint32_t magic;
-    bool sent;            /* the head is on its way on this connection */
-    bool sending_done;    /* and the body's end */
-    bool replayable;      /* x->body still holds the whole body from its start */
-    bool head_begun;      /* some of a response has come */
-    bool head_received;   /* the final one's head */
-    bool last_reused;     /* the attempt's connection had been idle before */
-    bool server_counted;  /* upstream_done is owed */
-    bool watches_sending; /* the timer runs for the server to take more of the request */
+    bool sent;                 /* the head is on its way on this connection */
+    bool sending_done;         /* and the body's end */
+    bool replayable;           /* x->body still holds the whole body from its start */
+    bool head_begun;           /* some of a response has come */
+    bool head_received;        /* the final one's head */
+    bool last_reused;          /* the attempt's connection had been idle before */
+    bool server_counted;       /* upstream_done is owed */
+    enum outcome_kind outcome; /* of the attempt, so far */
+    bool watches_sending;      /* the timer runs for the server to take more of the request */
     struct exchange *x;
     struct upstream *upstream;
+    struct affinity affinity;
     struct upstream_conn *uc; /* NULL between attempts */
     struct server *tried[FORWARD_ATTEMPTS_MAX];
     unsigned tried_count;
@@ -58,7 +61,8 @@ static inline const struct timeouts *forward_timeouts(const struct exchange *x)
 
 /* forward.c. Each of these may end the exchange. */
 
-/* Lets go of the connection and the server; `reusable`: the connection may go back to the pool. */
+/* Lets go of the connection and the server, and tells the upstream how the attempt went (f->outcome);
+ * `reusable`: the connection may go back to the pool. */
 void forward_let_go(struct forward *f, bool reusable);
 /* The connection ended, or broke, before the response was complete: tries again if that is safe. */
 void forward_lost(struct forward *f, const char *reason);

@@ -246,5 +246,6 @@ static void finish(struct forward *f, struct slice rest)
         log_warn("bytes behind a response; the connection is closed",
                  LOG_SLICE("upstream", f->upstream->name), LOG_SLICE("server", f->x->server->name));
     conn_keep(&uc->conn, slice_of(NULL, 0));
+    f->outcome = OUTCOME_ANSWERED;
     forward_let_go(f, reusable);
 }

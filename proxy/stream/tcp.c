@@ -22,6 +22,7 @@ struct tcp_stream {
     bool relayed;  /* a byte has gone one way or the other */
     bool counted;  /* upstream_done is owed */
     bool client_eof, server_eof;
+    bool broke;       /* the server's connection did */
     bool client_gone; /* both have ended; the server has not taken all yet */
     unsigned tried_count;
     struct worker *worker;
@@ -31,6 +32,7 @@ struct tcp_stream {
     struct server *server;
     struct upstream_conn *uc;
     struct server *tried[ATTEMPTS_MAX];
+    usec_t attempt_us;
     usec_t active_us; /* the last byte that came, either way */
     uint64_t
         moved; /* bytes on both connections when the clock was set: some may leave without any that come */
@@ -122,6 +124,13 @@ static void no_server(struct tcp_stream *s, enum pick_failure why)
     end(s, false); /* nothing was relayed: a close says it all */
 }
 
+static void tell(struct tcp_stream *s, enum outcome_kind kind)
+{
+    usec_t now = loop_now_us(&s->worker->loop);
+    struct outcome o = {.kind = kind, .took_us = now - s->attempt_us, .now_us = now};
+    upstream_done(s->upstream, s->worker->index, s->server, &o);
+}
+
 static void connect_failed(struct tcp_stream *s, int error)
 {
     const char *why = s->uc ? tls_failure(&s->uc->conn) : NULL;
@@ -131,7 +140,7 @@ static void connect_failed(struct tcp_stream *s, int error)
         pool_fail(s->uc);
     s->uc = NULL;
     s->counted = false;
-    upstream_done(s->upstream, s->server);
+    tell(s, error == ETIMEDOUT ? OUTCOME_TIMEOUT : OUTCOME_UNREACHABLE);
     attempt(s);
 }
 
@@ -139,6 +148,7 @@ static void connect_failed(struct tcp_stream *s, int error)
 static void server_lost(struct tcp_stream *s, int error)
 {
     if (s->relayed || s->client_eof || s->server_eof) {
+        s->broke = true;
         end(s, true);
         return;
     }
@@ -169,6 +179,7 @@ static void attempt(struct tcp_stream *s)
         return;
     }
     s->server = server;
+    s->attempt_us = loop_now_us(&s->worker->loop);
     s->counted = true;
     s->tried[s->tried_count++] = server;
     s->uc = pool_connect(&s->worker->pool, s->upstream, server, &server_handler, s);
@@ -357,7 +368,7 @@ static void leave_server(struct tcp_stream *s)
         pool_discard(s->uc);
     s->uc = NULL;
     if (s->counted)
-        upstream_done(s->upstream, s->server);
+        tell(s, s->broke ? OUTCOME_RESET : s->server_eof ? OUTCOME_ANSWERED : OUTCOME_ABANDONED);
     s->counted = false;
 }
 

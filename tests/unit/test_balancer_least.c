@@ -13,7 +13,7 @@ static void unload(struct fixture *f)
 {
     for (size_t i = 0; i < f->upstream->count; i++)
         while (server_in_flight(f->upstream->servers[i]))
-            upstream_done(f->upstream, f->upstream->servers[i]);
+            upstream_done(f->upstream, 0, f->upstream->servers[i], NULL);
 }
 
 static void test_requests_in_flight_follow_the_weights_over_all_workers(void **state)
@@ -39,8 +39,8 @@ static void test_the_least_loaded_is_chosen(void **state)
     fixture_make(&f, "{balance: least_connections, servers: [127.0.0.1:1, 127.0.0.1:2, 127.0.0.1:3]}", NULL,
                  1);
     load(&f, 1, 9);
-    upstream_done(f.upstream, f.upstream->servers[1]);
-    upstream_done(f.upstream, f.upstream->servers[1]);
+    upstream_done(f.upstream, 0, f.upstream->servers[1], NULL);
+    upstream_done(f.upstream, 0, f.upstream->servers[1], NULL);
     assert_ptr_equal(upstream_pick(f.upstream, 0, &any, NULL), f.upstream->servers[1]);
     assert_ptr_equal(upstream_pick(f.upstream, 0, &any, NULL), f.upstream->servers[1]);
     assert_int_equal(server_in_flight(f.upstream->servers[1]), 3);
@@ -59,7 +59,7 @@ static void test_equal_servers_take_turns(void **state)
         struct server *s = upstream_pick(f.upstream, 0, &any, NULL);
         for (size_t k = 0; k < 3; k++)
             got[k] += s == f.upstream->servers[k];
-        upstream_done(f.upstream, s);
+        upstream_done(f.upstream, 0, s, NULL);
     }
     for (size_t k = 0; k < 3; k++)
         assert_int_equal(got[k], 10);

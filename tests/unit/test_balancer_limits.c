@@ -34,7 +34,7 @@ static void *run_load(void *argument)
         }
         for (int k = 0; k < 2; k++)
             if (held[k])
-                upstream_done(l->upstream, held[k]);
+                upstream_done(l->upstream, 0, held[k], NULL);
     }
     return NULL;
 }
@@ -137,7 +137,7 @@ static void test_full_primaries_are_busy_and_do_not_spill_over_to_backups(void *
     assert_int_equal(why, PICK_ALL_BUSY);
     assert_int_equal(upstream_state(f.upstream), PICK_ALL_BUSY);
 
-    upstream_done(f.upstream, a);
+    upstream_done(f.upstream, 0, a, NULL);
     assert_ptr_equal(upstream_pick(f.upstream, 0, &any, &why), a);
     assert_int_equal(why, PICK_OK);
     fixture_free(&f);

@@ -241,7 +241,7 @@ static void test_two_snapshots_built_at_once_share_their_new_server(void **state
     const struct pick any = {0};
     struct server *s = upstream_pick(two.upstream, 0, &any, NULL);
     assert_ptr_equal(s, one.upstream->servers[0]);
-    upstream_done(two.upstream, s);
+    upstream_done(two.upstream, 0, s, NULL);
     fixture_free(&one);
     fixture_free(&two);
     tear_down(&b);

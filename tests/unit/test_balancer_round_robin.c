@@ -8,7 +8,7 @@ static void picks(struct upstream *u, unsigned worker, const struct pick *p, siz
         struct server *s = upstream_pick(u, worker, p, &why);
         out[i] = s ? (char)('a' + (s->name.at[s->name.len - 1] - '1')) : '-';
         if (s)
-            upstream_done(u, s);
+            upstream_done(u, 0, s, NULL);
     }
     out[count] = '\0';
 }
@@ -161,8 +161,8 @@ static void test_picks_count_in_flight_until_done(void **state)
     struct server *s = upstream_pick(f.upstream, 0, &any, NULL);
     upstream_pick(f.upstream, 0, &any, NULL);
     assert_int_equal(server_in_flight(s), 2);
-    upstream_done(f.upstream, s);
-    upstream_done(f.upstream, s);
+    upstream_done(f.upstream, 0, s, NULL);
+    upstream_done(f.upstream, 0, s, NULL);
     assert_int_equal(server_in_flight(s), 0);
     fixture_free(&f);
 }
