@@ -29,11 +29,17 @@ struct arguments {
     size_t header_count;
     const char *rest[8];
     size_t rest_count;
+    bool json;
 };
 
 static int wrong_call(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Arguments. */
+
+static bool takes_json(const char *command)
+{
+    return strcmp(command, "upstreams") == 0 || strcmp(command, "requests") == 0;
+}
 
 static int parse(const char *command, int argc, char **argv, size_t least, size_t most, struct arguments *out)
 {
@@ -44,6 +50,10 @@ static int parse(const char *command, int argc, char **argv, size_t least, size_
             if (out->rest_count >= most || out->rest_count >= sizeof out->rest / sizeof *out->rest)
                 return wrong_call(command, "unexpected argument \"%s\"", a);
             out->rest[out->rest_count++] = a;
+            continue;
+        }
+        if (strcmp(a, "--json") == 0 && takes_json(command)) {
+            out->json = true;
             continue;
         }
         const char **value = strcmp(a, "-c") == 0 || strcmp(a, "--config") == 0   ? &out->config
@@ -216,6 +226,22 @@ static int status(int argc, char **argv)
     return wrong ? wrong : command_status(client_socket(a.config, a.socket));
 }
 
+static int upstreams(int argc, char **argv)
+{
+    struct arguments a;
+    int wrong = parse("upstreams", argc, argv, 0, 0, &a);
+    return wrong ? wrong : command_upstreams(client_socket(a.config, a.socket), a.json);
+}
+
+static int requests(int argc, char **argv)
+{
+    struct arguments a;
+    int wrong = parse("requests", argc, argv, 0, 1, &a);
+    if (wrong)
+        return wrong;
+    return command_requests(client_socket(a.config, a.socket), a.rest_count ? a.rest[0] : NULL, a.json);
+}
+
 static int diff(int argc, char **argv)
 {
     struct arguments a;
@@ -248,6 +274,10 @@ static const struct command commands[] = {
     {"stop", stop, "[-c FILE | -s SOCKET]", "lets open exchanges end, then stops"},
     {"upgrade", upgrade, "[-c FILE | -s SOCKET]", "starts the program anew in place of the running one"},
     {"status", status, "[-c FILE | -s SOCKET]", "says how the running process does"},
+    {"upstreams", upstreams, "[-c FILE | -s SOCKET] [--json]",
+     "prints a table of all servers and how they do"},
+    {"requests", requests, "[-c FILE | -s SOCKET] [--json] [ID]",
+     "prints the last failed and the slowest requests; with a request's id, its whole story"},
     {"top", top, "", "the same, live (not supported yet)"},
     {"schema", schema, "", "prints the JSON Schema of the file, for editors"},
     {"reference", reference, "", "prints the reference of the file's options, in Markdown"},

@@ -145,6 +145,7 @@ void access_format_json(struct access_text *t, const struct access_entry *e)
     text(t, "referer", e->referer);
     text(t, "user_agent", e->user_agent);
     text(t, "tls_version", e->tls_version);
+    text(t, "termination", slice_text(e->termination));
     text(t, "end", slice_text(e->end));
     text(t, "reason", e->reason);
     put(t, S("}\n"));

@@ -10,7 +10,8 @@ struct access_entry {
     int64_t wall_us; /* since the epoch; of its end */
     struct slice client, method, host, target, protocol, listener, route, upstream, server, request_id,
         referer, user_agent, tls_version, reason;
-    const char *end; /* "complete", "client gone", … */
+    const char *termination; /* termination.h */
+    const char *end;         /* "complete", "client gone", … */
     unsigned status;
     unsigned attempts;
     uint64_t bytes_in, bytes_out; /* of bodies */

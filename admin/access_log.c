@@ -314,6 +314,7 @@ static void describe(struct exchange *x, struct access_entry *e)
         .referer = field_of(x, FIELD_OTHER, S("referer")),
         .user_agent = field_of(x, FIELD_USER_AGENT, S("")),
         .tls_version = variable(x, TEMPLATE_TLS_VERSION),
+        .termination = termination_word(termination_of(x)),
         .reason = slice_text(x->reason),
         .end = end_text(x),
         .status = x->status ? x->status : 499,

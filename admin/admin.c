@@ -22,9 +22,10 @@ struct admin *admin_create(void)
         return NULL;
     a->magic = ADMIN_MAGIC;
     a->logs = access_logs_create();
+    a->recorder = recorder_create();
     a->token = strdup("");
     a->control = strdup("");
-    if (!a->logs || !a->token || !a->control) {
+    if (!a->logs || !a->recorder || !a->token || !a->control) {
         admin_free(a);
         return NULL;
     }
@@ -54,6 +55,7 @@ void admin_free(struct admin *a)
     if (!a)
         return;
     access_logs_free(a->logs);
+    recorder_free(a->recorder);
     free(a->token);
     free(a->control);
     a->magic = 0;
@@ -97,7 +99,8 @@ static void response_begins(void *argument, struct exchange *x)
 
 static void exchange_ended(void *argument, struct exchange *x)
 {
-    (void)argument;
+    struct admin *a = argument;
+    recorder_exchange_ended(a->recorder, x);
     access_log_exchange_ended(x);
 }
 

@@ -18,6 +18,7 @@ const struct http_endpoint admin_endpoints[] = {
     {"POST", "/api/v1/reload", api_reload, ENDPOINT_CHANGES},
     {"POST", "/api/v1/explain", api_explain, 0},
     {"GET", "/api/v1/events", api_events, 0},
+    {"GET", "/api/v1/requests", api_requests, 0},
     {"POST", "/api/v1/diff", api_diff, ENDPOINT_LOCAL},
     {"POST", "/api/v1/stop", api_stop, ENDPOINT_LOCAL},
     {"POST", "/api/v1/upgrade", api_upgrade, ENDPOINT_LOCAL},

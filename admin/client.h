@@ -3,6 +3,7 @@
  * status: 0, 1, or 2 for a wrong call. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #define CLIENT_DEADLINE_MS 60000
@@ -23,6 +24,10 @@ int command_stop(char *socket);
 /* Until the next process serves. */
 int command_upgrade(char *socket);
 int command_status(char *socket);
+/* `json`: as the API answers. */
+int command_upstreams(char *socket, bool json);
+/* What the flight recorder keeps; of one request only when `id` is not NULL. */
+int command_requests(char *socket, const char *id, bool json);
 int command_diff(char *socket, const char *file);
 
 /* Of a file; or, without one, of the running process. Headers are "name: value". */

@@ -11,6 +11,7 @@
 
 #include "admin/client.h"
 #include "admin/explain_text.h"
+#include "admin/requests_text.h"
 #include "admin/status_text.h"
 
 #define DEFAULT_SOCKET  "/run/weir.sock"
@@ -213,6 +214,54 @@ int command_status(char *socket)
     json_decref(status);
     json_decref(listeners);
     json_decref(upstreams);
+    free(socket);
+    return result;
+}
+
+static void print_json(const json_t *answer)
+{
+    json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
+    putchar('\n');
+}
+
+int command_upstreams(char *socket, bool json)
+{
+    json_t *answer = socket ? ask(socket, "GET", "/api/v1/upstreams", NULL) : NULL;
+    int result = answer ? 0 : 1;
+    if (answer && json)
+        print_json(answer);
+    else if (answer)
+        upstreams_print(answer, stdout);
+    json_decref(answer);
+    free(socket);
+    return result;
+}
+
+/* An id goes into the target: only what may stand there as it is. */
+static bool is_plain_id(const char *id)
+{
+    for (const char *at = id; *at; at++)
+        if (!byte_is(*at, BYTE_TARGET) || *at == '&' || *at == '%')
+            return false;
+    return *id != '\0' && strlen(id) <= 128;
+}
+
+int command_requests(char *socket, const char *id, bool json)
+{
+    char path[256];
+    if (id && !is_plain_id(id)) {
+        fprintf(stderr, "weir requests: \"%s\" is no request id\n", id);
+        free(socket);
+        return 2;
+    }
+    snprintf(path, sizeof path, "/api/v1/requests%s%s", id ? "?id=" : "", id ? id : "");
+    json_t *answer = socket ? ask(socket, "GET", path, NULL) : NULL;
+    int result = answer ? 0 : 1;
+    if (answer && json)
+        print_json(answer);
+    else if (answer)
+        requests_print(answer, id != NULL, stdout);
+    json_decref(answer);
     free(socket);
     return result;
 }

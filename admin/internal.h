@@ -8,6 +8,7 @@
 #include "admin/admin.h"
 #include "admin/doors.h"
 #include "admin/http_server.h"
+#include "admin/recorder.h"
 #include "core/log.h"
 #include "proxy/runtime.h"
 
@@ -35,6 +36,7 @@ struct admin {
     struct timer tick;   /* while somebody does */
     struct notice notices[NOTICES_KEPT];
     uint64_t notice_count;
+    struct recorder *recorder;
     struct task stop; /* after the answer to /api/v1/stop is out */
 };
 
@@ -90,6 +92,7 @@ void api_explain(struct http_call *c);
 void api_stop(struct http_call *c);
 void api_upgrade(struct http_call *c);
 void api_events(struct http_call *c);
+void api_requests(struct http_call *c);
 void metrics_answer(struct http_call *c);
 void health_answer(struct http_call *c);
 void dashboard_answer(struct http_call *c);

@@ -352,6 +352,18 @@ static void handshakes(FILE *out, const struct runtime *rt)
                     (unsigned long long)n);
         }
     }
+    family(out, "terminations_total", "counter", "Finished requests, by the word for how they ended.");
+    for (const struct listener_stats *l = rt->stats.listeners; l; l = l->next) {
+        for (unsigned t = 0; t < TERMINATIONS; t++) {
+            size_t offset = offsetof(struct listener_worker_stats, terminations) + t * sizeof(counter);
+            uint64_t n = sum_listener(rt, l, offset);
+            if (!n)
+                continue;
+            label(out, "weir_terminations_total{", "listener", slice_text(l->name));
+            fprintf(out, ",termination=\"%s\"} %llu\n", termination_word((enum termination)t),
+                    (unsigned long long)n);
+        }
+    }
     by_listener(out, rt, "tls_handshake_failures_total", "counter", "Handshakes that failed.",
                 offsetof(struct listener_worker_stats, handshake_failures));
 }

@@ -11,6 +11,7 @@
 #include "core/slice.h"
 #include "proxy/connection_limits.h"
 #include "proxy/http/h2/abuse.h"
+#include "proxy/http/termination.h"
 
 #define WORKERS_MAX 256
 
@@ -33,7 +34,8 @@ struct listener_worker_stats {
     counter bytes_in, bytes_out;
     counter handshakes[4][2]; /* by TLS version (0 other, 2 = 1.2, 3 = 1.3) and resumed */
     counter handshake_failures;
-    counter h2_abuse[H2_ABUSE_KINDS]; /* HTTP/2 connections ended for that, by enum h2_abuse_kind */
+    counter h2_abuse[H2_ABUSE_KINDS];   /* HTTP/2 connections ended for that, by enum h2_abuse_kind */
+    counter terminations[TERMINATIONS]; /* of exchanges, by enum termination */
     _Atomic(struct route_stats_chunk *) chunks[STATS_CHUNKS];
 } __attribute__((aligned(64)));
 

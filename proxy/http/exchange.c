@@ -81,6 +81,7 @@ static void count(struct exchange *x)
     const struct listener_config *config = x->listener->config;
     uint32_t id = x->route ? x->snapshot->route_stats_ids[x->route->index] : 0;
     struct route_stats *row = stats_route(config->stats, w->index, id);
+    counter_add(&config->stats->worker[w->index]->terminations[termination_of(x)], 1);
     if (row)
         route_stats_count(row, x->status ? x->status : 499, loop_now_us(&w->loop) - x->started_us);
 }
@@ -215,6 +216,7 @@ void exchange_begin(struct exchange *x)
         exchange_fail(x, 403, "the client's address is not allowed");
         return;
     }
+        x->termination = TERMINATION_DENIED;
     uint64_t limit = exchange_body_limit(x);
     if (limit && r->body == BODY_LENGTH && r->content_length > limit) {
         exchange_fail(x, 413, "the body is larger than the limit");

@@ -21,6 +21,7 @@
 #include "proxy/http/route.h"
 #include "proxy/http/router.h"
 #include "proxy/http/template.h"
+#include "proxy/http/termination.h"
 #include "proxy/listener.h"
 #include "proxy/worker.h"
 
@@ -91,6 +92,17 @@ enum exchange_end {
     END_CUT, /* weir stopped */
 };
 
+/* One try of a server, for who wants the story later. Times in microseconds from the exchange's start; 0 =
+ * it did not come to that. */
+struct attempt {
+    const struct server *server;
+    const char *reason; /* static text: why it failed; NULL = it did not */
+    uint32_t started_us, connected_us, sent_us, head_us, ended_us;
+    uint16_t status; /* of the response; 0 = none came */
+    uint8_t outcome; /* enum outcome_kind */
+    bool reused;     /* the connection */
+};
+
 struct exchange {
     uint32_t magic;
     enum exchange_phase phase;
@@ -119,6 +131,7 @@ struct exchange {
     bool response_done; /* the response's end was handed to the codec */
     bool want_body;     /* what the codec was last told */
     bool is_tls;
+    bool was_tunnel;    /* it became a stream of bytes */
     bool drop_body;     /* what still comes of the request's body is not wanted */
     bool keep_alive_ok; /* false: this answer ends the connection (h1), and the request need not be read */
     uint8_t protocol;   /* of the client: 10, 11, 20 */
@@ -126,6 +139,9 @@ struct exchange {
     uint16_t status;
     uint16_t attempts;
     enum exchange_end end;
+    uint8_t termination; /* enum termination, where whoever ends it knows better than termination_of() */
+    uint8_t tries_count;
+    struct attempt *tries; /* the responder's, in the arena; those past the room for them are not there */
     const char *reason; /* static text: why weir answered an error, or why it ended; NULL = nothing to say */
     uint64_t request_bytes, response_bytes; /* of bodies */
     uint64_t drop_until;                    /* of request_bytes */

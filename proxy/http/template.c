@@ -37,6 +37,7 @@ static const struct {
     [TEMPLATE_ARG] = {"arg", true, false},
     [TEMPLATE_TIME] = {"time", false, false},
     [TEMPLATE_LISTENER] = {"listener", false, false},
+    [TEMPLATE_TERMINATION] = {"termination", false, true},
 };
 
 const char *template_name(enum template_id id)
