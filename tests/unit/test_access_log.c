@@ -30,6 +30,7 @@ static struct access_entry entry(void)
         .request_id = S("id-1"),
         .referer = S("http://r.example/"),
         .user_agent = S("tester/1"),
+        .termination = "complete",
         .end = "complete",
         .status = 200,
         .attempts = 1,
@@ -124,7 +125,7 @@ static void test_json_has_fixed_keys_in_a_fixed_order(void **state)
         "ms\":1.007,\"listener\":\"web\",\"route\":\"api\",\"upstream\":\"app\",\"server\":\"10.0.0.1:80\","
         "\"attempts\":1,"
         "\"request_id\":\"id-1\",\"referer\":\"http://r.example/\",\"user_agent\":\"tester/"
-        "1\",\"tls_version\":null,\"end\":"
+        "1\",\"tls_version\":null,\"termination\":\"complete\",\"end\":"
         "\"complete\",\"reason\":null}");
 }
 
