@@ -78,9 +78,9 @@ static json_t *servers_json(const struct runtime *rt)
     for (int usable = 0; all && usable < 2; usable++) {
         for (size_t i = 0; i < s->upstream_count; i++) {
             const struct upstream *u = s->upstreams[i];
-            for (size_t k = 0; k < u->count; k++)
-                if (server_usable(u->servers[k]) == (usable != 0) && shown++ < SERVERS_SHOWN)
-                    json_array_append_new(all, server_json(tables, workers, u, u->servers[k]));
+            for (size_t k = 0; k < u->set->count; k++)
+                if (server_usable(u->set->servers[k]) == (usable != 0) && shown++ < SERVERS_SHOWN)
+                    json_array_append_new(all, server_json(tables, workers, u, u->set->servers[k]));
         }
     }
     return all;

@@ -66,16 +66,16 @@ static json_t *server_json(const struct runtime *rt, struct server *s)
 static const char *state_of(const struct upstream *u)
 {
     size_t usable = 0;
-    for (size_t i = 0; i < u->count; i++)
-        usable += server_usable(u->servers[i]);
-    return usable == u->count ? "up" : usable ? "degraded" : "down";
+    for (size_t i = 0; i < u->set->count; i++)
+        usable += server_usable(u->set->servers[i]);
+    return usable == u->set->count ? "up" : usable ? "degraded" : "down";
 }
 
 static json_t *upstream_json(const struct runtime *rt, const struct upstream *u)
 {
     json_t *servers = json_array();
-    for (size_t i = 0; servers && i < u->count; i++)
-        json_array_append_new(servers, server_json(rt, u->servers[i]));
+    for (size_t i = 0; servers && i < u->set->count; i++)
+        json_array_append_new(servers, server_json(rt, u->set->servers[i]));
     return json_pack("{s:o, s:s, s:s, s:b, s:b, s:o}", "name", json_slice(u->name), "balance",
                      balance_text(u), "state", state_of(u), "tls", u->tls != NULL, "checked",
                      u->settings->health_check != NULL, "servers", servers);
@@ -136,9 +136,9 @@ static void problem_no_server(struct http_call *c, const struct upstream *u)
     int n = snprintf(detail, sizeof detail,
                      u ? "upstream %.*s has no server %.*s; its servers:" : "no upstream is called %.*s",
                      SLICE_FMT(c->arguments[0]), SLICE_FMT(c->arguments[1]));
-    for (size_t i = 0; u && i < u->count && n > 0 && (size_t)n < sizeof detail - 1; i++)
+    for (size_t i = 0; u && i < u->set->count && n > 0 && (size_t)n < sizeof detail - 1; i++)
         n += snprintf(detail + n, sizeof detail - (size_t)n, "%s %.*s", i ? "," : "",
-                      SLICE_FMT(u->servers[i]->name));
+                      SLICE_FMT(u->set->servers[i]->name));
     api_problem(c, 404, detail, NULL);
 }
 

@@ -167,10 +167,10 @@ void explain_print_action(const struct explained *e, FILE *out)
 
 static void print_servers(const struct upstream *u, FILE *out)
 {
-    for (size_t i = 0; i < u->count; i++) {
+    for (size_t i = 0; i < u->set->count; i++) {
         struct server_report r;
-        server_report(u->servers[i], &r);
-        fprintf(out, LABEL "  %.*s", "", SLICE_FMT(u->servers[i]->name));
+        server_report(u->set->servers[i], &r);
+        fprintf(out, LABEL "  %.*s", "", SLICE_FMT(u->set->servers[i]->name));
         if (r.weight != 1)
             fprintf(out, " weight %u", r.weight);
         if (r.max_connections)

@@ -194,18 +194,18 @@ static struct server_row *collect_servers(const struct runtime *rt, size_t *coun
     const struct snapshot *s = rt->snapshot;
     size_t workers = metrics_tables(rt, tables), all = 0;
     for (size_t i = 0; i < s->upstream_count; i++)
-        all += s->upstreams[i]->count;
+        all += s->upstreams[i]->set->count;
     struct server_row *rows = calloc(all + 1, sizeof *rows);
     *count = 0;
     for (size_t i = 0; rows && i < s->upstream_count; i++) {
         struct upstream *u = s->upstreams[i];
-        for (size_t k = 0; k < u->count; k++) {
+        for (size_t k = 0; k < u->set->count; k++) {
             struct server_row *row = &rows[(*count)++];
             row->upstream = u;
             row->names[0] = u->name;
-            row->names[1] = u->servers[k]->name;
-            counters_sum(tables, workers, u->servers[k], &row->totals);
-            server_report(u->servers[k], &row->report);
+            row->names[1] = u->set->servers[k]->name;
+            counters_sum(tables, workers, u->set->servers[k], &row->totals);
+            server_report(u->set->servers[k], &row->report);
         }
     }
     return rows;

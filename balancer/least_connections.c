@@ -12,10 +12,10 @@ static size_t size(const struct tier *t)
     return sizeof(struct least_connections);
 }
 
-static void init(void *state, const struct tier *t, unsigned worker)
+static void init(void *state, const struct tier *t, unsigned start)
 {
     struct least_connections *l = state;
-    l->next = t->count ? worker % t->count : 0;
+    l->next = t->count ? start % t->count : 0;
 }
 
 static struct server *pick(void *state, const struct tier *t, const struct pick *p)

@@ -17,14 +17,20 @@ struct pick {
 struct tier {
     struct server *const *servers;
     size_t count;
+    void *shared; /* what the policy's share() made of it; never changes */
 };
 
 struct policy {
     const char *name; /* as in the file */
+    /* What all workers look at: tables that are made once for a set of servers, on the control thread. NULL
+     * when out of memory. Both functions may be NULL. */
+    void *(*share)(const struct tier *t);
+    void (*unshare)(void *shared);
     /* Bytes of state for one worker. */
     size_t (*size)(const struct tier *t);
-    /* The state comes cleared. Workers differ in where they start. */
-    void (*init)(void *state, const struct tier *t, unsigned worker);
+    /* The state comes cleared. Workers differ in where they start, and so do the sets that follow each other.
+     */
+    void (*init)(void *state, const struct tier *t, unsigned start);
     /* NULL when none can take it. Does not count it in. */
     struct server *(*pick)(void *state, const struct tier *t, const struct pick *p);
     /* An attempt on a server of the tier is over, never one that says nothing about it. May be NULL. */

@@ -71,6 +71,21 @@ struct server_ids *registry_ids(struct server_registry *r)
     return r->ids;
 }
 
+struct loop *registry_loop(struct server_registry *r)
+{
+    return r->options.loop;
+}
+
+bool registry_has_workers(const struct server_registry *r)
+{
+    return r->options.worker != NULL;
+}
+
+struct loop *registry_worker(struct server_registry *r, unsigned index)
+{
+    return r->options.worker ? r->options.worker(r->options.argument, index) : NULL;
+}
+
 size_t registry_count(const struct server_registry *r)
 {
     return r->count;

@@ -24,6 +24,8 @@ struct registry_options {
     const char *dns_servers;
     msec_t resolve_interval; /* 0 = 30 s */
     unsigned tls_worker;     /* which worker's contexts the checks use: see tls_client_connect */
+    /* A worker's loop, by its number, with `argument`. NULL: there are no other threads (tests). */
+    struct loop *(*worker)(void *argument, unsigned index);
 };
 
 /* NULL when out of memory. Does nothing until servers are attached. */
@@ -33,6 +35,10 @@ struct server_registry *registry_create(const struct registry_options *o);
 void registry_free(struct server_registry *r);
 
 struct server_ids *registry_ids(struct server_registry *r);
+/* The control thread's loop, and a worker's; the latter NULL when there are none. */
+struct loop *registry_loop(struct server_registry *r);
+bool registry_has_workers(const struct server_registry *r);
+struct loop *registry_worker(struct server_registry *r, unsigned index);
 
 /* The server, not held; NULL when no active snapshot has it. */
 struct server *registry_find(struct server_registry *r, struct slice upstream, struct slice name);

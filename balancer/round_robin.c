@@ -3,6 +3,8 @@
  * share in a lump. */
 #include "balancer/policy.h"
 
+#define STARTS 16u /* each costs a walk over the servers when a set is made */
+
 /* The state is a current weight for each server. */
 static size_t size(const struct tier *t)
 {
@@ -10,10 +12,10 @@ static size_t size(const struct tier *t)
 }
 
 /* Workers start at different places: as if that many picks had been made. */
-static void init(void *state, const struct tier *t, unsigned worker)
+static void init(void *state, const struct tier *t, unsigned start)
 {
     int64_t *current = state;
-    for (unsigned picks = 0; picks < worker && t->count; picks++) {
+    for (unsigned picks = 0; picks < start % STARTS && t->count; picks++) {
         size_t best = 0;
         int64_t total = 0;
         for (size_t i = 0; i < t->count; i++) {

@@ -6,8 +6,16 @@
 #include "tls/settings.h"
 
 static int make_tls(struct upstream *u, struct config *c, const struct config_node *node);
-static int make_servers(struct upstream *u);
-static int make_states(struct upstream *u);
+static int make_members(struct upstream *u);
+static int make_locals(struct upstream *u);
+static struct server_set *make_set(struct upstream *u);
+static void take_set(struct letter *letter);
+
+/* A server as this upstream uses it. */
+struct upstream_member {
+    struct server *server; /* held */
+    struct server_use use;
+};
 
 static const struct policy *const policies[] = {
     [BALANCE_ROUND_ROBIN] = &policy_round_robin,
@@ -27,7 +35,8 @@ struct upstream *upstream_create(struct config *c, const struct config_node *nod
     u->policy = policies[settings->balance];
     u->registry = registry;
     u->workers = workers;
-    if (make_tls(u, c, node) != 0 || make_servers(u) != 0 || make_states(u) != 0) {
+    list_init(&u->sets);
+    if (make_tls(u, c, node) != 0 || make_members(u) != 0 || make_locals(u) != 0) {
         upstream_free(u);
         return NULL;
     }
@@ -94,76 +103,128 @@ static struct tls_client *check_transport(const struct upstream *u)
     return u->tls ? u->tls : u->check_tls;
 }
 
-static int make_servers(struct upstream *u)
+static int make_members(struct upstream *u)
 {
     size_t count = u->settings->servers.count;
-    u->servers = calloc(count ? count : 1, sizeof(struct server *));
-    u->uses = calloc(count ? count : 1, sizeof *u->uses);
-    if (!u->servers || !u->uses)
+    u->members = calloc(count + 1, sizeof *u->members);
+    if (!u->members)
         return -1;
-    for (int backups = 0; backups < 2; backups++) {
-        for (size_t i = 0; i < count; i++) {
-            const struct server_settings *settings = settings_of(u, i);
-            if (settings->backup != (backups == 1))
-                continue;
-            struct server *s = find_or_make(u, settings);
-            if (!s)
-                return -1;
-            u->uses[u->count] = (struct server_use){.settings = settings,
-                                                    .check = u->settings->health_check,
-                                                    .tls = check_transport(u),
-                                                    .proxy_protocol = u->settings->proxy_protocol};
-            u->servers[u->count++] = s;
-        }
-        if (backups == 0)
-            u->primary_count = u->count;
+    while (u->member_count < count) {
+        struct upstream_member *m = &u->members[u->member_count];
+        const struct server_settings *settings = settings_of(u, u->member_count);
+        m->server = find_or_make(u, settings);
+        if (!m->server)
+            return -1;
+        m->use = (struct server_use){.settings = settings,
+                                     .check = u->settings->health_check,
+                                     .tls = check_transport(u),
+                                     .proxy_protocol = u->settings->proxy_protocol};
+        u->member_count++;
     }
-    u->primary = (struct tier){u->servers, u->primary_count};
-    u->backup = (struct tier){u->servers + u->primary_count, u->count - u->primary_count};
     return 0;
 }
 
-/* Whole cache lines, so that no worker writes to another's. */
-static void *make_state(const struct upstream *u, const struct tier *t, unsigned worker)
+/* Primaries, then backups. */
+static struct server_set *make_set(struct upstream *u)
 {
-    size_t size = (u->policy->size(t) + 64) & ~(size_t)63;
-    void *state = aligned_alloc(64, size);
-    if (!state)
-        return NULL;
-    memset(state, 0, size);
-    u->policy->init(state, t, worker);
-    return state;
+    struct server **servers = calloc(u->member_count + 1, sizeof(struct server *));
+    size_t sizes[2] = {0}, count = 0;
+    for (int backup = 0; servers && backup < 2; backup++) {
+        for (size_t i = 0; i < u->member_count; i++) {
+            if (u->members[i].use.settings->backup != (backup == 1))
+                continue;
+            servers[count++] = u->members[i].server;
+            sizes[backup]++;
+        }
+    }
+    struct loop *control =
+        u->registry && registry_has_workers(u->registry) ? registry_loop(u->registry) : NULL;
+    struct server_set *set = servers ? server_set_create(u->policy, u->workers, u->turn++, control, servers,
+                                                         sizes, COUNT_OF(sizes))
+                                     : NULL;
+    free(servers);
+    return set;
 }
 
-static int make_states(struct upstream *u)
+static int make_locals(struct upstream *u)
 {
-    u->states = calloc((size_t)u->workers * 2 + 1, sizeof(void *));
+    u->locals = aligned_alloc(64, (u->workers + 1) * sizeof *u->locals);
     u->budgets = aligned_alloc(64, (u->workers + 1) * sizeof *u->budgets);
-    for (unsigned w = 0; u->budgets && w < u->workers; w++)
-        budget_init(&u->budgets[w]);
-    if (!u->states || !u->budgets)
+    if (!u->locals || !u->budgets)
         return -1;
     for (unsigned w = 0; w < u->workers; w++) {
-        u->states[2 * w] = make_state(u, &u->primary, w);
-        u->states[2 * w + 1] = make_state(u, &u->backup, w);
-        if (!u->states[2 * w] || !u->states[2 * w + 1])
-            return -1;
+        u->locals[w] = (struct upstream_worker){.letter.deliver = take_set, .index = w};
+        budget_init(&u->budgets[w]);
     }
+    u->set = make_set(u);
+    if (!u->set)
+        return -1;
+    list_append(&u->sets, &u->set->link);
+    for (unsigned w = 0; w < u->workers; w++)
+        u->locals[w].set = u->set;
+    return 0;
+}
+
+/* Replacing the servers. */
+
+/* On the worker's thread. */
+static void take_set(struct letter *letter)
+{
+    struct upstream_worker *local = CONTAINER_OF(letter, struct upstream_worker, letter);
+    struct server_set *before = local->set;
+    local->set = atomic_exchange_explicit(&local->next, NULL, memory_order_acq_rel);
+    server_set_release(before, local->index);
+}
+
+void upstream_replace(struct upstream *u, struct server_set *set)
+{
+    list_append(&u->sets, &set->link);
+    u->set = set;
+    for (unsigned w = 0; w < u->workers; w++) {
+        struct upstream_worker *local = &u->locals[w];
+        struct loop *loop = u->registry ? registry_worker(u->registry, w) : NULL;
+        struct server_set *missed = atomic_exchange_explicit(&local->next, set, memory_order_acq_rel);
+        if (missed)
+            server_set_forgo(missed, w); /* the letter that was to bring it brings this one */
+        else if (loop)
+            loop_post(loop, &local->letter);
+        else
+            take_set(&local->letter);
+    }
+}
+
+/* The registry knew some of the servers by now. No worker has seen the upstream yet. */
+static int correct_set(struct upstream *u)
+{
+    struct server_set *set = make_set(u);
+    if (!set) {
+        upstream_deactivate(u);
+        return -1;
+    }
+    server_set_free(u->set);
+    list_append(&u->sets, &set->link);
+    u->set = set;
+    for (unsigned w = 0; w < u->workers; w++)
+        u->locals[w].set = set;
     return 0;
 }
 
 int upstream_activate(struct upstream *u)
 {
     ASSERT(u->magic == UPSTREAM_MAGIC && u->registry && !u->active);
-    for (size_t i = 0; i < u->count; i++) {
-        if (registry_attach(u->registry, &u->servers[i], &u->uses[i]) == 0)
-            continue;
-        while (i-- > 0)
-            registry_detach(u->registry, u->servers[i], &u->uses[i]);
-        return -1;
+    bool other = false;
+    for (size_t i = 0; i < u->member_count; i++) {
+        struct upstream_member *m = &u->members[i];
+        const struct server *before = m->server;
+        if (registry_attach(u->registry, &m->server, &m->use) != 0) {
+            while (i-- > 0)
+                registry_detach(u->registry, u->members[i].server, &u->members[i].use);
+            return -1;
+        }
+        other |= m->server != before;
     }
     u->active = true;
-    return 0;
+    return other ? correct_set(u) : 0;
 }
 
 void upstream_deactivate(struct upstream *u)
@@ -171,8 +232,8 @@ void upstream_deactivate(struct upstream *u)
     if (!u->active)
         return;
     u->active = false;
-    for (size_t i = 0; i < u->count; i++)
-        registry_detach(u->registry, u->servers[i], &u->uses[i]);
+    for (size_t i = 0; i < u->member_count; i++)
+        registry_detach(u->registry, u->members[i].server, &u->members[i].use);
 }
 
 void upstream_free(struct upstream *u)
@@ -181,101 +242,43 @@ void upstream_free(struct upstream *u)
         return;
     ASSERT(u->magic == UPSTREAM_MAGIC);
     upstream_deactivate(u);
-    for (size_t i = 0; i < u->count; i++)
-        server_release(u->servers[i]);
-    for (size_t i = 0; u->states && i < (size_t)u->workers * 2; i++)
-        free(u->states[i]);
+    /* Whoever held a set has let go of it before the snapshot. */
+    LIST_EACH_SAFE (node, &u->sets) {
+        server_set_free(CONTAINER_OF(node, struct server_set, link));
+    }
+    for (size_t i = 0; i < u->member_count; i++)
+        server_release(u->members[i].server);
     tls_client_free(u->tls);
     tls_client_free(u->check_tls);
-    free(u->states);
+    free(u->locals);
     free(u->budgets);
-    free(u->servers);
-    free(u->uses);
+    free(u->members);
     u->magic = 0;
     free(u);
 }
 
 /* Picking. */
 
-static struct server *pick_from(const struct upstream *u, void *state, const struct tier *t,
-                                const struct pick *p)
-{
-    /* Another worker may fill the chosen one between the look and the count; then the policy sees it full. */
-    for (size_t turn = 0; turn < t->count + 8; turn++) {
-        struct server *s = u->policy->pick(state, t, p);
-        if (!s)
-            return NULL;
-        if (server_begin(s))
-            return s;
-    }
-    return NULL;
-}
-
-static enum pick_failure why_none(const struct tier *t, const struct pick *p)
-{
-    enum pick_failure why = PICK_NONE_UP;
-    for (size_t i = 0; i < t->count; i++) {
-        if (!server_usable(t->servers[i]))
-            continue;
-        if (!pick_tried(p, t->servers[i]))
-            return PICK_ALL_BUSY;
-        why = PICK_ALL_TRIED;
-    }
-    return why;
-}
-
-struct server *upstream_pick(struct upstream *u, unsigned worker, const struct pick *p,
-                             enum pick_failure *why)
+struct server *upstream_pick(struct upstream *u, struct server_set *set, unsigned worker,
+                             const struct pick *p, enum pick_failure *why)
 {
     enum pick_failure ignored;
-    why = why ? why : &ignored;
-    ASSERT(worker < u->workers);
-    *why = PICK_OK;
-    struct server *s = pick_from(u, u->states[2 * worker], &u->primary, p);
-    if (LIKELY(s != NULL))
-        return s;
-    *why = why_none(&u->primary, p);
-    if (*why == PICK_ALL_BUSY || u->backup.count == 0)
-        return NULL;
-
-    s = pick_from(u, u->states[2 * worker + 1], &u->backup, p);
-    if (s) {
-        *why = PICK_OK;
-        return s;
-    }
-    enum pick_failure backup = why_none(&u->backup, p);
-    if (backup != PICK_NONE_UP)
-        *why = backup;
-    return NULL;
+    (void)u;
+    return server_set_pick(set, worker, p, why ? why : &ignored);
 }
 
-static void policy_done(const struct upstream *u, unsigned worker, const struct server *s,
-                        const struct outcome *o)
+void upstream_done(struct upstream *u, struct server_set *set, unsigned worker, struct server *s,
+                   const struct outcome *o)
 {
-    bool backup = atomic_load_explicit(&s->backup, memory_order_relaxed);
-    u->policy->done(u->states[2 * worker + backup], backup ? &u->backup : &u->primary, s, o);
-}
-
-void upstream_done(struct upstream *u, unsigned worker, struct server *s, const struct outcome *o)
-{
+    (void)u;
     server_end(s);
-    if (o && o->kind != OUTCOME_ABANDONED && u->policy->done)
-        policy_done(u, worker, s, o);
+    if (o && o->kind != OUTCOME_ABANDONED)
+        server_set_learn(set, worker, s, o);
 }
 
 enum pick_failure upstream_state(const struct upstream *u)
 {
-    const struct pick none = {0};
-    enum pick_failure state = PICK_NONE_UP;
-    for (size_t i = 0; i < u->count; i++) {
-        if (i == u->primary_count && state != PICK_NONE_UP)
-            break;
-        if (pick_weight(&none, u->servers[i]))
-            return PICK_OK;
-        if (server_usable(u->servers[i]))
-            state = PICK_ALL_BUSY;
-    }
-    return state;
+    return server_set_state(u->set);
 }
 
 const char *pick_failure_text(enum pick_failure why)
@@ -295,8 +298,5 @@ const char *pick_failure_text(enum pick_failure why)
 
 struct server *upstream_server(const struct upstream *u, struct slice name)
 {
-    for (size_t i = 0; i < u->count; i++)
-        if (slice_equal(u->servers[i]->name, name))
-            return u->servers[i];
-    return NULL;
+    return server_set_find(u->set, name);
 }

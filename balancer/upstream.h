@@ -1,29 +1,38 @@
-/* An upstream as one snapshot has it: an immutable list of servers, the policy among them, and TLS. Belongs
- * to the snapshot; workers use it while they hold that. Servers outlive it (server.h).
+/* An upstream as one snapshot has it: its settings, TLS, and the servers of now - a server set
+ * (server_set.h), replaced as a whole when servers come or go. Belongs to the snapshot; workers use it while
+ * they hold that. Servers outlive it (server.h).
  *
  * Life: upstream_create (no live state is touched: `weir check`, `diff` and a reload that fails build and
  * throw away), upstream_activate when the snapshot is swapped in, upstream_deactivate when another has taken
  * its place - after that one is activated -, upstream_free with the snapshot. The first three on the control
  * thread; the last on any thread once it is deactivated.
  *
- * Backup servers are asked only when no primary can be: all are down or drained, or this request has tried
- * them. Primaries that are merely full keep the request (PICK_ALL_BUSY): it may wait for them. */
+ * A worker enters before it picks and leaves when nothing of what it picked is looked at any more:
+ *
+ *     struct server_set *set = upstream_enter(u, worker);
+ *     struct server *s = upstream_pick(u, set, worker, &pick, &why);
+ *     upstream_done(u, set, worker, s, &outcome);     … and again, for each attempt
+ *     upstream_leave(u, set, worker);                 before it lets go of the snapshot
+ *
+ * The control thread looks at u->set. */
 #pragma once
 
 #include "balancer/budget.h"
 #include "balancer/outcome.h"
 #include "balancer/policy.h"
 #include "balancer/registry.h"
+#include "balancer/server_set.h"
 #include "balancer/settings.h"
 
 #define UPSTREAM_MAGIC 0x55505354u
 
-enum pick_failure {
-    PICK_OK,
-    PICK_NONE_UP,   /* no server is usable */
-    PICK_ALL_BUSY,  /* the usable ones are at max_connections */
-    PICK_ALL_TRIED, /* the usable ones have been tried */
-};
+/* What one worker knows of the servers. */
+struct upstream_worker {
+    struct server_set *set;            /* held; the worker's own */
+    _Atomic(struct server_set *) next; /* on its way, held for the worker; NULL = none */
+    struct letter letter;              /* that brings it */
+    unsigned index;
+} __attribute__((aligned(64)));
 
 struct upstream {
     uint32_t magic;
@@ -37,12 +46,14 @@ struct upstream {
     struct server_registry *registry; /* NULL in a dry run */
     bool active;
     unsigned workers;
-    struct server **servers; /* primaries in the file's order, then backups */
-    size_t count, primary_count;
-    struct server_use *uses; /* of servers[i] */
-    struct tier primary, backup;
-    struct retry_budget *budgets; /* by worker */
-    void **states;                /* for worker w: [2 * w] the primaries', [2 * w + 1] the backups' */
+    struct upstream_worker *locals; /* by worker */
+    struct retry_budget *budgets;   /* by worker */
+    /* The control thread's. */
+    struct server_set *set;          /* the newest */
+    struct list sets;                /* all that are not freed yet */
+    unsigned turn;                   /* sets made so far */
+    struct upstream_member *members; /* how this upstream uses each of its servers */
+    size_t member_count;
 };
 
 /* Faults (TLS files and the like) are recorded in c; NULL then, or when out of memory. `settings` and `name`
@@ -56,10 +67,23 @@ void upstream_deactivate(struct upstream *u);
 /* Deactivates if need be. NULL is allowed. */
 void upstream_free(struct upstream *u);
 
-/* Chooses a server and counts the request in; upstream_done counts it out. The server is not held: the
- * snapshot does. NULL with the reason in *why (may be NULL). */
-struct server *upstream_pick(struct upstream *u, unsigned worker, const struct pick *p,
-                             enum pick_failure *why);
+/* The servers of now, for the worker; upstream_leave is owed. No other thread writes what these write. */
+static inline struct server_set *upstream_enter(struct upstream *u, unsigned worker)
+{
+    struct server_set *set = u->locals[worker].set;
+    server_set_hold(set, worker);
+    return set;
+}
+static inline void upstream_leave(struct upstream *u, struct server_set *set, unsigned worker)
+{
+    (void)u;
+    server_set_release(set, worker);
+}
+
+/* Chooses a server and counts the request in; upstream_done counts it out. The server is not held: the set
+ * does. NULL with the reason in *why (may be NULL). */
+struct server *upstream_pick(struct upstream *u, struct server_set *set, unsigned worker,
+                             const struct pick *p, enum pick_failure *why);
 /* Counts one in on a server that was chosen otherwise (a pinned session). False when it is full. */
 static inline bool upstream_begin(struct upstream *u, struct server *s)
 {
@@ -67,9 +91,14 @@ static inline bool upstream_begin(struct upstream *u, struct server *s)
     return server_begin(s);
 }
 /* `o` says how it went; NULL when there is nothing to learn from it. */
-void upstream_done(struct upstream *u, unsigned worker, struct server *s, const struct outcome *o);
+void upstream_done(struct upstream *u, struct server_set *set, unsigned worker, struct server *s,
+                   const struct outcome *o);
 
-/* What a pick would say now, without choosing: PICK_OK, PICK_NONE_UP or PICK_ALL_BUSY. */
+/* Hands the set to every worker; it is theirs from their next upstream_enter after the letter. Takes the set
+ * over. Control thread. */
+void upstream_replace(struct upstream *u, struct server_set *set);
+
+/* What a pick would say now (server_set_state). Control thread, as upstream_server. */
 enum pick_failure upstream_state(const struct upstream *u);
 /* "no server is up", … for error pages' logs. */
 const char *pick_failure_text(enum pick_failure why);

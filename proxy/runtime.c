@@ -64,6 +64,12 @@ static void on_server_change(struct server *s, void *argument)
         rt->hooks->event(rt->hooks->argument, "server", text);
 }
 
+static struct loop *loop_of_worker(void *argument, unsigned index)
+{
+    const struct runtime *rt = argument;
+    return &rt->workers[index]->loop;
+}
+
 static int create_parts(struct runtime *rt)
 {
     if (loop_init(&rt->control, rt->worker_count) != 0)
@@ -77,7 +83,8 @@ static int create_parts(struct runtime *rt)
                                        .on_change = on_server_change,
                                        .argument = rt,
                                        .dns_servers = getenv("WEIR_DNS_SERVERS"),
-                                       .tls_worker = rt->worker_count};
+                                       .tls_worker = rt->worker_count,
+                                       .worker = loop_of_worker};
     rt->registry = registry_create(&options);
     rt->tickets = tls_tickets_create();
     rt->workers = calloc(rt->worker_count, sizeof *rt->workers);

@@ -99,6 +99,9 @@ void exchange_end(struct exchange *x)
     if (w->observers && w->observers->exchange_ended)
         w->observers->exchange_ended(w->observers->argument, x);
     buffer_clear(&x->body, &w->loop.blocks);
+    if (x->servers)
+        upstream_leave(x->upstream, x->servers, w->index);
+    x->servers = NULL;
     snapshot_release(x->snapshot, w->index);
     w->exchange_count--;
     loop_bury(&w->loop, &x->bury, bury);

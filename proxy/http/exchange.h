@@ -146,8 +146,9 @@ struct exchange {
     uint64_t request_bytes, response_bytes; /* of bodies */
     uint64_t drop_until;                    /* of request_bytes */
     usec_t started_us, upstream_started_us, upstream_head_us;
-    struct server *server; /* that answered, or was tried last; held by the snapshot's upstream */
+    struct server *server; /* that answered, or was tried last; held by `servers` */
     struct upstream *upstream;
+    struct server_set *servers; /* the upstream's, held until the exchange ends; NULL = not entered */
     const struct http_response
         *response;        /* during exchange_respond, for templates and the access log's hook; else NULL */
     struct fields logged; /* response fields that the access log asked for (copied) */

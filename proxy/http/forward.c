@@ -28,6 +28,8 @@ static void start(struct exchange *x)
     f->magic = FORWARD_MAGIC;
     f->x = x;
     f->upstream = x->upstream;
+    if (!x->servers)
+        x->servers = upstream_enter(x->upstream, x->worker->index);
     f->replayable = true;
     x->responder_state = f;
     affinity_of(x, f->upstream, &f->affinity);
@@ -55,11 +57,11 @@ static struct server *pick(struct forward *f, enum pick_failure *why)
                      .prefer = f->affinity.server};
     if (f->tried_count >= FORWARD_ATTEMPTS_MAX)
         return NULL;
-    struct server *s = upstream_pick(f->upstream, worker, &p, why);
+    struct server *s = upstream_pick(f->upstream, f->x->servers, worker, &p, why);
     if (s || *why != PICK_ALL_TRIED || !f->last_reused)
         return s;
     p.tried_count = --f->tried_count;
-    return upstream_pick(f->upstream, worker, &p, why);
+    return upstream_pick(f->upstream, f->x->servers, worker, &p, why);
 }
 
 static void attempt(struct forward *f)
@@ -154,7 +156,7 @@ static void tell(struct forward *f)
                         .head_us = f->head_received ? x->upstream_head_us - f->attempt_us : 0,
                         .took_us = now - f->attempt_us,
                         .now_us = now};
-    upstream_done(f->upstream, x->worker->index, x->server, &o);
+    upstream_done(f->upstream, x->servers, x->worker->index, x->server, &o);
 }
 
 void forward_let_go(struct forward *f, bool reusable)

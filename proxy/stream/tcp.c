@@ -28,6 +28,7 @@ struct tcp_stream {
     struct worker *worker;
     struct snapshot *snapshot; /* held: the upstream is its */
     struct upstream *upstream;
+    struct server_set *servers; /* held: `server` and those that were tried are its */
     char *server_name; /* that the client asked for, when TLS does not end here; NULL = nothing known */
     struct server *server;
     struct upstream_conn *uc;
@@ -89,6 +90,7 @@ int tcp_accept(struct listener *l, const struct arrival *a)
     s->upstream = a->upstream ? a->upstream : l->config->upstream;
     s->server_name = a->server_name.len ? strndup(a->server_name.at, a->server_name.len) : NULL;
     snapshot_hold(s->snapshot, s->worker->index);
+    s->servers = upstream_enter(s->upstream, s->worker->index);
     if (!l->config->tls || a->upstream) {
         attempt(s);
         return 0;
@@ -128,7 +130,7 @@ static void tell(struct tcp_stream *s, enum outcome_kind kind)
 {
     usec_t now = loop_now_us(&s->worker->loop);
     struct outcome o = {.kind = kind, .took_us = now - s->attempt_us, .now_us = now};
-    upstream_done(s->upstream, s->worker->index, s->server, &o);
+    upstream_done(s->upstream, s->servers, s->worker->index, s->server, &o);
 }
 
 static void connect_failed(struct tcp_stream *s, int error)
@@ -172,8 +174,9 @@ static void attempt(struct tcp_stream *s)
 {
     enum pick_failure why = PICK_OK;
     struct pick p = {.tried = s->tried, .tried_count = s->tried_count};
-    struct server *server =
-        s->tried_count < ATTEMPTS_MAX ? upstream_pick(s->upstream, s->worker->index, &p, &why) : NULL;
+    struct server *server = s->tried_count < ATTEMPTS_MAX
+                                ? upstream_pick(s->upstream, s->servers, s->worker->index, &p, &why)
+                                : NULL;
     if (!server) {
         no_server(s, why);
         return;
@@ -356,6 +359,7 @@ static void leave(struct tcp_stream *s)
     struct listener_worker_stats *stats = s->client.listener->stats;
     counter_add(&stats->bytes_in, s->conn.bytes_in);
     counter_add(&stats->bytes_out, s->conn.bytes_out);
+    upstream_leave(s->upstream, s->servers, s->worker->index);
     snapshot_release(s->snapshot, s->worker->index);
     client_leave(&s->client);
     s->magic = 0;

@@ -31,7 +31,7 @@ static void set_up(struct bench *b, const char *address, const char *check)
     snprintf(text, sizeof text, "{servers: ['%s'], health_check: {%s}}", address, check);
     fixture_make(&b->f, text, b->registry, 1);
     assert_int_equal(upstream_activate(b->f.upstream), 0);
-    b->server = b->f.upstream->servers[0];
+    b->server = b->f.upstream->set->servers[0];
 }
 
 static void tear_down(struct bench *b)
@@ -283,9 +283,9 @@ static void test_many_checks_do_not_beat_together(void **state)
     msec_t half = clock_ms() + 500;
     RUN_UNTIL(&b.loop, clock_ms() >= half);
     unsigned checked = 0;
-    for (size_t i = 0; i < many.upstream->count; i++) {
+    for (size_t i = 0; i < many.upstream->set->count; i++) {
         struct server_report r;
-        server_report(many.upstream->servers[i], &r);
+        server_report(many.upstream->set->servers[i], &r);
         checked += r.checked;
     }
     assert_in_range(checked, 60, 140);

@@ -26,7 +26,7 @@ static void *run_load(void *argument)
         struct server *held[2];
         for (int k = 0; k < 2; k++) {
             enum pick_failure why;
-            held[k] = upstream_pick(l->upstream, l->worker, &any, &why);
+            held[k] = upstream_pick(l->upstream, l->upstream->set, l->worker, &any, &why);
             l->picked += held[k] != NULL;
             l->busy += !held[k] && why == PICK_ALL_BUSY;
             if (held[k])
@@ -34,7 +34,7 @@ static void *run_load(void *argument)
         }
         for (int k = 0; k < 2; k++)
             if (held[k])
-                upstream_done(l->upstream, 0, held[k], NULL);
+                upstream_done(l->upstream, l->upstream->set, 0, held[k], NULL);
     }
     return NULL;
 }
@@ -53,7 +53,7 @@ static void check_two_threads(const char *text)
     assert_in_range(highest, 2, 3);
     for (int i = 0; i < 2; i++)
         assert_int_equal(loads[i].picked + loads[i].busy, 2 * ROUNDS);
-    assert_int_equal(server_in_flight(f.upstream->servers[0]), 0);
+    assert_int_equal(server_in_flight(f.upstream->set->servers[0]), 0);
     fixture_free(&f);
 }
 
@@ -73,7 +73,7 @@ struct changer {
 static void *run_changes(void *argument)
 {
     struct changer *c = argument;
-    struct server *s = c->fixture->upstream->servers[1];
+    struct server *s = c->fixture->upstream->set->servers[1];
     for (unsigned i = 0; !atomic_load(&c->stop); i++) {
         struct server_report r;
         server_set_health(s, i & 1 ? HEALTH_DOWN : HEALTH_UP, "flapping", i);
@@ -105,8 +105,8 @@ static void test_workers_pick_while_the_state_changes(void **state)
     /* The one that never changes can take every request. */
     for (int i = 0; i < 2; i++)
         assert_int_equal(loads[i].picked, 2 * ROUNDS);
-    assert_int_equal(server_in_flight(f.upstream->servers[0]), 0);
-    assert_int_equal(server_in_flight(f.upstream->servers[1]), 0);
+    assert_int_equal(server_in_flight(f.upstream->set->servers[0]), 0);
+    assert_int_equal(server_in_flight(f.upstream->set->servers[1]), 0);
     fixture_free(&f);
 }
 
@@ -117,7 +117,7 @@ static void test_a_full_server_is_passed_over(void **state)
     fixture_make(&f, "servers: [{address: 127.0.0.1:1, max_connections: 1}, 127.0.0.1:2]", NULL, 1);
     struct server *a = fixture_server(&f, "127.0.0.1:1");
     for (int i = 0; i < 5; i++)
-        assert_non_null(upstream_pick(f.upstream, 0, &any, NULL));
+        assert_non_null(upstream_pick(f.upstream, f.upstream->set, 0, &any, NULL));
     assert_int_equal(server_in_flight(a), 1);
     assert_int_equal(server_in_flight(fixture_server(&f, "127.0.0.1:2")), 4);
     fixture_free(&f);
@@ -131,14 +131,14 @@ static void test_full_primaries_are_busy_and_do_not_spill_over_to_backups(void *
     fixture_make(
         &f, "servers: [{address: 127.0.0.1:1, max_connections: 1}, {address: 127.0.0.1:2, backup: true}]",
         NULL, 1);
-    struct server *a = upstream_pick(f.upstream, 0, &any, &why);
+    struct server *a = upstream_pick(f.upstream, f.upstream->set, 0, &any, &why);
     assert_non_null(a);
-    assert_null(upstream_pick(f.upstream, 0, &any, &why));
+    assert_null(upstream_pick(f.upstream, f.upstream->set, 0, &any, &why));
     assert_int_equal(why, PICK_ALL_BUSY);
     assert_int_equal(upstream_state(f.upstream), PICK_ALL_BUSY);
 
-    upstream_done(f.upstream, 0, a, NULL);
-    assert_ptr_equal(upstream_pick(f.upstream, 0, &any, &why), a);
+    upstream_done(f.upstream, f.upstream->set, 0, a, NULL);
+    assert_ptr_equal(upstream_pick(f.upstream, f.upstream->set, 0, &any, &why), a);
     assert_int_equal(why, PICK_OK);
     fixture_free(&f);
 }

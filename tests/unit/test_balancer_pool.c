@@ -56,7 +56,7 @@ static void set_up(struct bench *b, const char *more)
     snprintf(text, sizeof text, "{servers: ['%s']%s}", b->address, more);
     fixture_make(&b->f, text, b->registry, 1);
     assert_int_equal(upstream_activate(b->f.upstream), 0);
-    b->server = b->f.upstream->servers[0];
+    b->server = b->f.upstream->set->servers[0];
 }
 
 static void tear_down(struct bench *b)
@@ -387,8 +387,8 @@ static void test_a_connection_outlives_its_snapshot(void **state)
     snprintf(text, sizeof text, "servers: ['%s']", b.address);
     fixture_make(&second, text, b.registry, 1);
     assert_int_equal(upstream_activate(second.upstream), 0);
-    assert_ptr_not_equal(second.upstream->servers[0], uc->server);
-    assert_int_not_equal(second.upstream->servers[0]->id, uc->server->id);
+    assert_ptr_not_equal(second.upstream->set->servers[0], uc->server);
+    assert_int_not_equal(second.upstream->set->servers[0]->id, uc->server->id);
     pool_discard(uc);
     loop_pass(&b.loop);
     fixture_free(&b.f);
@@ -410,7 +410,7 @@ static void test_other_transport_settings_do_not_get_the_old_connections(void **
     snprintf(text, sizeof text, "{servers: ['%s'], tls: {verify: false}}", b.address);
     fixture_make(&second, text, b.registry, 1);
     assert_int_equal(upstream_activate(second.upstream), 0);
-    assert_ptr_equal(second.upstream->servers[0], b.server);
+    assert_ptr_equal(second.upstream->set->servers[0], b.server);
     assert_null(pool_take(&b.pool, second.upstream, b.server, &handler, &u));
     assert_true(peer_sees_end(peer));
     fixture_free(&second);

@@ -149,7 +149,7 @@ static void test_a_hand_set_weight_lasts_until_the_file_has_another(void **state
     struct fixture one, two, three;
     set_up(&b, NULL);
     make(&one, &b, "servers: [{address: 127.0.0.1:1, weight: 2}]", true);
-    struct server *s = one.upstream->servers[0];
+    struct server *s = one.upstream->set->servers[0];
     server_set_weight(s, 9);
     make(&two, &b, "servers: [{address: 127.0.0.1:1, weight: 2}]", true);
     assert_int_equal(server_weight(s), 9);
@@ -168,7 +168,7 @@ static void test_a_snapshot_that_is_thrown_away_changes_nothing(void **state)
     struct fixture live, tried, dry;
     set_up(&b, NULL);
     make(&live, &b, "servers: [{address: 127.0.0.1:1, weight: 2}]", true);
-    struct server *s = live.upstream->servers[0];
+    struct server *s = live.upstream->set->servers[0];
 
     make(&tried, &b, "servers: [{address: 127.0.0.1:1, weight: 5, max_connections: 1}, 127.0.0.1:2]", false);
     assert_int_equal(server_weight(s), 2);
@@ -191,9 +191,9 @@ static void test_a_snapshot_taken_back_leaves_the_old_settings(void **state)
     set_up(&b, NULL);
     make(&one, &b, "{servers: [{address: 127.0.0.1:1, weight: 2}], health_check: {interval: 1h}}", true);
     make(&two, &b, "{servers: [{address: 127.0.0.1:1, weight: 5}], health_check: {interval: 2h}}", true);
-    assert_int_equal(server_weight(one.upstream->servers[0]), 5);
+    assert_int_equal(server_weight(one.upstream->set->servers[0]), 5);
     fixture_free(&two);
-    assert_int_equal(server_weight(one.upstream->servers[0]), 2);
+    assert_int_equal(server_weight(one.upstream->set->servers[0]), 2);
     fixture_free(&one);
     tear_down(&b);
 }
@@ -234,14 +234,14 @@ static void test_two_snapshots_built_at_once_share_their_new_server(void **state
     set_up(&b, NULL);
     make(&one, &b, "servers: [127.0.0.1:1]", false);
     make(&two, &b, "servers: [127.0.0.1:1]", false);
-    assert_ptr_not_equal(one.upstream->servers[0], two.upstream->servers[0]);
+    assert_ptr_not_equal(one.upstream->set->servers[0], two.upstream->set->servers[0]);
     assert_int_equal(upstream_activate(one.upstream), 0);
     assert_int_equal(upstream_activate(two.upstream), 0);
-    assert_ptr_equal(one.upstream->servers[0], two.upstream->servers[0]);
+    assert_ptr_equal(one.upstream->set->servers[0], two.upstream->set->servers[0]);
     const struct pick any = {0};
-    struct server *s = upstream_pick(two.upstream, 0, &any, NULL);
-    assert_ptr_equal(s, one.upstream->servers[0]);
-    upstream_done(two.upstream, 0, s, NULL);
+    struct server *s = upstream_pick(two.upstream, two.upstream->set, 0, &any, NULL);
+    assert_ptr_equal(s, one.upstream->set->servers[0]);
+    upstream_done(two.upstream, two.upstream->set, 0, s, NULL);
     fixture_free(&one);
     fixture_free(&two);
     tear_down(&b);
@@ -261,7 +261,7 @@ static void test_thousands_of_servers_are_found(void **state)
     text[len - 1] = ']';
     make(&f, &b, text, true);
     assert_int_equal(registry_count(b.registry), 2000);
-    assert_ptr_equal(registry_find(b.registry, S("up"), S("h:1999")), f.upstream->servers[1998]);
+    assert_ptr_equal(registry_find(b.registry, S("up"), S("h:1999")), f.upstream->set->servers[1998]);
     assert_null(registry_find(b.registry, S("other"), S("h:1999")));
     free(text);
     fixture_free(&f);
@@ -295,7 +295,7 @@ static void test_a_name_is_looked_up_and_followed(void **state)
     dns_start(&d, "127.0.0.7");
     set_up(&b, d.address);
     make(&f, &b, "servers: [backend.test.example:8080]", true);
-    struct server *s = f.upstream->servers[0];
+    struct server *s = f.upstream->set->servers[0];
     assert_false(server_usable(s));
     assert_string_equal(report(s).reason, "its name is not resolved yet");
     assert_string_equal(s->host.at, "backend.test.example");
@@ -322,7 +322,7 @@ static void test_a_failed_look_up_keeps_the_last_answer(void **state)
     dns_start(&d, "127.0.0.7");
     set_up(&b, d.address);
     make(&f, &b, "servers: [backend.test.example:8080]", true);
-    struct server *s = f.upstream->servers[0];
+    struct server *s = f.upstream->set->servers[0];
     RUN_UNTIL(&b.loop, server_usable(s));
 
     atomic_store(&d.answer, 0);
@@ -345,7 +345,7 @@ static void test_a_name_that_does_not_resolve_is_down_with_the_reason_until_it_d
     dns_start(&d, NULL);
     set_up(&b, d.address);
     make(&f, &b, "{servers: [backend.test.example:8080], health_check: {interval: 10ms}}", true);
-    struct server *s = f.upstream->servers[0];
+    struct server *s = f.upstream->set->servers[0];
     RUN_UNTIL(&b.loop, strstr(report(s).reason, "its name does not resolve: "));
     assert_string_equal(report(s).state, "down");
     assert_false(server_usable(s));
@@ -386,7 +386,7 @@ static void test_localhost_resolves_at_once_to_ipv4(void **state)
     struct fixture f;
     set_up(&b, NULL);
     make(&f, &b, "servers: ['localhost:8080']", true);
-    RUN_UNTIL(&b.loop, is_at(f.upstream->servers[0], "127.0.0.1:8080"));
+    RUN_UNTIL(&b.loop, is_at(f.upstream->set->servers[0], "127.0.0.1:8080"));
     fixture_free(&f);
     tear_down(&b);
 }

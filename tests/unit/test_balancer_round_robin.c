@@ -5,10 +5,10 @@ static void picks(struct upstream *u, unsigned worker, const struct pick *p, siz
 {
     for (size_t i = 0; i < count; i++) {
         enum pick_failure why;
-        struct server *s = upstream_pick(u, worker, p, &why);
+        struct server *s = upstream_pick(u, u->set, worker, p, &why);
         out[i] = s ? (char)('a' + (s->name.at[s->name.len - 1] - '1')) : '-';
         if (s)
-            upstream_done(u, 0, s, NULL);
+            upstream_done(u, u->set, 0, s, NULL);
     }
     out[count] = '\0';
 }
@@ -52,7 +52,7 @@ static void test_a_server_that_is_down_or_drained_gets_nothing(void **state)
 
     server_set_admin(fixture_server(&f, "127.0.0.1:3"), ADMIN_DOWN);
     enum pick_failure why;
-    assert_null(upstream_pick(f.upstream, 0, &any, &why));
+    assert_null(upstream_pick(f.upstream, f.upstream->set, 0, &any, &why));
     assert_int_equal(why, PICK_NONE_UP);
     assert_int_equal(upstream_state(f.upstream), PICK_NONE_UP);
     fixture_free(&f);
@@ -121,7 +121,8 @@ static void test_a_server_that_was_tried_is_not_picked_again(void **state)
     assert_string_equal(got, "bbb");
 
     enum pick_failure why;
-    assert_null(upstream_pick(f.upstream, 0, &(struct pick){.tried = tried, .tried_count = 2}, &why));
+    assert_null(upstream_pick(f.upstream, f.upstream->set, 0,
+                              &(struct pick){.tried = tried, .tried_count = 2}, &why));
     assert_int_equal(why, PICK_ALL_TRIED);
     fixture_free(&f);
 }
@@ -158,11 +159,11 @@ static void test_picks_count_in_flight_until_done(void **state)
     (void)state;
     struct fixture f;
     fixture_make(&f, "servers: [127.0.0.1:1]", NULL, 1);
-    struct server *s = upstream_pick(f.upstream, 0, &any, NULL);
-    upstream_pick(f.upstream, 0, &any, NULL);
+    struct server *s = upstream_pick(f.upstream, f.upstream->set, 0, &any, NULL);
+    upstream_pick(f.upstream, f.upstream->set, 0, &any, NULL);
     assert_int_equal(server_in_flight(s), 2);
-    upstream_done(f.upstream, 0, s, NULL);
-    upstream_done(f.upstream, 0, s, NULL);
+    upstream_done(f.upstream, f.upstream->set, 0, s, NULL);
+    upstream_done(f.upstream, f.upstream->set, 0, s, NULL);
     assert_int_equal(server_in_flight(s), 0);
     fixture_free(&f);
 }

@@ -101,7 +101,7 @@ static void set_up(struct bench *b, const char *more)
     snprintf(text, sizeof text, "{servers: ['%s'], %s}", b->address, more);
     fixture_make(&b->f, text, b->registry, 1);
     assert_int_equal(upstream_activate(b->f.upstream), 0);
-    b->server = b->f.upstream->servers[0];
+    b->server = b->f.upstream->set->servers[0];
 }
 
 static void tear_down(struct bench *b)
