@@ -1,0 +1,340 @@
+/* Frames of HTTP/2 through a whole worker - codec, exchange, forwarding, pool - to a backend in this file,
+ * which reads what comes with h2_backend_check.h: no frame may make a request that the backend could read in
+ * another way, or bytes that are another request's. When the client is gone nothing of it may be left.
+ *
+ * The first byte of the input says how the rest is meant (raw bytes behind the preface, or steps for
+ * h2_frames.h) and in what pieces it comes, the second how the backend answers. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "proxy/http/exchange.h"
+#include "tests/fuzz/h2_backend_check.h"
+#include "tests/fuzz/h2_frames.h"
+
+#define BACKENDS  256
+#define ROUNDS    400
+#define PIECES    64 /* at most */
+#define BODY_LONG 100000
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
+
+struct backend {
+    int fd;
+    char *bytes;
+    size_t len;
+    bool answered, deaf;
+};
+
+static struct {
+    struct worker worker;
+    struct loop control;
+    struct stats stats;
+    struct server_registry *registry;
+    struct snapshot *snapshot;
+    int listening, client;
+    unsigned script;
+    struct backend backends[BACKENDS];
+    unsigned backend_count;
+    bool moved; /* bytes, in this round */
+    char room[65536];
+} fuzz;
+
+/* What weir serves. */
+
+static int listen_somewhere(unsigned *port)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof a;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    ASSERT(fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof a) == 0 && listen(fd, 512) == 0);
+    ASSERT(getsockname(fd, (struct sockaddr *)&a, &len) == 0);
+    *port = ntohs(a.sin_port);
+    return fd;
+}
+
+static struct snapshot *build(unsigned port)
+{
+    char path[64], text[512];
+    int fd = memfd_create("weir.yaml", 0);
+    int len = snprintf(text, sizeof text,
+                       "listeners: {web: {bind: '127.0.0.1:1'}}\n"
+                       "routes: [{upstream: app}, {path: /quick, respond: {status: 200, body: quick}}]\n"
+                       "upstreams: {app: {servers: ['127.0.0.1:%u']}}\n",
+                       port);
+    ASSERT(fd >= 0 && write(fd, text, (size_t)len) == len);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    struct snapshot_context context = {
+        .workers = 1, .servers = fuzz.registry, .stats = &fuzz.stats, .control = &fuzz.control};
+    struct snapshot *s = snapshot_build(path, &context);
+    ASSERT(s);
+    if (s->config.error_count)
+        fputs(config_errors_text(&s->config), stderr);
+    ASSERT(s->config.error_count == 0);
+    close(fd);
+    return s;
+}
+
+static void nothing_released(struct snapshot *s)
+{
+    (void)s;
+}
+
+static void start_worker(struct worker *w)
+{
+    list_init(&w->listeners);
+    list_init(&w->free_exchanges);
+    task_init(&w->drained_task);
+    counters_init(&w->counters);
+    w->head_buffer = malloc(HEAD_BUFFER);
+    ASSERT(w->head_buffer && getrandom(w->random, sizeof w->random, 0) > 0);
+    ASSERT(loop_init(&w->loop, 0) == 0);
+    w->loop.owner = w;
+    pool_init(&w->pool, &w->loop, 0, &w->counters);
+    w->control = &fuzz.control;
+}
+
+static void start(void)
+{
+    unsigned port;
+    signal(SIGPIPE, SIG_IGN);
+    log_set(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+    h1_parse_init(H1_PATH_AUTO);
+    fuzz.listening = listen_somewhere(&port);
+    ASSERT(loop_init(&fuzz.control, 1) == 0 && stats_init(&fuzz.stats, 1) == 0);
+    struct registry_options options = {.loop = &fuzz.control};
+    fuzz.registry = registry_create(&options);
+    ASSERT(fuzz.registry);
+    start_worker(&fuzz.worker);
+    fuzz.snapshot = build(port);
+    ASSERT(snapshot_publish(fuzz.snapshot, nothing_released) == 0);
+    for (size_t i = 0; i < fuzz.snapshot->upstream_count; i++)
+        ASSERT(upstream_activate(fuzz.snapshot->upstreams[i]) == 0);
+    uint32_t capacity = worker_fields(fuzz.snapshot);
+    struct field *fields = calloc(capacity, sizeof *fields);
+    struct listener_sockets none = {0};
+    worker_apply(&fuzz.worker, fuzz.snapshot, &none, &fields, capacity);
+}
+
+/* The backend. */
+
+static void forget(struct backend *b)
+{
+    struct linger reset = {1, 0}; /* no TIME_WAIT: there are many */
+    setsockopt(b->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    close(b->fd);
+    free(b->bytes);
+    *b = fuzz.backends[--fuzz.backend_count];
+}
+
+static void say(struct backend *b, const char *bytes, size_t len)
+{
+    ssize_t n = send(b->fd, bytes, len, 0);
+    (void)n; /* weir may be gone, or not take it all: a cut answer then */
+    b->answered = true;
+}
+
+static void say_text(struct backend *b, const char *text)
+{
+    say(b, text, strlen(text));
+}
+
+static void say_long(struct backend *b, bool is_head)
+{
+    static char body[BODY_LONG];
+    memset(body, 'b', sizeof body);
+    say_text(b, "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n");
+    if (!is_head)
+        say(b, body, sizeof body);
+}
+
+/* True when the connection is to be closed. */
+static bool answer(struct backend *b, const struct seen_request *r)
+{
+    switch (fuzz.script % 8) {
+    case 0:
+        say_text(b, r->is_head ? "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+                               : "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        return false;
+    case 1:
+        say_text(b, r->is_head ? "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                               : "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Big: 1\r\n\r\n"
+                                 "3\r\nabc\r\n0\r\nX-End: yes\r\nConnection: x\r\n\r\n");
+        return false;
+    case 2:
+        return true;
+    case 3:
+        say_text(b, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 204 "
+                    "No\r\n\r\n");
+        return false;
+    case 4:
+        say_long(b, r->is_head);
+        return false;
+    case 5:
+        say_text(b, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf");
+        return true;
+    case 6:
+        say_text(b, r->upgrade ? "HTTP/1.1 101 On\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\ntunnel"
+                               : "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nuntil close");
+        b->deaf = true; /* what comes now is no HTTP */
+        return !r->upgrade;
+    default:
+        say_text(b, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok");
+        return false;
+    }
+}
+
+/* False when it is gone. */
+static bool look(struct backend *b)
+{
+    bool early = fuzz.script & 8;
+    while (b->len && !b->deaf) {
+        struct seen_request r = seen_read(slice_of(b->bytes, b->len));
+        if (!b->answered && (r.complete || (early && r.head)) && answer(b, &r)) {
+            forget(b);
+            return false;
+        }
+        if (!r.complete)
+            return true;
+        memmove(b->bytes, b->bytes + r.len, b->len - r.len);
+        b->len -= r.len;
+        b->answered = false;
+    }
+    return true;
+}
+
+static void serve(struct backend *b)
+{
+    ssize_t n = recv(b->fd, fuzz.room, sizeof fuzz.room, MSG_DONTWAIT);
+    if (n < 0 && errno == EAGAIN)
+        return;
+    fuzz.moved = true;
+    if (n <= 0) {
+        forget(b);
+        return;
+    }
+    if (b->deaf)
+        return;
+    b->bytes = realloc(b->bytes, b->len + (size_t)n);
+    ASSERT(b->bytes);
+    memcpy(b->bytes + b->len, fuzz.room, (size_t)n);
+    b->len += (size_t)n;
+    look(b);
+}
+
+static void serve_all(void)
+{
+    int fd;
+    while (fuzz.backend_count < BACKENDS && (fd = accept4(fuzz.listening, NULL, NULL, SOCK_NONBLOCK)) >= 0) {
+        fuzz.backends[fuzz.backend_count++] = (struct backend){.fd = fd};
+        fuzz.moved = true;
+    }
+    for (unsigned i = fuzz.backend_count; i-- > 0;)
+        serve(&fuzz.backends[i]);
+}
+
+/* The client. */
+
+static void take_answers(void)
+{
+    ssize_t n;
+    while (fuzz.client >= 0 && (n = recv(fuzz.client, fuzz.room, sizeof fuzz.room, MSG_DONTWAIT)) > 0)
+        fuzz.moved = true;
+}
+
+static void nothing(struct task *t)
+{
+    (void)t;
+}
+
+/* Until nothing moves any more. */
+static void settle(void)
+{
+    static struct task idle; /* with it the pass does not wait */
+    unsigned quiet = 0;
+    for (unsigned round = 0; quiet < 2 && round < ROUNDS; round++) {
+        fuzz.moved = false;
+        task_init(&idle);
+        loop_defer(&fuzz.worker.loop, &idle, nothing);
+        loop_pass(&fuzz.worker.loop);
+        serve_all();
+        take_answers();
+        quiet = fuzz.moved || !list_empty(&fuzz.worker.loop.ready) ? 0 : quiet + 1;
+    }
+}
+
+static void send_in_pieces(const uint8_t *bytes, size_t len, size_t piece)
+{
+    while (len) {
+        size_t n = len < piece ? len : piece;
+        ssize_t sent = send(fuzz.client, bytes, n, MSG_DONTWAIT);
+        settle();
+        if (sent < 0)
+            return; /* weir closed it, or reads no more */
+        bytes += sent;
+        len -= (size_t)sent;
+    }
+}
+
+static void connect_client(void)
+{
+    int pair[2];
+    struct listener *l = CONTAINER_OF(fuzz.worker.listeners.next, struct listener, link);
+    ASSERT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) == 0);
+    struct arrival a = {.fd = pair[0]};
+    ASSERT(ip_parse(S("192.0.2.1"), &a.ip) == 0);
+    fuzz.client = pair[1];
+    ASSERT(listener_take(l, &a) == 0);
+}
+
+static void disconnect(void)
+{
+    struct listener *l = CONTAINER_OF(fuzz.worker.listeners.next, struct listener, link);
+    close(fuzz.client);
+    fuzz.client = -1;
+    settle();
+    ASSERT(l->client_count == 0 && fuzz.worker.exchange_count == 0);
+    while (fuzz.backend_count)
+        forget(&fuzz.backends[0]);
+    settle();
+    while (fuzz.backend_count)
+        forget(&fuzz.backends[0]);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
+{
+    static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0";
+    static const size_t pieces[] = {65536, 1, 9, 4096};
+    static uint8_t *out;
+    static struct frames frames;
+    if (len < 2)
+        return 0;
+    if (!fuzz.snapshot)
+        start();
+    if (!out)
+        out = malloc(FRAMES_MAX);
+    ASSERT(out);
+    fuzz.script = bytes[1];
+    size_t piece = pieces[bytes[0] >> 1 & 3];
+    frames = (struct frames){.at = bytes + 2, .left = len - 2, .out = out};
+    memcpy(out, preface, sizeof preface - 1);
+    frames.len = sizeof preface - 1;
+    if (bytes[0] & 1) {
+        frames_make(&frames);
+    } else {
+        memcpy(out + frames.len, bytes + 2, len - 2);
+        frames.len += len - 2;
+    }
+    if (piece < frames.len / PIECES)
+        piece = frames.len / PIECES;
+    connect_client();
+    send_in_pieces(out, frames.len, piece);
+    disconnect();
+    return 0;
+}
