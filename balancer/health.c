@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "balancer/check_grpc.h"
 #include "balancer/check_http.h"
 #include "balancer/escape.h"
 #include "core/conn.h"
@@ -34,6 +35,7 @@ struct check_run {
     uint32_t address_version;
     bool connected;
     struct conn conn;
+    struct check_h2 *h2; /* of a check over HTTP/2, once it is connected */
     struct task bury;
 };
 
@@ -123,6 +125,12 @@ static void send_proxy_header(struct check_run *run, int version)
     conn_raw_write(&run->conn, &iov, 1); /* failed() tells when it breaks */
 }
 
+/* What the handshake offers. */
+static struct slice alpn_of(const struct server_use *use)
+{
+    return use->check->type == CHECK_GRPC ? (struct slice)SLICE("\x02h2") : (struct slice)SLICE("");
+}
+
 static void begin(struct checker *k)
 {
     struct checks *c = k->checks;
@@ -149,7 +157,7 @@ static void begin(struct checker *k)
     if (k->use->proxy_protocol != PROXY_NONE)
         send_proxy_header(run, k->use->proxy_protocol);
     if (k->use->tls &&
-        tls_client_connect(k->use->tls, c->tls_worker, &run->conn, k->server->host, S("")) != 0) {
+        tls_client_connect(k->use->tls, c->tls_worker, &run->conn, k->server->host, alpn_of(k->use)) != 0) {
         end(run, false, "TLS could not be begun");
         return;
     }
@@ -170,6 +178,44 @@ static void send_bytes(struct check_run *run, struct slice bytes)
         conn_write(&run->conn, &iov, 1); /* failed() tells when it breaks */
 }
 
+static struct slice authority_of(const struct check_run *run)
+{
+    struct slice name = run->checker->server->name;
+    return slice_begins(name, S("unix:")) ? (struct slice)SLICE("localhost") : name;
+}
+
+static void send_h2(struct check_run *run)
+{
+    struct slice bytes;
+    while ((bytes = check_h2_output(run->h2)).len)
+        send_bytes(run, bytes);
+}
+
+static void ask_grpc(struct check_run *run)
+{
+    const struct server_use *use = run->checker->use;
+    const struct tls_info *info = tls_info(&run->conn);
+    if (use->tls && (!info || !slice_equal(info->alpn, S("h2")))) {
+        end(run, false, "TLS: the server does not take HTTP/2 (ALPN)");
+        return;
+    }
+    run->h2 = check_grpc_create(use->check, authority_of(run), use->tls != NULL);
+    if (run->h2)
+        send_h2(run);
+    else
+        end(run, false, "out of memory");
+}
+
+static void ask_http(struct check_run *run)
+{
+    struct slice request = check_http_request(run->checker->use->check, authority_of(run));
+    if (request.at)
+        send_bytes(run, request);
+    else
+        end(run, false, "out of memory");
+    free((void *)(uintptr_t)request.at);
+}
+
 static void on_connected(struct conn *c)
 {
     struct check_run *run = run_of(c);
@@ -184,15 +230,11 @@ static void on_connected(struct conn *c)
         if (check->receive.len == 0)
             end(run, true, "connected");
         return;
-    case CHECK_HTTP:;
-        bool is_unix = slice_begins(run->checker->server->name, S("unix:"));
-        struct slice request =
-            check_http_request(check, is_unix ? S("localhost") : run->checker->server->name);
-        if (request.at)
-            send_bytes(run, request);
-        else
-            end(run, false, "out of memory");
-        free((void *)(uintptr_t)request.at);
+    case CHECK_HTTP:
+        ask_http(run);
+        return;
+    case CHECK_GRPC:
+        ask_grpc(run);
         return;
     }
 }
@@ -231,6 +273,23 @@ static bool judge_tcp(struct check_run *run, struct slice in)
     return true;
 }
 
+/* Takes all of `in`, whether or not it decides. */
+static bool judge_h2(struct check_run *run, struct slice in)
+{
+    char text[SERVER_REASON_MAX];
+    check_h2_input(run->h2, in);
+    send_h2(run);
+    const char *fault = check_h2_fault(run->h2);
+    if (fault) {
+        end(run, false, fault);
+        return true;
+    }
+    int judged = check_grpc_judge(check_h2_answer(run->h2), text, sizeof text);
+    if (judged)
+        end(run, judged > 0, text);
+    return judged != 0;
+}
+
 static bool judge(struct check_run *run, struct slice in)
 {
     return run->checker->use->check->type == CHECK_HTTP ? judge_http(run, in) : judge_tcp(run, in);
@@ -253,8 +312,11 @@ static void on_readable(struct conn *c)
                 in.len ? "closed the connection amid its answer" : "closed the connection without an answer");
             return;
         }
-        if (judge(run, in))
+        bool decided = run->h2 ? judge_h2(run, in) : judge(run, in);
+        if (decided)
             return;
+        if (run->h2)
+            in = slice_of(NULL, 0);
         if (in.len > CHECK_ANSWER_MAX || conn_keep(c, in) != 0) {
             end(run, false, "its answer is too long");
             return;
@@ -299,6 +361,7 @@ static void bury(struct task *t)
     struct check_run *run = CONTAINER_OF(t, struct check_run, bury);
     ASSERT(run->magic == RUN_MAGIC);
     run->magic = 0;
+    check_h2_free(run->h2);
     free(run);
 }
 
@@ -330,6 +393,10 @@ static void end(struct check_run *run, bool ok, const char *text)
         server_address_failed(k->server, run->address_version);
     k->run = NULL;
     run->checker = NULL;
+    if (run->h2 && run->connected && ok) {
+        check_h2_finish(run->h2);
+        send_h2(run);
+    }
     if (run->connected && ok && k->use->check->type != CHECK_TLS)
         conn_linger(&run->conn, LINGER_MAX_MS, on_gone);
     else
@@ -352,7 +419,8 @@ static void log_change(const struct checker *k, bool up, const char *reason)
 
 static void record(struct checker *k, bool ok, const char *text, usec_t took_us)
 {
-    static const char *const types[] = {[CHECK_HTTP] = "http", [CHECK_TCP] = "tcp", [CHECK_TLS] = "tls"};
+    static const char *const types[] = {
+        [CHECK_HTTP] = "http", [CHECK_TCP] = "tcp", [CHECK_TLS] = "tls", [CHECK_GRPC] = "grpc"};
     const struct check_settings *check = k->use->check;
     struct server *s = k->server;
     int64_t wall_us = loop_wall_us(k->checks->loop);

@@ -4,7 +4,7 @@
  *   http  GET path over the server's transport; good when the status is one of `expect`. Only the status line
  * is read, bounded. tcp   connect; then `send` if given; good when the answer begins with `receive`, or
  * without one when connected and sent. tls   a TLS handshake, verified as the upstream's `tls` says (without
- * it: the handshake alone).
+ * it: the handshake alone). grpc  grpc.health.v1 over HTTP/2 (check_grpc.h), under TLS with ALPN.
  *
  * A check that is not over after `timeout` has failed. `fall` failures in a row take the server down, `rise`
  * successes take it back; both are logged with the reason. A server that has no address yet is not checked.

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "balancer/check_grpc.h"
 #include "balancer/escape.h"
 #include "balancer/server.h"
 #include "core/address.h"
@@ -65,9 +66,10 @@ static const char *const check_types[] = {"http", "tcp", "tls", "grpc", NULL};
 
 static const struct option check_options[] = {
     OPTION_AT(struct check_settings, type, "type", OPTION_CUSTOM, .fallback = "http",
-              .parse = parse_check_type, .shape = "http, tcp, tls",
-              .schema = "{\"enum\": [\"http\", \"tcp\", \"tls\"]}",
-              .help = "http: GET of `path`; tcp: connect, then `send` and `receive`; tls: a handshake."),
+              .parse = parse_check_type, .shape = "http, tcp, tls, grpc",
+              .schema = "{\"enum\": [\"http\", \"tcp\", \"tls\", \"grpc\"]}",
+              .help = "http: GET of `path`; tcp: connect, then `send` and `receive`; tls: a handshake; grpc: "
+                      "grpc.health.v1 over HTTP/2, good when it says SERVING."),
     OPTION_AT(struct check_settings, path, "path", OPTION_TEXT, .fallback = "/", .help = "For http."),
     OPTION_AT(struct check_settings, interval, "interval", OPTION_DURATION, .fallback = "2s", .min = 10,
               .max = 86400000, .help = "From one check's start to the next's, give or take a tenth."),
@@ -82,13 +84,16 @@ static const struct option check_options[] = {
               .schema = "{\"type\": [\"string\", \"integer\", \"array\"]}",
               .help = "For http: the statuses that are good."),
     OPTION_AT(struct check_settings, headers, "headers", OPTION_PAIRS,
-              .help = "For http: fields to send; `host` replaces the server's name."),
+              .help = "For http and grpc: fields to send; `host` replaces the server's name."),
     OPTION_AT(struct check_settings, send, "send", OPTION_CUSTOM, .parse = parse_bytes, .shape = "TEXT",
               .schema = "{\"type\": \"string\"}",
               .help = "For tcp: bytes to send once connected. `\\r`, `\\n`, `\\t`, `\\\\`, `\\xHH`."),
     OPTION_AT(struct check_settings, receive, "receive", OPTION_CUSTOM, .parse = parse_bytes, .shape = "TEXT",
               .schema = "{\"type\": \"string\"}",
               .help = "For tcp: what the answer must begin with; escapes as in `send`."),
+    OPTION_AT(struct check_settings, service, "service", OPTION_TEXT, .shape = "NAME",
+              .schema = "{\"type\": \"string\"}",
+              .help = "For grpc: the service that is asked for. Absent: the server as a whole."),
 };
 
 static const struct option_table check_table = {
@@ -181,7 +186,7 @@ static int parse_protocol(struct config *c, const struct config_node *node, void
 
 static int parse_check_type(struct config *c, const struct config_node *node, void *field)
 {
-    return choose(c, node, check_types, CHECK_TLS + 1, field);
+    return choose(c, node, check_types, CHECK_GRPC + 1, field);
 }
 
 static int read_range(struct slice text, struct status_range *out)
@@ -305,13 +310,19 @@ static void refuse_key(struct config *c, const struct config_node *node, const c
 
 static void check_check(struct config *c, const struct config_node *node, void *object)
 {
-    static const char *const http_keys[] = {"path", "expect", "headers"};
+    static const char *const http_keys[] = {"path", "expect"};
     static const char *const tcp_keys[] = {"send", "receive"};
     struct check_settings *k = object;
     for (size_t i = 0; k->type != CHECK_HTTP && i < COUNT_OF(http_keys); i++)
         refuse_key(c, node, http_keys[i], "http");
     for (size_t i = 0; k->type != CHECK_TCP && i < COUNT_OF(tcp_keys); i++)
         refuse_key(c, node, tcp_keys[i], "tcp");
+    if (k->type != CHECK_HTTP && k->type != CHECK_GRPC)
+        refuse_key(c, node, "headers", "http");
+    if (k->type != CHECK_GRPC)
+        refuse_key(c, node, "service", "grpc");
+    if (k->service.len > CHECK_GRPC_SERVICE_MAX)
+        config_fault(c, key_or(node, "service"), "is longer than %u bytes", CHECK_GRPC_SERVICE_MAX);
     if (k->path.len == 0 || k->path.at[0] != '/' || !is_one_line(k->path) ||
         slice_find(k->path, ' ') < k->path.len)
         config_fault(c, key_or(node, "path"), "expected a path that begins with \"/\" and has no spaces");

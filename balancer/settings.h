@@ -18,7 +18,7 @@ enum upstream_proxy_protocol { PROXY_NONE, PROXY_V1, PROXY_V2 };
 
 enum on_down { ON_DOWN_KEEP, ON_DOWN_CLOSE };
 
-enum check_type { CHECK_HTTP, CHECK_TCP, CHECK_TLS };
+enum check_type { CHECK_HTTP, CHECK_TCP, CHECK_TLS, CHECK_GRPC };
 
 struct server_settings {
     const struct config_node *node;
@@ -50,6 +50,7 @@ struct check_settings {
     struct status_ranges expect;
     struct option_pairs headers;
     struct slice send, receive; /* escapes decoded; may hold any byte */
+    struct slice service;       /* for grpc; empty = the server as a whole */
 };
 
 struct upstream_settings {
