@@ -216,10 +216,10 @@ void exchange_begin(struct exchange *x)
         return;
     }
     if (!access_is_open(&x->route->access) && !access_allows(&x->route->access, &x->client)) {
+        x->termination = TERMINATION_DENIED;
         exchange_fail(x, 403, "the client's address is not allowed");
         return;
     }
-        x->termination = TERMINATION_DENIED;
     uint64_t limit = exchange_body_limit(x);
     if (limit && r->body == BODY_LENGTH && r->content_length > limit) {
         exchange_fail(x, 413, "the body is larger than the limit");
@@ -407,6 +407,9 @@ void exchange_respond(struct exchange *x, struct http_response *r, const struct 
                       bool end)
 {
     ASSERT(!x->head_sent && x->phase == EXCHANGE_WAITING);
+    /* To an extended CONNECT every 2xx would be a yes (RFC 8441 §5). */
+    if (x->request.protocol.len && r->status / 100 == 2 && !r->upgrade)
+        r->status = 502;
     x->status = r->status;
     x->response = r;
     if (edit_response(x, r) != 0) {
@@ -431,8 +434,9 @@ void exchange_respond(struct exchange *x, struct http_response *r, const struct 
     x->head_sent = true;
     x->phase = EXCHANGE_ANSWERING;
     add_up(x, body, count_);
-    if (r->status == 101) {
+    if (r->upgrade) {
         x->phase = EXCHANGE_TUNNEL;
+        x->was_tunnel = true;
         x->request_done = false;
         x->down_ops->upgrade(x);
     }

@@ -51,8 +51,8 @@ struct downstream_ops {
     void (*want_body)(struct exchange *x, bool want);
     /* Bytes accepted and not yet sent. */
     size_t (*backlog)(const struct exchange *x);
-    /* After a 101 was sent: the connection becomes a stream of bytes, which go to exchange_body and come from
-     * respond_body. */
+    /* After an answer that upgrades was sent: what is between the two becomes a stream of bytes, which go to
+     * exchange_body and come from respond_body. */
     void (*upgrade)(struct exchange *x);
     /* The response's last byte was handed over, and the request is all read or will not be: ends the
      * exchange, and the codec goes on to the next one. */

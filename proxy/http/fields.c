@@ -33,6 +33,19 @@ void fields_remove(struct fields *f, enum field_id id)
     f->count = kept;
 }
 
+void fields_remove_name(struct fields *f, struct slice name)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < f->count; i++) {
+        if (slice_equal_nocase(f->at[i].name, name))
+            continue;
+        if (kept != i)
+            f->at[kept] = f->at[i];
+        kept++;
+    }
+    f->count = kept;
+}
+
 /* Connection names a field that is not among the fixed ones: it goes too. What every message needs, or what
  * says who the client is, cannot be named away. */
 static void strip_named(struct fields *f, struct slice connection)

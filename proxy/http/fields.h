@@ -9,6 +9,8 @@ int fields_add(struct arena *a, struct fields *f, enum field_id id, struct slice
 
 /* Takes out every field of that id. */
 void fields_remove(struct fields *f, enum field_id id);
+/* Likewise of that name, in any case. */
+void fields_remove_name(struct fields *f, struct slice name);
 
 /* Takes out what RFC 9110 §7.6.1 keeps between two hops: Connection and what it names, Keep-Alive,
  * Proxy-Connection, TE, Transfer-Encoding, Upgrade. */

@@ -3,6 +3,7 @@
 #include "proxy/http/client_address.h"
 #include "proxy/http/fields.h"
 #include "proxy/http/forwarded.h"
+#include "proxy/http/websocket.h"
 
 /* Fields that are set anew whatever came. */
 #define SET_ANEW                                                                                             \
@@ -65,6 +66,26 @@ static bool upgrade_is_passed_on(const struct exchange *x)
     /* h2c would let the client speak to the server in a protocol that nobody here checks. */
     return x->request.upgrade && x->request_done && f && !slice_equal_nocase(f->value, S("h2c")) &&
            slice_find(f->value, ',') == f->value.len;
+}
+
+/* What asks the server for the upgrade that the client asked for. An extended CONNECT has no fields for that
+ * (RFC 8441 §5): they are made, and a key that came is not the one that the answer proves to have seen. */
+static int add_upgrade(struct exchange *x, struct fields *out)
+{
+    struct arena *a = &x->arena;
+    struct slice protocol = x->request.protocol;
+    if (protocol.len) {
+        struct slice key = websocket_key(a);
+        fields_remove_name(out, S("sec-websocket-key"));
+        if (!key.len || fields_add(a, out, FIELD_OTHER, S("Sec-WebSocket-Key"), key) != 0)
+            return -1;
+    } else if (upgrade_is_passed_on(x)) {
+        protocol = fields_find(&x->request.fields, FIELD_UPGRADE)->value;
+    } else {
+        return 0;
+    }
+    return fields_add(a, out, FIELD_UPGRADE, S("Upgrade"), protocol) |
+           fields_add(a, out, FIELD_CONNECTION, S("Connection"), S("upgrade"));
 }
 
 /* X_Forwarded_For and its like: servers that make variables of fields (RFC 3875 §4.1.18) take it for the real
@@ -132,11 +153,7 @@ int forward_fields(struct exchange *x, struct fields *out)
                          x->protocol == 20  ? S("2.0 weir")
                          : x->request.minor ? S("1.1 weir")
                                             : S("1.0 weir"));
-    if (upgrade_is_passed_on(x)) {
-        const struct field *upgrade = fields_find(&x->request.fields, FIELD_UPGRADE);
-        failed |= fields_add(a, out, FIELD_UPGRADE, S("Upgrade"), upgrade->value);
-        failed |= fields_add(a, out, FIELD_CONNECTION, S("Connection"), S("upgrade"));
-    }
+    failed |= add_upgrade(x, out);
     if (x->route->request_headers.count)
         failed |= edits_apply(&x->route->request_headers, out, a, exchange_variable, x);
     return failed;

@@ -2,7 +2,9 @@
  * Half-closes are passed on; it ends when both sides have ended, after timeouts.idle without a byte, or when
  * the server goes down and on_down says so. */
 #include "core/log.h"
+#include "proxy/http/fields.h"
 #include "proxy/http/forward_internal.h"
+#include "proxy/http/websocket.h"
 
 #define DOWN_LOOK_MS 1000
 
@@ -26,9 +28,46 @@ static void to_client(struct forward *f, struct slice in, bool end)
         exchange_respond_body(f->x, &iov, in.len ? 1 : 0, end, NULL);
 }
 
+static bool has_token(struct slice list, struct slice token)
+{
+    struct slice each;
+    while (slice_next(&list, ',', &each))
+        if (slice_equal_nocase(slice_trim(each), token))
+            return true;
+    return false;
+}
+
+/* RFC 6455 §4.1: the client of an extended CONNECT cannot look at it, as it knows no key. */
+static bool agrees_to_websocket(struct forward *f, const struct http_response *r)
+{
+    const struct field *key = fields_find_name(&f->fields, S("sec-websocket-key"));
+    const struct field *accept = fields_find_name(&r->fields, S("sec-websocket-accept"));
+    const struct field *upgrade = fields_find(&r->fields, FIELD_UPGRADE);
+    const struct field *connection = fields_find(&r->fields, FIELD_CONNECTION);
+    return key && accept && upgrade && connection && slice_equal_nocase(upgrade->value, S("websocket")) &&
+           has_token(connection->value, S("upgrade")) &&
+           slice_equal(accept->value, websocket_accept(&f->x->arena, key->value));
+}
+
+/* RFC 8441 §5: a 200 without what belongs to the connection; the Upgrade goes with the other hop-by-hop
+ * fields. */
+static void answer_connect(struct http_response *r)
+{
+    fields_remove_name(&r->fields, S("sec-websocket-accept"));
+    fields_remove(&r->fields, FIELD_CONTENT_LENGTH);
+    r->status = 200;
+    r->reason = S("");
+}
+
 void forward_tunnel(struct forward *f, struct http_response *r, struct slice rest)
 {
     struct exchange *x = f->x;
+    if (x->request.protocol.len && !agrees_to_websocket(f, r)) {
+        forward_bad_response(f, "101 that does not agree to the WebSocket");
+        return;
+    }
+    if (x->request.protocol.len)
+        answer_connect(r);
     f->uc->conn.handler = &tunnel_handler;
     x->responder = &tunnel_responder;
     exchange_respond(x, r, NULL, 0, false);

@@ -96,6 +96,9 @@ struct http_request {
     enum http_method method_id;
     struct slice method;
     struct slice target; /* as received: origin-form, absolute-form, authority-form or "*" */
+    /* Of an extended CONNECT (RFC 8441), which is a GET with an upgrade from here on: "websocket"; else
+     * empty. */
+    struct slice protocol;
     struct slice scheme; /* "http" or "https", of the connection (absolute-form must agree or is refused by
                             the exchange) */
     struct slice
@@ -128,7 +131,7 @@ struct http_response {
     uint64_t content_length;
     bool has_content_length; /* even where body is BODY_NONE (HEAD, 304) */
     bool keep_alive;
-    bool upgrade; /* 101, or 2xx to CONNECT: the connection is a tunnel behind the head */
+    bool upgrade; /* 101, or 2xx to (extended) CONNECT: the connection is a tunnel behind the head */
 };
 
 /* What a byte may be part of: the classes of the byte_class table, for the loops that look at bytes one by

@@ -520,7 +520,7 @@ MALFORMED = {
     "pseudo-late": bad((b"x", b"1")) + raw_field(b":path", b"/"),
     "unknown-pseudo": raw_field(b":strange", b"1") + bad(),
     "status": raw_field(b":status", b"200") + bad(),
-    "protocol": raw_field(b":protocol", b"websocket") + bad(instead=(b":method", b"CONNECT")),
+    "protocol": raw_field(b":protocol", b"connect-udp") + bad(instead=(b":method", b"CONNECT")),
     "empty-path": bad(instead=(b":path", b"")),
     "path-without-slash": bad(instead=(b":path", b"reached")),
     "absolute-path": bad(instead=(b":path", b"http://t.example/reached")),

@@ -67,7 +67,8 @@ static int greet(struct h2_connection *c)
         {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, H2_STREAMS_MAX},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, limits->header_size + 32 * limits->header_count},
-        {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1}, /* RFC 9218 §2.1 */
+        {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},   /* RFC 9218 §2.1 */
+        {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1}, /* RFC 8441 §3 */
     };
     if (nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, settings, COUNT_OF(settings)) != 0)
         return -1;
@@ -219,8 +220,7 @@ static void resume_streams(struct h2_connection *c)
     while (!list_empty(&due)) {
         struct h2_stream *s = CONTAINER_OF(due.next, struct h2_stream, resume);
         list_remove(&s->resume);
-        if (s->x)
-            exchange_resume(s->x);
+        h2_resume(s);
     }
 }
 

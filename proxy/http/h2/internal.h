@@ -82,9 +82,12 @@ struct h2_stream {
     bool timed_out;
     bool window_grown;
     bool has_length;
+    bool connects;             /* an extended CONNECT (RFC 8441) */
+    bool tunnel;               /* that was agreed to */
     uint64_t length, received; /* of the request's body: told, and come */
     size_t unconsumed;         /* received, and not yet given back to the window */
     struct buffer pending;     /* of the response's body */
+    struct buffer early;       /* came before the tunnel was there */
     uint64_t sent, progress;
     struct field *trailers; /* of the response: one block of memory */
     uint32_t trailer_count;
@@ -118,6 +121,8 @@ void h2_stream_free(struct h2_stream *s, enum exchange_end why);
 /* Gives back what was received to the stream's window, and the connection's. */
 void h2_consume(struct h2_stream *s);
 void h2_reset(struct h2_stream *s, uint32_t error);
+/* Its backlog is low again, or it has become a tunnel: what waited for that goes on. */
+void h2_resume(struct h2_stream *s);
 /* (Re)starts the stream's clock, or stops it when it waits for nobody. */
 void h2_stream_clock(struct h2_stream *s);
 

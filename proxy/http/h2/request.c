@@ -49,6 +49,7 @@ void h2_stream_free(struct h2_stream *s, enum exchange_end why)
     list_remove(&s->link);
     list_remove(&s->resume);
     buffer_clear(&s->pending, &c->worker->loop.blocks);
+    buffer_clear(&s->early, &c->worker->loop.blocks);
     free(s->trailers);
     c->stream_count--;
     s->magic = 0;
@@ -63,12 +64,12 @@ void h2_reset(struct h2_stream *s, uint32_t error)
 
 static bool waits_for_body(const struct h2_stream *s)
 {
-    return s->x && !s->request_done && s->x->want_body;
+    return s->x && !s->request_done && s->x->want_body && !s->connects;
 }
 
 void h2_stream_clock(struct h2_stream *s)
 {
-    if (!waits_for_body(s) && !s->pending.bytes) {
+    if (s->tunnel || (!waits_for_body(s) && !s->pending.bytes)) { /* of a tunnel, the responder has one */
         timer_pause(&s->timer);
         return;
     }
@@ -267,6 +268,8 @@ static int adopt_lines(struct exchange *x, const struct h2_head *h, struct field
             r->scheme = value;
         else if (slice_equal(name, S(":path")))
             r->target = value;
+        else if (slice_equal(name, S(":protocol")))
+            r->protocol = value;
         else if (authority && slice_equal(name, S(":authority")))
             *authority = value;
     }
@@ -354,6 +357,25 @@ static const char *read_length(struct h2_stream *s, struct http_request *r, stru
     return NULL;
 }
 
+/* RFC 8441 §4: what opens a WebSocket is a GET to all that routes, edits and forwards it, as it is over
+ * HTTP/1.1. Its stream carries no body but what follows the answer. */
+static const char *read_protocol(struct h2_stream *s, struct http_request *r, unsigned *status)
+{
+    *status = 501;
+    if (!slice_equal(r->protocol, S("websocket")))
+        return "an extended CONNECT for another protocol than WebSocket";
+    *status = 400;
+    if (s->request_done)
+        return "an extended CONNECT that has ended";
+    if (fields_find(&r->fields, FIELD_CONTENT_LENGTH))
+        return "an extended CONNECT with a content-length";
+    r->method = (struct slice)SLICE("GET");
+    r->method_id = METHOD_GET;
+    r->upgrade = true;
+    s->connects = true;
+    return NULL;
+}
+
 static void read_expect(struct http_request *r)
 {
     const struct field *f = fields_find(&r->fields, FIELD_EXPECT);
@@ -380,7 +402,9 @@ static const char *read_request(struct h2_stream *s, const struct h2_head *h, un
     if (!is_token(r->method))
         return ":method is not a token";
     struct field_ids seen = fields_identify(&r->fields);
-    const char *fault = read_host(r, authority, seen);
+    const char *fault = r->protocol.at ? read_protocol(s, r, status) : NULL;
+    if (!fault)
+        fault = read_host(r, authority, seen);
     if (!fault)
         fault = read_target(r);
     if (!fault)
@@ -391,7 +415,7 @@ static const char *read_request(struct h2_stream *s, const struct h2_head *h, un
     if (r->method.len + r->target.len + sizeof "  HTTP/1.1\r\n" > limits->request_line)
         return ":path is too long";
     read_expect(r);
-    r->body = s->has_length ? BODY_LENGTH : s->request_done ? BODY_NONE : BODY_CHUNKED;
+    r->body = s->has_length ? BODY_LENGTH : s->request_done || s->connects ? BODY_NONE : BODY_CHUNKED;
     r->content_length = s->length;
     return NULL;
 }
@@ -427,12 +451,43 @@ static void begin_exchange(struct h2_stream *s)
         exchange_refuse(x, status, fault);
         return;
     }
-    x->request_done = s->request_done;
+    x->request_done = s->request_done || s->connects;
     h2_stream_clock(s);
     exchange_begin(x);
 }
 
 /* The request's body. */
+
+/* Of a stream that is no tunnel yet: it waits for the server's answer, and no window is given for it. */
+static void keep_early(struct h2_stream *s, const struct iovec *iov)
+{
+    struct h2_connection *c = s->connection;
+    if (buffer_append(&s->early, &c->worker->loop.blocks, iov, 1, 0) != 0)
+        h2_reset(s, NGHTTP2_INTERNAL_ERROR);
+    give_back(c);
+}
+
+static void pass_early(struct h2_stream *s)
+{
+    struct block_pool *blocks = &s->connection->worker->loop.blocks;
+    struct iovec iov;
+    while (s->x && buffer_peek(&s->early, &iov, 1) == 1) {
+        exchange_body(s->x, &iov, 1, false);
+        buffer_consume(&s->early, blocks, iov.iov_len);
+    }
+    if (s->x && s->request_done && !s->x->request_done)
+        exchange_body(s->x, NULL, 0, true);
+    if (s->x && s->x->want_body)
+        h2_consume(s);
+}
+
+void h2_resume(struct h2_stream *s)
+{
+    if (s->x && s->tunnel && !s->x->request_done)
+        pass_early(s);
+    if (s->x)
+        exchange_resume(s->x);
+}
 
 static void take_data(struct h2_stream *s, const uint8_t *data, size_t len)
 {
@@ -451,6 +506,10 @@ static void take_data(struct h2_stream *s, const uint8_t *data, size_t len)
     s->unconsumed += len;
     c->held += len;
     struct iovec iov = {(void *)(uintptr_t)data, len};
+    if (s->connects && (!s->tunnel || s->early.bytes)) {
+        keep_early(s, &iov);
+        return;
+    }
     exchange_body(s->x, &iov, 1, false);
     if (!s->x)
         let_go(s);
@@ -470,7 +529,7 @@ static void take_data(struct h2_stream *s, const uint8_t *data, size_t len)
 static void end_body(struct h2_stream *s)
 {
     s->request_done = true;
-    if (!s->x)
+    if (!s->x || (s->connects && (!s->tunnel || s->early.bytes)))
         return;
     if (s->has_length && s->received != s->length) {
         h2_reset(s, NGHTTP2_PROTOCOL_ERROR);
@@ -487,8 +546,8 @@ static void take_trailers(struct h2_stream *s)
         s->request_done = true;
         return;
     }
-    if (h->fault || adopt_lines(s->x, h, &s->x->trailers, NULL) != 0 ||
-        !h1_check_trailers(&s->x->trailers, &fault)) {
+    if (s->connects || h->fault || /* RFC 9113 §8.5 */
+        adopt_lines(s->x, h, &s->x->trailers, NULL) != 0 || !h1_check_trailers(&s->x->trailers, &fault)) {
         h2_count_abuse(s->connection, H2_ABUSE_RESET);
         h2_reset(s, NGHTTP2_PROTOCOL_ERROR);
         return;

@@ -278,7 +278,7 @@ static void cut(struct exchange *x)
     s->x = NULL;
     list_remove(&s->resume);
     exchange_end(x);
-    h2_reset(s, NGHTTP2_INTERNAL_ERROR);
+    h2_reset(s, s->tunnel ? NGHTTP2_CANCEL : NGHTTP2_INTERNAL_ERROR); /* RFC 8441 §5 */
     h2_stream_clock(s);
 }
 
@@ -298,10 +298,16 @@ static size_t backlog(const struct exchange *x)
     return s->pending.bytes >= H2_STREAM_HIGH_WATER ? s->pending.bytes + more : s->pending.bytes;
 }
 
-/* No request of HTTP/2 asks for an upgrade. */
+/* What has come before waits for the flush. */
 static void upgrade(struct exchange *x)
 {
-    ASSERT(x->status != 101);
+    struct h2_stream *s = of_exchange(x);
+    ASSERT(s->connects);
+    s->tunnel = true;
+    if (!list_linked(&s->resume))
+        list_append(&s->connection->resumable, &s->resume);
+    h2_stream_clock(s);
+    h2_flush_later(s->connection);
 }
 
 static const struct conn *connection(const struct exchange *x)
