@@ -284,6 +284,13 @@ static int collect_names(struct snapshot *s, struct route_names *names)
     return 0;
 }
 
+static void count_route(struct stats *stats, struct route *r, uint32_t *id)
+{
+    *id = stats_route_id(stats, r->name);
+    if (r->concurrency)
+        r->in_flight = stats_route_in_flight(stats, *id);
+}
+
 static int build_routes(struct snapshot *s, const struct snapshot_context *context)
 {
     struct route_names names;
@@ -307,7 +314,7 @@ static int build_routes(struct snapshot *s, const struct snapshot_context *conte
     if (!s->route_stats_ids || (!s->router && s->config.error_count == 0))
         return -1;
     for (size_t i = 0; context->stats && i < s->route_count; i++)
-        s->route_stats_ids[i] = stats_route_id(context->stats, s->routes[i].name);
+        count_route(context->stats, &s->routes[i], &s->route_stats_ids[i]);
     return 0;
 }
 

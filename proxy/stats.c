@@ -33,9 +33,12 @@ void stats_free(struct stats *s)
         free(l->name);
         free(l);
     }
-    for (uint32_t i = 0; i < s->route_count; i++)
+    for (uint32_t i = 0; i < s->route_count; i++) {
         free(s->routes[i]);
+        free(s->in_flight[i]);
+    }
     free(s->routes);
+    free(s->in_flight);
     table_free(s->route_index);
 }
 
@@ -82,6 +85,10 @@ uint32_t stats_route_id(struct stats *s, struct slice name)
         if (!routes)
             return 0;
         s->routes = routes;
+        _Atomic uint32_t **in_flight = realloc(s->in_flight, capacity * sizeof *in_flight);
+        if (!in_flight)
+            return 0;
+        s->in_flight = in_flight;
         s->route_capacity = capacity;
     }
     char *copy = strndup(name.at, name.len);
@@ -90,7 +97,18 @@ uint32_t stats_route_id(struct stats *s, struct slice name)
         return 0;
     }
     s->routes[s->route_count] = copy;
+    s->in_flight[s->route_count] = NULL;
     return s->route_count++;
+}
+
+_Atomic uint32_t *stats_route_in_flight(struct stats *s, uint32_t route_id)
+{
+    if (route_id == 0 || s->in_flight[route_id])
+        return route_id ? s->in_flight[route_id] : NULL;
+    _Atomic uint32_t *count = aligned_alloc(64, 64); /* a cache line of its own */
+    if (count)
+        atomic_init(count, 0);
+    return s->in_flight[route_id] = count;
 }
 
 struct route_stats *stats_route(struct listener_stats *l, unsigned worker, uint32_t route_id)

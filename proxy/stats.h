@@ -27,6 +27,14 @@ struct route_stats_chunk {
 
 #define STATS_CHUNKS 1024
 
+/* Why a datagram was not passed on. */
+enum udp_drop {
+    UDP_DROP_LIMIT,     /* a limit on sessions */
+    UDP_DROP_NO_SERVER, /* none is up, or none has room */
+    UDP_DROP_SEND,      /* the kernel did not take it: a full buffer, or too long for the path */
+    UDP_DROPS,
+};
+
 struct listener_worker_stats {
     counter connections;      /* accepted */
     counter connections_open; /* now (a gauge) */
@@ -34,6 +42,9 @@ struct listener_worker_stats {
     counter bytes_in, bytes_out;
     counter handshakes[4][2]; /* by TLS version (0 other, 2 = 1.2, 3 = 1.3) and resumed */
     counter handshake_failures;
+    counter udp_in, udp_out; /* datagrams from and to clients */
+    counter udp_evicted;     /* sessions that made room for others */
+    counter udp_dropped[UDP_DROPS];
     counter h2_abuse[H2_ABUSE_KINDS];   /* HTTP/2 connections ended for that, by enum h2_abuse_kind */
     counter terminations[TERMINATIONS]; /* of exchanges, by enum termination */
     _Atomic(struct route_stats_chunk *) chunks[STATS_CHUNKS];
@@ -50,7 +61,8 @@ struct listener_stats {
  * from stats_route(). */
 struct stats {
     struct listener_stats *listeners;
-    char **routes; /* by id; 0 is "-": no route */
+    char **routes;                /* by id; 0 is "-": no route */
+    _Atomic uint32_t **in_flight; /* by route id; NULL where no route of that name limits its concurrency */
     uint32_t route_count, route_capacity;
     unsigned workers;
     struct table *route_index;
@@ -64,6 +76,10 @@ void stats_free(struct stats *s);
 struct listener_stats *stats_listener(struct stats *s, struct slice name);
 /* The route's id, made at first; 0 when there is none left. */
 uint32_t stats_route_id(struct stats *s, struct slice name);
+
+/* The count of requests on the routes of that name, made at first; lives as long as the process. NULL when
+ * out of memory, or for id 0. */
+_Atomic uint32_t *stats_route_in_flight(struct stats *s, uint32_t route_id);
 
 /* On the worker's thread: its row, made at first use; NULL when out of memory. */
 struct route_stats *stats_route(struct listener_stats *l, unsigned worker, uint32_t route_id);

@@ -95,6 +95,8 @@ void exchange_end(struct exchange *x)
         x->responder->cancel(x);
     x->responder = NULL;
     loop_timer_clear(&w->loop, &x->deadline);
+    if (UNLIKELY(x->is_counted))
+        atomic_fetch_sub_explicit(x->route->in_flight, 1, memory_order_relaxed);
     count(x);
     if (w->observers && w->observers->exchange_ended)
         w->observers->exchange_ended(w->observers->argument, x);
@@ -191,6 +193,20 @@ msec_t exchange_body_timeout(const struct exchange *x)
     return x->listener->config->settings->timeouts.body;
 }
 
+/* Counts the request in, never past the route's `concurrency`. */
+static bool enter_route(struct exchange *x)
+{
+    _Atomic uint32_t *in_flight = x->route->in_flight;
+    uint32_t now = atomic_load_explicit(in_flight, memory_order_relaxed);
+    do {
+        if (now >= x->route->concurrency)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(in_flight, &now, now + 1, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    x->is_counted = true;
+    return true;
+}
+
 void exchange_begin(struct exchange *x)
 {
     struct worker *w = x->worker;
@@ -218,6 +234,11 @@ void exchange_begin(struct exchange *x)
     if (!access_is_open(&x->route->access) && !access_allows(&x->route->access, &x->client)) {
         x->termination = TERMINATION_DENIED;
         exchange_fail(x, 403, "the client's address is not allowed");
+        return;
+    }
+    if (UNLIKELY(x->route->in_flight != NULL) && !enter_route(x)) {
+        x->termination = TERMINATION_CONCURRENCY;
+        exchange_fail(x, 503, "as many requests as `concurrency` allows are on this route");
         return;
     }
     uint64_t limit = exchange_body_limit(x);

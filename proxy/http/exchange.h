@@ -131,6 +131,7 @@ struct exchange {
     bool response_done; /* the response's end was handed to the codec */
     bool want_body;     /* what the codec was last told */
     bool is_tls;
+    bool is_counted; /* in the in_flight of its route */
     bool was_tunnel;    /* it became a stream of bytes */
     bool drop_body;     /* what still comes of the request's body is not wanted */
     bool keep_alive_ok; /* false: this answer ends the connection (h1), and the request need not be read */

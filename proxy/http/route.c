@@ -494,6 +494,7 @@ static void compile_route(const struct compilation *k, const struct route_settin
     compile_errors(c, s, r);
     r->retries = s->retries;
     r->timeout = s->timeout;
+    r->concurrency = (uint32_t)s->concurrency;
     r->limits = s->limits;
     r->timeouts = s->timeouts;
     r->normalize = s->normalize;

@@ -79,7 +79,8 @@ struct route_settings {
     struct rewrite_settings *rewrite;
     struct edits_settings request_headers, response_headers;
     struct retries_settings retries;
-    msec_t timeout; /* of the whole exchange; 0 = none */
+    msec_t timeout;       /* of the whole exchange; 0 = none */
+    uint64_t concurrency; /* 0 = no limit */
     struct route_limits limits;
     struct route_timeouts timeouts;
     struct option_texts allow, deny;
@@ -179,7 +180,11 @@ struct route {
     struct error_page *errors;
     size_t error_count;
     struct retries_settings retries;
-    msec_t timeout; /* 0 = none */
+    msec_t timeout;       /* 0 = none */
+    uint32_t concurrency; /* 0 = no limit */
+    /* Requests on it, when they are limited; whoever builds the snapshot sets it, and it outlives that: the
+     * next snapshot's route of that name has the same. NULL = they are not counted. */
+    _Atomic uint32_t *in_flight;
     struct route_limits limits;
     struct route_timeouts timeouts;
     bool normalize; /* false: the path is sent as it came */

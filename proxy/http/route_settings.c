@@ -196,6 +196,10 @@ static const struct option route_options[] = {
               .help = "When a request is sent to another server."),
     OPTION_AT(struct route_settings, timeout, "timeout", OPTION_DURATION,
               .help = "Of the whole exchange, from its head to the answer's last byte; 0 = none."),
+    OPTION_AT(struct route_settings, concurrency, "concurrency", OPTION_COUNT, .max = UINT32_MAX,
+              .help =
+                  "Requests in flight on this route, over all workers and across reloads; past it 503. 0: "
+                  "no limit."),
     OPTION_AT(struct route_settings, limits, "limits", OPTION_BLOCK, .table = &route_limits_table,
               .help = "What differs from the listener's limits."),
     OPTION_AT(struct route_settings, timeouts, "timeouts", OPTION_BLOCK, .table = &route_timeouts_table,
@@ -216,7 +220,6 @@ static const struct option route_options[] = {
      .type = OPTION_PLANNED,
      .help = "Reads the whole body before an upstream is chosen."},
     {.name = "rate_limit", .type = OPTION_PLANNED, .help = "Limits requests by key."},
-    {.name = "concurrency", .type = OPTION_PLANNED, .help = "Limits requests in flight."},
     {.name = "auth", .type = OPTION_PLANNED, .help = "Asks for credentials."},
     {.name = "mirror", .type = OPTION_PLANNED, .help = "Sends a copy of requests elsewhere."},
 };
