@@ -47,7 +47,9 @@ static json_t *server_json(const struct runtime *rt, struct server *s)
                             (json_int_t)r.file_weight, "backup", r.backup, "max_connections",
                             (json_int_t)r.max_connections, "in_flight", (json_int_t)r.in_flight);
     json_t *more =
-        json_pack("{s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:f, s:I, s:I}", //
+        json_pack("{s:b, s:I, s:f, s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:f, s:I, s:I}", //
+                  "ejected", r.ejected, "ejections", (json_int_t)sum_of(r.ejections, EJECTIONS),
+                  "effective_weight", (double)r.weight * r.ramp / SERVER_WEIGHT_SCALE, //
                   "socket", r.address.len ? json_address(&r.address) : json_null(), "changed",
                   json_time(r.changed_us), "check", check_json(&r), "connections", "idle", (json_int_t)t.idle,
                   "busy", (json_int_t)t.busy, "opened", (json_int_t)t.opened, "reused", (json_int_t)t.reused,
@@ -76,9 +78,10 @@ static json_t *upstream_json(const struct runtime *rt, const struct upstream *u)
     json_t *servers = json_array();
     for (size_t i = 0; servers && i < u->set->count; i++)
         json_array_append_new(servers, server_json(rt, u->set->servers[i]));
-    return json_pack("{s:o, s:s, s:s, s:b, s:b, s:o}", "name", json_slice(u->name), "balance",
-                     balance_text(u), "state", state_of(u), "tls", u->tls != NULL, "checked",
-                     u->settings->health_check != NULL, "servers", servers);
+    const struct server_group *g = registry_group(rt->registry, u->name);
+    return json_pack("{s:o, s:s, s:s, s:b, s:b, s:b, s:o}", "name", json_slice(u->name), "balance",
+                     balance_text(u), "state", state_of(u), "panic", g && group_in_panic(g), "tls",
+                     u->tls != NULL, "checked", u->settings->health_check != NULL, "servers", servers);
 }
 
 json_t *upstreams_json(struct admin *a)
@@ -150,6 +153,8 @@ static void change_server(struct http_call *c, struct server *s, const struct ch
         server_set_weight(s, change->weight);
     if (change->has_state)
         server_set_admin(s, change->state);
+    if (change->has_state && change->state == ADMIN_UP)
+        server_readmit(s, loop_now_us(&a->runtime->control));
     struct server_report r;
     server_report(s, &r);
     snprintf(text, sizeof text, "%.*s %.*s is set to %s, weight %u, by hand", SLICE_FMT(s->upstream),

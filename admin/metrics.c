@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "admin/internal.h"
+#include "balancer/outlier.h"
 #include "proxy/http/h2/abuse.h"
 
 size_t metrics_tables(const struct runtime *rt, struct counters **tables)
@@ -225,6 +226,10 @@ static double weight(const struct server_row *r)
 {
     return r->report.weight;
 }
+static double effective_weight(const struct server_row *r)
+{
+    return (double)r->report.weight * r->report.ramp / SERVER_WEIGHT_SCALE;
+}
 static double in_flight(const struct server_row *r)
 {
     return r->report.in_flight;
@@ -262,6 +267,7 @@ static double bytes_out(const struct server_row *r)
 static const struct server_family server_families[] = {
     {"upstream_up", "gauge", "1 when the server gets requests, 0 when it is down or drained.", "", is_up},
     {"upstream_weight", "gauge", "The server's weight.", "", weight},
+    {"upstream_weight_effective", "gauge", "The same while it starts slowly: less.", "", effective_weight},
     {"upstream_in_flight", "gauge", "Requests and streams that the server has now.", "", in_flight},
     {"upstream_connections", "gauge", "Connections to the server.", ",state=\"idle\"", idle},
     {"upstream_connections", "gauge", "", ",state=\"busy\"", busy},
@@ -289,6 +295,31 @@ static void retries(FILE *out, const struct server_row *rows, size_t count)
     }
 }
 
+static void ejections(FILE *out, const struct server_row *rows, size_t count)
+{
+    family(out, "upstream_ejections_total", "counter", "Times that the server was ejected.");
+    for (size_t i = 0; i < count; i++) {
+        for (unsigned why = 0; why < EJECTIONS; why++) {
+            char reason[32];
+            snprintf(reason, sizeof reason, ",reason=\"%s\"", outlier_word((enum ejection)why));
+            if (rows[i].report.ejections[why])
+                server_series(out, "upstream_ejections_total", &rows[i], reason,
+                              (double)rows[i].report.ejections[why]);
+        }
+    }
+}
+
+static void panics(FILE *out, const struct runtime *rt)
+{
+    family(out, "upstream_panic", "gauge", "1 while too few servers are healthy, and all are used.");
+    for (size_t i = 0; i < rt->snapshot->upstream_count; i++) {
+        struct slice name = rt->snapshot->upstreams[i]->name;
+        const struct server_group *g = registry_group(rt->registry, name);
+        label(out, "weir_upstream_panic{", "upstream", name);
+        fprintf(out, "} %d\n", g && group_in_panic(g));
+    }
+}
+
 static void upstreams(FILE *out, const struct runtime *rt)
 {
     size_t count;
@@ -300,6 +331,9 @@ static void upstreams(FILE *out, const struct runtime *rt)
         for (size_t i = 0; i < count; i++)
             server_series(out, fam->name, &rows[i], fam->labels, fam->value(&rows[i]));
     }
+    if (rows)
+        ejections(out, rows, count);
+    panics(out, rt);
     family(out, "upstream_requests_total", "counter",
            "Answers of the server by status; none where none came.");
     for (size_t i = 0; rows && i < count; i++) {

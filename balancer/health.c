@@ -7,6 +7,7 @@
 #include "balancer/check_grpc.h"
 #include "balancer/check_http.h"
 #include "balancer/escape.h"
+#include "balancer/flapping.h"
 #include "core/conn.h"
 #include "core/log.h"
 #include "core/proxy_protocol.h"
@@ -22,6 +23,7 @@ struct checker {
     const struct server_use *use;
     struct timer timer;
     unsigned good, bad; /* results in a row */
+    struct flapping flapping;
     struct check_run *run;
 };
 
@@ -417,6 +419,20 @@ static void log_change(const struct checker *k, bool up, const char *reason)
                  LOG_TEXT("reason", reason), LOG_U64("checks", k->bad));
 }
 
+/* A good check that does not do yet. */
+static void say_flapping(const struct checker *k, unsigned changes, int64_t wall_us)
+{
+    const struct check_settings *check = k->use->check;
+    char reason[SERVER_REASON_MAX], window[32];
+    usec_t seconds = check->interval * FLAPPING_INTERVALS / 1000;
+    snprintf(window, sizeof window, seconds % 60 ? "%llu s" : "%llu m",
+             (unsigned long long)(seconds % 60 ? seconds : seconds / 60));
+    snprintf(reason, sizeof reason, "flapping: %u%s changes in %s; %llu good checks needed, %u so far",
+             changes, changes == FLAPPING_KEPT ? " or more" : "", window,
+             (unsigned long long)check->rise * flapping_times(changes), k->good);
+    server_set_health(k->server, HEALTH_DOWN, reason, wall_us);
+}
+
 static void record(struct checker *k, bool ok, const char *text, usec_t took_us)
 {
     static const char *const types[] = {
@@ -429,6 +445,8 @@ static void record(struct checker *k, bool ok, const char *text, usec_t took_us)
     k->bad = ok ? 0 : k->bad + 1;
     server_set_check(s, ok, text, took_us, wall_us);
 
+    unsigned changes = flapping_changes(&k->flapping, loop_now_us(k->checks->loop), check->interval);
+    unsigned times = flapping_times(changes);
     char reason[SERVER_REASON_MAX + 32];
     snprintf(reason, sizeof reason, "%s check: %s", types[check->type], text);
     if (ok && health == HEALTH_UNKNOWN) {
@@ -438,12 +456,15 @@ static void record(struct checker *k, bool ok, const char *text, usec_t took_us)
     if (!ok && (health == HEALTH_DOWN || k->bad >= check->fall)) {
         if (!server_set_health(s, HEALTH_DOWN, reason, wall_us))
             return;
-    } else if (ok && health == HEALTH_DOWN && k->good >= check->rise) {
+    } else if (ok && health == HEALTH_DOWN && k->good >= check->rise * times) {
         server_set_health(s, HEALTH_UP, "", wall_us);
     } else {
+        if (ok && health == HEALTH_DOWN && times > 1)
+            say_flapping(k, changes, wall_us);
         return;
     }
     log_change(k, ok, reason);
+    flapping_note(&k->flapping, loop_now_us(k->checks->loop));
     if (k->checks->changed)
         k->checks->changed(s, k->checks->argument);
 }

@@ -7,7 +7,8 @@
  * it: the handshake alone). grpc  grpc.health.v1 over HTTP/2 (check_grpc.h), under TLS with ALPN.
  *
  * A check that is not over after `timeout` has failed. `fall` failures in a row take the server down, `rise`
- * successes take it back; both are logged with the reason. A server that has no address yet is not checked.
+ * successes take it back - more of them when it flaps (flapping.h) -; both are logged with the reason. A
+ * server that has no address yet is not checked.
  */
 #pragma once
 

@@ -16,6 +16,8 @@ struct member {
     struct resolve_name *name;
 };
 
+#define GROUP_BUCKETS 64u
+
 struct server_registry {
     struct registry_options options;
     struct server_ids *ids;
@@ -24,10 +26,14 @@ struct server_registry {
     struct member **buckets;
     size_t bucket_count; /* a power of two */
     size_t count;
+    struct server_group *groups[GROUP_BUCKETS]; /* by name; each as long as the registry */
+    struct timer tick;                          /* runs while a group is watched */
 };
 
 static void on_health(struct server *s, void *argument);
 static void on_address(struct server *s, void *argument);
+static void on_tick(struct timer *t);
+static void free_groups(struct server_registry *r);
 static struct member *find(struct server_registry *r, struct slice upstream, struct slice name);
 static struct member *add(struct server_registry *r, struct server *s);
 static void apply_use(struct server_registry *r, struct member *m);
@@ -48,6 +54,7 @@ struct server_registry *registry_create(const struct registry_options *o)
         free(r);
         return NULL;
     }
+    timer_init(&r->tick, on_tick);
     checks_init(&r->checks, o->loop, o->tls_worker, on_health, r);
     return r;
 }
@@ -59,6 +66,8 @@ void registry_free(struct server_registry *r)
     for (size_t i = 0; i < r->bucket_count; i++)
         while (r->buckets[i])
             retire(r, r->buckets[i]);
+    loop_timer_clear(r->options.loop, &r->tick);
+    free_groups(r);
     resolver_free(r->resolver);
     checks_close(&r->checks);
     server_ids_release(r->ids);
@@ -141,9 +150,11 @@ int registry_attach(struct server_registry *r, struct server **s, struct server_
 {
     struct member *m = find(r, (*s)->upstream, (*s)->name);
     if (!m) {
-        m = add(r, *s);
+        struct server_group *g = registry_group(r, (*s)->upstream);
+        m = g ? add(r, *s) : NULL;
         if (!m)
             return -1;
+        group_join(g, *s);
         if (resolve(r, m) != 0) {
             retire(r, m);
             return -1;
@@ -193,6 +204,77 @@ static void apply_use(struct server_registry *r, struct member *m)
     server_configure(m->server, (uint32_t)use->settings->weight, (uint32_t)use->settings->max_connections,
                      use->settings->backup);
     apply_check(r, m, use);
+}
+
+/* Groups. */
+
+static uint64_t hash_of(struct slice upstream, struct slice name);
+
+struct server_group *registry_group(struct server_registry *r, struct slice upstream)
+{
+    struct server_group **bucket = &r->groups[hash_of(upstream, S("")) % GROUP_BUCKETS];
+    for (struct server_group *g = *bucket; g; g = g->next)
+        if (slice_equal(g->name, upstream))
+            return g;
+    struct server_group *g = group_create(upstream);
+    if (g) {
+        g->next = *bucket;
+        *bucket = g;
+    }
+    return g;
+}
+
+int registry_use_group(struct server_registry *r, struct slice upstream, struct group_use *use)
+{
+    struct server_group *g = registry_group(r, upstream);
+    if (!g)
+        return -1;
+    group_use(g, use);
+    loop_timer(r->options.loop, &r->tick, GROUP_TICK_MS);
+    return 0;
+}
+
+void registry_unuse_group(struct server_registry *r, struct slice upstream, struct group_use *use)
+{
+    group_unuse(registry_group(r, upstream), use);
+    loop_timer(r->options.loop, &r->tick, GROUP_TICK_MS);
+}
+
+static void on_ejection(struct server *s, void *argument)
+{
+    tell(argument, s);
+}
+
+static void sum_totals(const struct server *s, struct server_totals *out, void *argument)
+{
+    struct server_registry *r = argument;
+    r->options.totals(s, out, r->options.argument);
+}
+
+static void on_tick(struct timer *t)
+{
+    struct server_registry *r = CONTAINER_OF(t, struct server_registry, tick);
+    struct group_watch w = {
+        .changed = on_ejection, .totals = r->options.totals ? sum_totals : NULL, .argument = r};
+    bool watched = false;
+    for (size_t i = 0; i < GROUP_BUCKETS; i++) {
+        for (struct server_group *g = r->groups[i]; g; g = g->next) {
+            group_tick(g, loop_now_us(r->options.loop), &w);
+            watched |= group_watched(g);
+        }
+    }
+    if (watched)
+        loop_timer(r->options.loop, t, GROUP_TICK_MS);
+}
+
+static void free_groups(struct server_registry *r)
+{
+    for (size_t i = 0; i < GROUP_BUCKETS; i++) {
+        for (struct server_group *g = r->groups[i], *next; g; g = next) {
+            next = g->next;
+            group_release(g);
+        }
+    }
 }
 
 /* The table. */
@@ -273,6 +355,7 @@ static void retire(struct server_registry *r, struct member *m)
     if (m->name)
         resolver_remove(m->name);
     atomic_store_explicit(&m->server->retired, true, memory_order_relaxed);
+    group_leave(m->server->group, m->server, loop_now_us(r->options.loop));
     tell(r, m->server);
     server_release(m->server);
     free(m);

@@ -8,6 +8,7 @@
  * connections, and it is gone with the last connection or snapshot that holds it. */
 #pragma once
 
+#include "balancer/group.h"
 #include "balancer/server.h"
 #include "balancer/settings.h"
 #include "core/loop.h"
@@ -26,6 +27,8 @@ struct registry_options {
     unsigned tls_worker;     /* which worker's contexts the checks use: see tls_client_connect */
     /* A worker's loop, by its number, with `argument`. NULL: there are no other threads (tests). */
     struct loop *(*worker)(void *argument, unsigned index);
+    /* A server's numbers of all workers, with `argument`; NULL: latencies are not compared (outlier.h). */
+    void (*totals)(const struct server *s, struct server_totals *out, void *argument);
 };
 
 /* NULL when out of memory. Does nothing until servers are attached. */
@@ -57,6 +60,13 @@ struct server_use {
  * when out of memory. */
 int registry_attach(struct server_registry *r, struct server **s, struct server_use *use);
 void registry_detach(struct server_registry *r, struct server *s, struct server_use *use);
+
+/* The group of an upstream's servers, not held; made when there is none yet. NULL when out of memory. */
+struct server_group *registry_group(struct server_registry *r, struct slice upstream);
+/* The settings count for the upstream's group until they are given up; the last ones that were not. Before
+ * its servers are attached. 0, or -1 when out of memory. */
+int registry_use_group(struct server_registry *r, struct slice upstream, struct group_use *use);
+void registry_unuse_group(struct server_registry *r, struct slice upstream, struct group_use *use);
 
 /* How many servers are attached. */
 size_t registry_count(const struct server_registry *r);

@@ -19,7 +19,7 @@ static void init(void *state, const struct tier *t, unsigned start)
         size_t best = 0;
         int64_t total = 0;
         for (size_t i = 0; i < t->count; i++) {
-            int64_t weight = t->servers[i]->file_weight;
+            int64_t weight = (int64_t)t->servers[i]->file_weight * SERVER_WEIGHT_SCALE;
             current[i] += weight;
             total += weight;
             if (current[i] > current[best])

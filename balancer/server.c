@@ -3,6 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "balancer/group.h"
+
+#define RAMP_NEXT_TICK UINT64_MAX
+
 static void update(struct server *s);
 static void copy_reason(char *to, const char *from);
 
@@ -124,6 +128,8 @@ struct server *server_create(struct server_ids *ids, struct slice upstream, stru
     s->id = SERVER_ID_NONE;
     s->hand_weight = -1;
     atomic_init(&s->references, 1);
+    atomic_init(&s->ramp, SERVER_WEIGHT_SCALE);
+    list_init(&s->group_link);
     pthread_mutex_init(&s->lock, NULL);
     char *at = put_text((char *)(s + 1), upstream, &s->upstream);
     at = put_text(at, name, &s->name);
@@ -145,6 +151,8 @@ void server_release(struct server *s)
     if (atomic_fetch_sub_explicit(&s->references, 1, memory_order_acq_rel) != 1)
         return;
     take_id_back(s);
+    group_release(s->group);
+    free(s->latency);
     pthread_mutex_destroy(&s->lock);
     s->magic = 0;
     free(s);
@@ -241,13 +249,30 @@ static uint32_t wanted_weight(const struct server *s)
     return s->hand_weight >= 0 ? (uint32_t)s->hand_weight : s->file_weight;
 }
 
+/* A server that returns begins with a small share, if its group says so. */
+static void start_slowly(struct server *s)
+{
+    bool slowly = s->group && group_starts_slowly(s->group);
+    s->ramp_began_us = slowly ? RAMP_NEXT_TICK : 0;
+    atomic_store_explicit(&s->ramp, slowly ? SERVER_RAMP_LEAST : SERVER_WEIGHT_SCALE, memory_order_relaxed);
+}
+
 /* The one number that a pick looks at; under the lock. */
 static void update(struct server *s)
 {
-    bool usable = atomic_load_explicit(&s->address_version, memory_order_relaxed) != 0 &&
-                  atomic_load_explicit(&s->health, memory_order_relaxed) != HEALTH_DOWN &&
-                  atomic_load_explicit(&s->admin, memory_order_relaxed) == ADMIN_UP;
-    atomic_store_explicit(&s->weight, usable ? wanted_weight(s) : 0, memory_order_relaxed);
+    bool reachable = atomic_load_explicit(&s->address_version, memory_order_relaxed) != 0 &&
+                     atomic_load_explicit(&s->admin, memory_order_relaxed) == ADMIN_UP;
+    bool well =
+        atomic_load_explicit(&s->health, memory_order_relaxed) != HEALTH_DOWN && s->ejected_until_us == 0;
+    bool ready = reachable && well && wanted_weight(s) != 0;
+    if (ready && !s->ready)
+        start_slowly(s);
+    if (ready != s->ready && s->group)
+        group_stir(s->group);
+    s->ready = ready;
+    bool usable = reachable && (well || (s->group && group_in_panic(s->group)));
+    uint32_t weight = usable ? wanted_weight(s) * server_ramp(s) : 0;
+    atomic_store_explicit(&s->weight, weight, memory_order_relaxed);
 }
 
 static void copy_reason(char *to, const char *from)
@@ -280,6 +305,8 @@ void server_set_admin(struct server *s, enum server_admin admin)
 {
     pthread_mutex_lock(&s->lock);
     atomic_store_explicit(&s->admin, (uint8_t)admin, memory_order_relaxed);
+    if (s->group)
+        group_stir(s->group);
     update(s);
     pthread_mutex_unlock(&s->lock);
 }
@@ -308,6 +335,95 @@ void server_set_check(struct server *s, bool ok, const char *text, usec_t took_u
     pthread_mutex_unlock(&s->lock);
 }
 
+/* Ejection and slow start. */
+
+bool server_eject(struct server *s, usec_t now_us, usec_t us, enum ejection why, const char *reason)
+{
+    pthread_mutex_lock(&s->lock);
+    bool done = s->ejected_until_us == 0 && !atomic_load_explicit(&s->retired, memory_order_relaxed);
+    if (done) {
+        s->ejected_until_us = now_us + us;
+        atomic_store_explicit(&s->ejected, true, memory_order_relaxed);
+        atomic_fetch_add_explicit(&s->ejections[why], 1, memory_order_relaxed);
+        copy_reason(s->ejection_reason, reason);
+        update(s);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return done;
+}
+
+/* Under the lock. */
+static bool readmit(struct server *s, usec_t now_us)
+{
+    if (s->ejected_until_us == 0)
+        return false;
+    s->ejected_until_us = 0;
+    s->ejection_over_us = now_us;
+    group_ejection_over(s->group);
+    atomic_store_explicit(&s->ejected, false, memory_order_relaxed);
+    atomic_store_explicit(&s->errors_in_row, 0, memory_order_relaxed);
+    update(s);
+    return true;
+}
+
+bool server_readmit(struct server *s, usec_t now_us)
+{
+    pthread_mutex_lock(&s->lock);
+    bool done = readmit(s, now_us);
+    pthread_mutex_unlock(&s->lock);
+    return done;
+}
+
+/* The share grows evenly until the time is over. Under the lock. */
+static void go_on_slowly(struct server *s, usec_t now_us)
+{
+    usec_t whole = (usec_t)group_slow_start(s->group) * 1000;
+    if (s->ramp_began_us == RAMP_NEXT_TICK)
+        s->ramp_began_us = now_us;
+    usec_t passed = now_us - s->ramp_began_us;
+    uint32_t ramp = SERVER_WEIGHT_SCALE;
+    if (passed < whole)
+        ramp = (uint32_t)(passed * SERVER_WEIGHT_SCALE / whole);
+    else
+        s->ramp_began_us = 0;
+    atomic_store_explicit(&s->ramp, ramp < SERVER_RAMP_LEAST ? SERVER_RAMP_LEAST : ramp,
+                          memory_order_relaxed);
+}
+
+bool server_tick(struct server *s, usec_t now_us, bool *readmitted)
+{
+    pthread_mutex_lock(&s->lock);
+    bool over = s->ejected_until_us != 0 && now_us >= s->ejected_until_us && readmit(s, now_us);
+    if (s->ramp_began_us)
+        go_on_slowly(s, now_us);
+    update(s);
+    bool waiting = s->ejected_until_us != 0 || s->ramp_began_us != 0;
+    pthread_mutex_unlock(&s->lock);
+    if (readmitted)
+        *readmitted = over;
+    return waiting;
+}
+
+enum server_standing server_standing(struct server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    bool wanted = wanted_weight(s) != 0 && atomic_load_explicit(&s->admin, memory_order_relaxed) == ADMIN_UP;
+    enum server_standing standing = s->ready ? STANDING_READY : wanted ? STANDING_UNWELL : STANDING_UNWANTED;
+    pthread_mutex_unlock(&s->lock);
+    return standing;
+}
+
+void server_join(struct server *s, struct server_group *g)
+{
+    pthread_mutex_lock(&s->lock);
+    s->group = group_hold(g);
+    if (s->ready)
+        start_slowly(s);
+    group_stir(g);
+    update(s);
+    pthread_mutex_unlock(&s->lock);
+}
+
 /* State and reason in words; the hand's word first, then what makes it impossible. */
 static void put_state(struct server_report *r, const struct server *s)
 {
@@ -324,6 +440,9 @@ static void put_state(struct server_report *r, const struct server *s)
     } else if (r->health == HEALTH_DOWN) {
         r->state = "down";
         copy_reason(r->reason, s->health_reason);
+    } else if (s->ejected_until_us) {
+        r->state = "ejected";
+        copy_reason(r->reason, s->ejection_reason);
     } else if (r->weight == 0) {
         r->state = "drain";
         copy_reason(r->reason, "its weight is 0");
@@ -341,11 +460,15 @@ void server_report(struct server *s, struct server_report *out)
     out->retired = atomic_load_explicit(&s->retired, memory_order_relaxed);
     out->checked = s->check_us != 0;
     out->check_ok = s->check_ok;
+    out->ejected = s->ejected_until_us != 0;
     out->weight = wanted_weight(s);
+    out->ramp = server_ramp(s);
     out->file_weight = s->file_weight;
     out->max_connections = atomic_load_explicit(&s->max_connections, memory_order_relaxed);
     out->in_flight = server_in_flight(s);
     out->connect_failures = atomic_load_explicit(&s->connect_failures, memory_order_relaxed);
+    for (size_t i = 0; i < EJECTIONS; i++)
+        out->ejections[i] = atomic_load_explicit(&s->ejections[i], memory_order_relaxed);
     out->changed_us = s->health_changed_us;
     out->check_us = s->check_us;
     out->check_took_us = s->check_took_us;

@@ -6,10 +6,11 @@
  * any thread may hold and release. Atomics may be read by anyone; what is under `lock` goes through
  * functions.
  *
- * Usable = may get new requests: it has an address, no check says that it is down, nobody drained it or took
- * it down by hand, and its weight is not 0. A server without a check is up. A server with one starts up as
- * well (HEALTH_UNKNOWN counts as up, as in nginx and HAProxy) until `fall` checks in a row have failed; a
- * server whose name has not resolved yet is down with that reason. */
+ * Usable = may get new requests: it has an address, no check says that it is down, it is not ejected
+ * (outlier.h), nobody drained it or took it down by hand, and its weight is not 0. While its group is in
+ * panic (group.h) neither check nor ejection counts. A server without a check is up. A server with one starts
+ * up as well (HEALTH_UNKNOWN counts as up, as in nginx and HAProxy) until `fall` checks in a row have failed;
+ * a server whose name has not resolved yet is down with that reason. */
 #pragma once
 
 #include <pthread.h>
@@ -17,6 +18,7 @@
 
 #include "core/address.h"
 #include "core/base.h"
+#include "core/list.h"
 #include "core/slice.h"
 
 #define SERVER_MAGIC      0x53525652u
@@ -25,12 +27,29 @@
 #define SERVER_REASON_MAX 160
 #define SERVER_WEIGHT_MAX 65535u
 #define SERVER_ADDRESSES  8u /* of one name: more are not kept */
+/* Weights that count are in this many parts of the file's, so that a server that starts slowly can have a
+ * share of weight 1. */
+#define SERVER_WEIGHT_SCALE 256u
+#define SERVER_RAMP_LEAST   3u /* of SERVER_WEIGHT_SCALE: about 1 % */
 
 enum server_health { HEALTH_UNKNOWN, HEALTH_UP, HEALTH_DOWN };
 
 /* What a human (or the API) wants of it. DRAIN: what is open goes on, nothing new; DOWN: the same for the
  * balancer - streams are closed by whoever holds them, as on_down says. */
 enum server_admin { ADMIN_UP, ADMIN_DRAIN, ADMIN_DOWN };
+
+/* Why servers are ejected. */
+enum ejection {
+    EJECTED_STATUS,
+    EJECTED_UNREACHABLE,
+    EJECTED_RESET,
+    EJECTED_PROTOCOL,
+    EJECTED_TIMEOUT,
+    EJECTED_LATENCY,
+    EJECTIONS
+};
+
+struct server_group;
 
 /* Dense numbers for per-worker arrays: the lowest free one is given. Counted; each server that has a number
  * holds them. */
@@ -49,17 +68,27 @@ struct server {
 
     /* Read by every pick; written rarely. */
     _Alignas(64) _Atomic uint32_t weight; /* what counts now; 0 = not usable. See server_weight */
+    _Atomic uint32_t ramp;                /* of SERVER_WEIGHT_SCALE. See server_ramp */
     _Atomic uint32_t max_connections;     /* 0 = no limit */
     _Atomic uint32_t address_version;     /* 0 = no address yet; another number = another address */
     _Atomic uint8_t health;               /* enum server_health */
     _Atomic uint8_t admin;                /* enum server_admin */
+    _Atomic bool ejected;
     _Atomic bool backup;
     _Atomic bool retired; /* in no active snapshot any more: keep no idle connections */
 
     /* Written by every request of every worker. */
     _Alignas(64) _Atomic uint32_t in_flight;
+    _Atomic uint32_t errors_in_row; /* outlier.h; written only when it changes */
 
     _Alignas(64) _Atomic uint64_t connect_failures; /* since the process began to know it */
+
+    _Atomic uint64_t ejections[EJECTIONS];
+
+    struct server_group *group;     /* held, once it has been attached; else NULL */
+    struct list group_link;         /* control thread */
+    struct latency_sample *latency; /* control thread; NULL = none yet */
+    bool ejection_told;             /* control thread: whoever shows it knows */
 
     pthread_mutex_t lock;                       /* of all below; short */
     struct address addresses[SERVER_ADDRESSES]; /* what the name resolves to … */
@@ -73,6 +102,12 @@ struct server {
     int64_t check_us;                       /* … its end by the wall clock, 0 = none yet … */
     usec_t check_took_us;
     char check_text[SERVER_REASON_MAX]; /* … and what it said: "status 200", "connection refused" */
+    bool ready;                         /* usable, were there no panic */
+    usec_t ramp_began_us;               /* slow start: RAMP_NEXT_TICK, or when it began; 0 = none */
+    usec_t ejected_until_us;            /* 0 = not ejected */
+    usec_t ejection_over_us;            /* the last one's end, by itself or by hand */
+    unsigned ejection_level;            /* how many times `eject` the last one lasted */
+    char ejection_reason[SERVER_REASON_MAX];
 };
 
 /* A reference of the caller's. `ids` may be NULL (a dry run). NULL when out of memory, or when `name` is no
@@ -87,10 +122,17 @@ static inline struct server *server_hold(struct server *s)
 /* NULL is allowed. */
 void server_release(struct server *s);
 
-/* The weight with which it takes part; 0 when it is not usable. */
+/* The weight with which it takes part now, in parts of SERVER_WEIGHT_SCALE: the file's or the hand's weight
+ * times server_ramp. 0 when it is not usable. */
 static inline uint32_t server_weight(const struct server *s)
 {
     return atomic_load_explicit(&s->weight, memory_order_relaxed);
+}
+/* Which part of its full weight it gets, from SERVER_RAMP_LEAST to SERVER_WEIGHT_SCALE, which it is but for a
+ * slow start. For policies that keep tables by full weight: they take the server with that probability. */
+static inline uint32_t server_ramp(const struct server *s)
+{
+    return atomic_load_explicit(&s->ramp, memory_order_relaxed);
 }
 static inline bool server_usable(const struct server *s)
 {
@@ -136,19 +178,40 @@ void server_set_admin(struct server *s, enum server_admin admin);
 bool server_set_health(struct server *s, enum server_health health, const char *reason, int64_t wall_us);
 void server_set_check(struct server *s, bool ok, const char *text, usec_t took_us, int64_t wall_us);
 
+/* Takes it out for `us` from now_us on, because of `why`, in words `reason`. The caller has made sure that it
+ * may be (outlier.h). False when it is ejected already. Any thread. */
+bool server_eject(struct server *s, usec_t now_us, usec_t us, enum ejection why, const char *reason);
+/* Lets it back whatever is left of its time. True when it was ejected. */
+bool server_readmit(struct server *s, usec_t now_us);
+/* Ejections and slow starts go on by this; panic is looked at. True while there is something to wait for;
+ * *readmitted (may be NULL) when an ejection is over. */
+bool server_tick(struct server *s, usec_t now_us, bool *readmitted);
+static inline bool server_ejected(const struct server *s)
+{
+    return atomic_load_explicit(&s->ejected, memory_order_relaxed);
+}
+/* Where it stands for its group: nobody wants it to have requests, it cannot take any, or it is ready. What
+ * panic makes of it does not matter here. */
+enum server_standing { STANDING_UNWANTED, STANDING_UNWELL, STANDING_READY };
+enum server_standing server_standing(struct server *s);
+/* It is one of the group from now on, for good: once, before any worker knows it. */
+void server_join(struct server *s, struct server_group *g);
+
 /* Everything for the API and the log, consistent. */
 struct server_report {
     enum server_health health;
     enum server_admin admin;
-    bool usable, backup, retired;
+    bool usable, backup, retired, ejected;
     bool checked; /* a check has run: check_* are set */
     bool check_ok;
-    uint32_t weight;      /* that would count if it were usable */
+    uint32_t weight;      /* that would count if it were usable, as in the file: not scaled */
+    uint32_t ramp;        /* its share of it, of SERVER_WEIGHT_SCALE: less in a slow start */
     uint32_t file_weight; /* differs from weight when it was set by hand */
     uint32_t max_connections, in_flight;
     uint64_t connect_failures;
-    const char *state;              /* "up", "down", "drain", as people say it */
-    char reason[SERVER_REASON_MAX]; /* why it is down or draining; "" when up */
+    uint64_t ejections[EJECTIONS];
+    const char *state;              /* "up", "down", "drain", "ejected", as people say it */
+    char reason[SERVER_REASON_MAX]; /* why it is down, draining or ejected; "" when up */
     int64_t changed_us, check_us;
     usec_t check_took_us;
     char check_text[SERVER_REASON_MAX];

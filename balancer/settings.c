@@ -4,6 +4,7 @@
 
 #include "balancer/check_grpc.h"
 #include "balancer/escape.h"
+#include "balancer/outlier.h"
 #include "balancer/server.h"
 #include "core/address.h"
 #include "tls/settings.h"
@@ -138,12 +139,17 @@ static const struct option upstream_options[] = {
               .flags = OPTION_FLAG_TRUE, .help = "Absent: servers count as up."),
     {.name = "hash_key", .type = OPTION_PLANNED, .help = "What ring_hash and maglev hash."},
     {.name = "sticky", .type = OPTION_PLANNED, .help = "A cookie that keeps a client on its server."},
-    {.name = "slow_start", .type = OPTION_PLANNED, .help = "A returned server's share grows over this time."},
+    OPTION_AT(struct upstream_settings, slow_start, "slow_start", OPTION_DURATION, .fallback = "0",
+              .max = 86400000,
+              .help = "The share of a server that comes back, or is added while others serve, grows from 1 % "
+                      "to the whole over this time. 0: at once."),
     {.name = "queue", .type = OPTION_PLANNED, .help = "Where requests wait when every server is full."},
-    {.name = "outlier", .type = OPTION_PLANNED, .help = "Ejection of servers that answer badly."},
-    {.name = "panic_threshold",
-     .type = OPTION_PLANNED,
-     .help = "Share of healthy servers below which all are used."},
+    OPTION_AT(struct upstream_settings, outlier, "outlier", OPTION_BLOCK_IF, .table = &outlier_table,
+              .flags = OPTION_FLAG_TRUE, .help = "Absent: how requests end says nothing of a server."),
+    OPTION_AT(struct upstream_settings, panic_threshold, "panic_threshold", OPTION_NUMBER, .fallback = "0%",
+              .flags = OPTION_FLAG_PERCENT, .min = 0, .max = 1,
+              .help = "When a smaller share of the servers is healthy, all are used, but for those taken out "
+                      "by hand. 0%: never."),
 };
 
 const struct option_table upstream_table = {

@@ -4,6 +4,7 @@
 
 #include "config/option.h"
 
+struct outlier_settings;
 struct tls_client_settings;
 
 enum balance {
@@ -63,6 +64,9 @@ struct upstream_settings {
     struct option_list servers; /* of struct server_settings; at least one */
     struct keepalive_settings keepalive;
     struct check_settings *health_check; /* NULL = none */
+    struct outlier_settings *outlier;    /* NULL = none; outlier.h */
+    msec_t slow_start;                   /* 0 = none */
+    double panic_threshold;              /* a share; 0 = never */
     struct tls_client_settings *tls;     /* NULL = plain */
 };
 

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "balancer/outlier.h"
 #include "tls/client.h"
 #include "tls/settings.h"
 
@@ -213,12 +214,16 @@ int upstream_activate(struct upstream *u)
 {
     ASSERT(u->magic == UPSTREAM_MAGIC && u->registry && !u->active);
     bool other = false;
+    u->group.settings = u->settings;
+    if (registry_use_group(u->registry, u->name, &u->group) != 0)
+        return -1;
     for (size_t i = 0; i < u->member_count; i++) {
         struct upstream_member *m = &u->members[i];
         const struct server *before = m->server;
         if (registry_attach(u->registry, &m->server, &m->use) != 0) {
             while (i-- > 0)
                 registry_detach(u->registry, u->members[i].server, &u->members[i].use);
+            registry_unuse_group(u->registry, u->name, &u->group);
             return -1;
         }
         other |= m->server != before;
@@ -234,6 +239,7 @@ void upstream_deactivate(struct upstream *u)
     u->active = false;
     for (size_t i = 0; i < u->member_count; i++)
         registry_detach(u->registry, u->members[i].server, &u->members[i].use);
+    registry_unuse_group(u->registry, u->name, &u->group);
 }
 
 void upstream_free(struct upstream *u)
@@ -270,8 +276,9 @@ struct server *upstream_pick(struct upstream *u, struct server_set *set, unsigne
 void upstream_done(struct upstream *u, struct server_set *set, unsigned worker, struct server *s,
                    const struct outcome *o)
 {
-    (void)u;
     server_end(s);
+    if (o && u->settings->outlier)
+        outlier_note(u->settings->outlier, s, o);
     if (o && o->kind != OUTCOME_ABANDONED)
         server_set_learn(set, worker, s, o);
 }

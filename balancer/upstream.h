@@ -45,6 +45,7 @@ struct upstream {
                            same */
     struct server_registry *registry; /* NULL in a dry run */
     bool active;
+    struct group_use group; /* while it is active */
     unsigned workers;
     struct upstream_worker *locals; /* by worker */
     struct retry_budget *budgets;   /* by worker */

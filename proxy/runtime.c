@@ -70,6 +70,18 @@ static struct loop *loop_of_worker(void *argument, unsigned index)
     return &rt->workers[index]->loop;
 }
 
+static void sum_totals(const struct server *s, struct server_totals *out, void *argument)
+{
+    struct runtime *rt = argument;
+    struct counters *tables[WORKERS_MAX];
+    size_t count = 0;
+    while (count < rt->worker_count && rt->workers && rt->workers[count]) {
+        tables[count] = &rt->workers[count]->counters;
+        count++;
+    }
+    counters_sum(tables, count, s, out);
+}
+
 static int create_parts(struct runtime *rt)
 {
     if (loop_init(&rt->control, rt->worker_count) != 0)
@@ -82,6 +94,7 @@ static int create_parts(struct runtime *rt)
     struct registry_options options = {.loop = &rt->control,
                                        .on_change = on_server_change,
                                        .argument = rt,
+                                       .totals = sum_totals,
                                        .dns_servers = getenv("WEIR_DNS_SERVERS"),
                                        .tls_worker = rt->worker_count,
                                        .worker = loop_of_worker};

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "balancer/outlier.h"
 #include "core/log.h"
 #include "proxy/introduce.h"
 #include "proxy/worker.h"
@@ -20,6 +21,7 @@ struct tcp_stream {
     uint32_t magic;
     bool relaying; /* the server is there */
     bool relayed;  /* a byte has gone one way or the other */
+    bool answered; /* the server has sent one */
     bool counted;  /* upstream_done is owed */
     bool client_eof, server_eof;
     bool broke;       /* the server's connection did */
@@ -240,6 +242,10 @@ static void relay(struct tcp_stream *s, struct conn *from, struct conn *to, bool
         return;
     if (in.len && status == CONN_DATA) {
         s->relayed = true;
+        if (from != &s->conn && !s->answered) {
+            s->answered = true;
+            outlier_good(s->server);
+        }
         struct iovec iov = {(void *)(uintptr_t)in.at, in.len};
         conn_write(to, &iov, 1);
     }
@@ -372,7 +378,9 @@ static void leave_server(struct tcp_stream *s)
         pool_discard(s->uc);
     s->uc = NULL;
     if (s->counted)
-        tell(s, s->broke ? OUTCOME_RESET : s->server_eof ? OUTCOME_ANSWERED : OUTCOME_ABANDONED);
+        tell(s, s->broke && !s->answered ? OUTCOME_RESET
+                : s->server_eof          ? OUTCOME_ANSWERED
+                                         : OUTCOME_ABANDONED);
     s->counted = false;
 }
 

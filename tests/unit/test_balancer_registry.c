@@ -152,9 +152,9 @@ static void test_a_hand_set_weight_lasts_until_the_file_has_another(void **state
     struct server *s = one.upstream->set->servers[0];
     server_set_weight(s, 9);
     make(&two, &b, "servers: [{address: 127.0.0.1:1, weight: 2}]", true);
-    assert_int_equal(server_weight(s), 9);
+    assert_int_equal(server_weight(s), 9 * SERVER_WEIGHT_SCALE);
     make(&three, &b, "servers: [{address: 127.0.0.1:1, weight: 4}]", true);
-    assert_int_equal(server_weight(s), 4);
+    assert_int_equal(server_weight(s), 4 * SERVER_WEIGHT_SCALE);
     fixture_free(&one);
     fixture_free(&two);
     fixture_free(&three);
@@ -171,11 +171,11 @@ static void test_a_snapshot_that_is_thrown_away_changes_nothing(void **state)
     struct server *s = live.upstream->set->servers[0];
 
     make(&tried, &b, "servers: [{address: 127.0.0.1:1, weight: 5, max_connections: 1}, 127.0.0.1:2]", false);
-    assert_int_equal(server_weight(s), 2);
+    assert_int_equal(server_weight(s), 2 * SERVER_WEIGHT_SCALE);
     fixture_free(&tried);
     fixture_make(&dry, "servers: [127.0.0.1:1, name.example:80]", NULL, 2);
     fixture_free(&dry);
-    assert_int_equal(server_weight(s), 2);
+    assert_int_equal(server_weight(s), 2 * SERVER_WEIGHT_SCALE);
     assert_int_equal(atomic_load(&s->max_connections), 0);
     assert_int_equal(registry_count(b.registry), 1);
     assert_int_equal(b.changes, 0);
@@ -191,9 +191,9 @@ static void test_a_snapshot_taken_back_leaves_the_old_settings(void **state)
     set_up(&b, NULL);
     make(&one, &b, "{servers: [{address: 127.0.0.1:1, weight: 2}], health_check: {interval: 1h}}", true);
     make(&two, &b, "{servers: [{address: 127.0.0.1:1, weight: 5}], health_check: {interval: 2h}}", true);
-    assert_int_equal(server_weight(one.upstream->set->servers[0]), 5);
+    assert_int_equal(server_weight(one.upstream->set->servers[0]), 5 * SERVER_WEIGHT_SCALE);
     fixture_free(&two);
-    assert_int_equal(server_weight(one.upstream->set->servers[0]), 2);
+    assert_int_equal(server_weight(one.upstream->set->servers[0]), 2 * SERVER_WEIGHT_SCALE);
     fixture_free(&one);
     tear_down(&b);
 }
