@@ -64,6 +64,13 @@ static json_t *server_json(const struct runtime *rt, struct server *s)
     return out;
 }
 
+static json_t *breaker_json(const struct upstream *u)
+{
+    static const char *const words[] = {
+        [BREAKER_CLOSED] = "closed", [BREAKER_OPEN] = "open", [BREAKER_HALF_OPEN] = "half_open"};
+    return u->breaker ? json_string(words[breaker_state(u->breaker)]) : json_null();
+}
+
 /* up: every server gets requests; degraded: not all; down: none. */
 static const char *state_of(const struct upstream *u)
 {
@@ -78,6 +85,9 @@ static json_t *upstream_json(const struct runtime *rt, const struct upstream *u)
     json_t *servers = json_array();
     for (size_t i = 0; servers && i < u->set->count; i++)
         json_array_append_new(servers, server_json(rt, u->set->servers[i]));
+    return json_pack("{s:o, s:s, s:s, s:b, s:b, s:o, s:o}", "name", json_slice(u->name), "balance",
+                     balance_text(u), "state", state_of(u), "tls", u->tls != NULL, "checked",
+                     u->settings->health_check != NULL, "breaker", breaker_json(u), "servers", servers);
     const struct server_group *g = registry_group(rt->registry, u->name);
     return json_pack("{s:o, s:s, s:s, s:b, s:b, s:b, s:o}", "name", json_slice(u->name), "balance",
                      balance_text(u), "state", state_of(u), "panic", g && group_in_panic(g), "tls",

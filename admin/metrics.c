@@ -295,6 +295,30 @@ static void retries(FILE *out, const struct server_row *rows, size_t count)
     }
 }
 
+static void breakers(FILE *out, const struct runtime *rt)
+{
+    static const struct {
+        const char *name, *type, *help;
+    } families[] = {
+        {"upstream_breaker", "gauge", "The upstream's breaker: 0 closed, 1 open, 2 half open."},
+        {"upstream_breaker_opened_total", "counter",
+         "How often the upstream's breaker opened since the last reload."},
+    };
+    const struct snapshot *s = rt->snapshot;
+    for (size_t f = 0; f < COUNT_OF(families); f++) {
+        family(out, families[f].name, families[f].type, families[f].help);
+        for (size_t i = 0; i < s->upstream_count; i++) {
+            const struct breaker *b = s->upstreams[i]->breaker;
+            if (!b)
+                continue;
+            fprintf(out, "weir_%s{", families[f].name);
+            label(out, "", "upstream", s->upstreams[i]->name);
+            fprintf(out, "} %llu\n",
+                    f ? (unsigned long long)atomic_load(&b->opened) : (unsigned long long)breaker_state(b));
+        }
+    }
+}
+
 static void ejections(FILE *out, const struct server_row *rows, size_t count)
 {
     family(out, "upstream_ejections_total", "counter", "Times that the server was ejected.");
@@ -331,6 +355,7 @@ static void upstreams(FILE *out, const struct runtime *rt)
         for (size_t i = 0; i < count; i++)
             server_series(out, fam->name, &rows[i], fam->labels, fam->value(&rows[i]));
     }
+    breakers(out, rt);
     if (rows)
         ejections(out, rows, count);
     panics(out, rt);

@@ -11,6 +11,7 @@ struct pick {
     struct server *const *tried; /* these had their chance: not again */
     size_t tried_count;
     uint64_t hash;         /* of the request's key, for policies that hash; else 0 */
+    usec_t now_us;         /* the worker's clock */
     struct server *prefer; /* a sticky session's: taken while it can be; NULL = none */
 };
 

@@ -21,9 +21,10 @@
 
 enum pick_failure {
     PICK_OK,
-    PICK_NONE_UP,   /* no server is usable */
-    PICK_ALL_BUSY,  /* the usable ones are at max_connections */
-    PICK_ALL_TRIED, /* the usable ones have been tried */
+    PICK_NONE_UP,      /* no server is usable */
+    PICK_ALL_BUSY,     /* the usable ones are at max_connections */
+    PICK_BREAKER_OPEN, /* the upstream's breaker lets nothing through */
+    PICK_ALL_TRIED,    /* the usable ones have been tried */
 };
 
 struct server_set_hold {

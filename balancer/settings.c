@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "balancer/breaker.h"
 #include "balancer/check_grpc.h"
 #include "balancer/escape.h"
 #include "balancer/outlier.h"
@@ -137,6 +138,8 @@ static const struct option upstream_options[] = {
     OPTION_AT(struct upstream_settings, keepalive, "keepalive", OPTION_BLOCK, .table = &keepalive_table),
     OPTION_AT(struct upstream_settings, health_check, "health_check", OPTION_BLOCK_IF, .table = &check_table,
               .flags = OPTION_FLAG_TRUE, .help = "Absent: servers count as up."),
+    OPTION_AT(struct upstream_settings, breaker, "breaker", OPTION_BLOCK_IF, .table = &breaker_table,
+              .flags = OPTION_FLAG_TRUE, .help = "Absent: none."),
     {.name = "hash_key", .type = OPTION_PLANNED, .help = "What ring_hash and maglev hash."},
     {.name = "sticky", .type = OPTION_PLANNED, .help = "A cookie that keeps a client on its server."},
     OPTION_AT(struct upstream_settings, slow_start, "slow_start", OPTION_DURATION, .fallback = "0",

@@ -4,6 +4,7 @@
 
 #include "config/option.h"
 
+struct breaker_settings;
 struct outlier_settings;
 struct tls_client_settings;
 
@@ -64,6 +65,7 @@ struct upstream_settings {
     struct option_list servers; /* of struct server_settings; at least one */
     struct keepalive_settings keepalive;
     struct check_settings *health_check; /* NULL = none */
+    struct breaker_settings *breaker;    /* NULL = none */
     struct outlier_settings *outlier;    /* NULL = none; outlier.h */
     msec_t slow_start;                   /* 0 = none */
     double panic_threshold;              /* a share; 0 = never */

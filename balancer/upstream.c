@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "balancer/outlier.h"
+#include "core/log.h"
 #include "tls/client.h"
 #include "tls/settings.h"
 
@@ -37,7 +38,10 @@ struct upstream *upstream_create(struct config *c, const struct config_node *nod
     u->registry = registry;
     u->workers = workers;
     list_init(&u->sets);
-    if (make_tls(u, c, node) != 0 || make_members(u) != 0 || make_locals(u) != 0) {
+    if (settings->breaker)
+        u->breaker = breaker_create(settings->breaker, workers);
+    if ((settings->breaker && !u->breaker) || make_tls(u, c, node) != 0 || make_members(u) != 0 ||
+        make_locals(u) != 0) {
         upstream_free(u);
         return NULL;
     }
@@ -258,6 +262,7 @@ void upstream_free(struct upstream *u)
     tls_client_free(u->check_tls);
     free(u->locals);
     free(u->budgets);
+    breaker_free(u->breaker);
     free(u->members);
     u->magic = 0;
     free(u);
@@ -269,8 +274,12 @@ struct server *upstream_pick(struct upstream *u, struct server_set *set, unsigne
                              const struct pick *p, enum pick_failure *why)
 {
     enum pick_failure ignored;
-    (void)u;
-    return server_set_pick(set, worker, p, why ? why : &ignored);
+    why = why ? why : &ignored;
+    if (UNLIKELY(u->breaker != NULL) && !breaker_admits(u->breaker, p->now_us)) {
+        *why = PICK_BREAKER_OPEN;
+        return NULL;
+    }
+    return server_set_pick(set, worker, p, why);
 }
 
 void upstream_done(struct upstream *u, struct server_set *set, unsigned worker, struct server *s,
@@ -279,8 +288,9 @@ void upstream_done(struct upstream *u, struct server_set *set, unsigned worker, 
     server_end(s);
     if (o && u->settings->outlier)
         outlier_note(u->settings->outlier, s, o);
-    if (o && o->kind != OUTCOME_ABANDONED)
-        server_set_learn(set, worker, s, o);
+    server_set_learn(set, worker, s, o);
+    if (UNLIKELY(u->breaker != NULL) && breaker_learn(u->breaker, worker, o))
+        log_warn("the breaker opens: too much of what was sent has failed", LOG_SLICE("upstream", u->name));
 }
 
 enum pick_failure upstream_state(const struct upstream *u)
@@ -295,6 +305,8 @@ const char *pick_failure_text(enum pick_failure why)
         return "";
     case PICK_NONE_UP:
         return "no server is up";
+    case PICK_BREAKER_OPEN:
+        return "the upstream's breaker is open";
     case PICK_ALL_BUSY:
         return "every server is at max_connections";
     case PICK_ALL_TRIED:

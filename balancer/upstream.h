@@ -17,6 +17,7 @@
  * The control thread looks at u->set. */
 #pragma once
 
+#include "balancer/breaker.h"
 #include "balancer/budget.h"
 #include "balancer/outcome.h"
 #include "balancer/policy.h"
@@ -49,6 +50,7 @@ struct upstream {
     unsigned workers;
     struct upstream_worker *locals; /* by worker */
     struct retry_budget *budgets;   /* by worker */
+    struct breaker *breaker;        /* NULL = none */
     /* The control thread's. */
     struct server_set *set;          /* the newest */
     struct list sets;                /* all that are not freed yet */

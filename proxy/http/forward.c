@@ -40,6 +40,8 @@ static void start(struct exchange *x)
 static void no_server(struct forward *f, enum pick_failure why)
 {
     struct exchange *x = f->x;
+    if (why == PICK_BREAKER_OPEN)
+        x->termination = TERMINATION_BREAKER_OPEN;
     if (f->tried_count)
         exchange_fail(x, 502, "the servers that were tried could not be reached");
     else
@@ -54,6 +56,7 @@ static struct server *pick(struct forward *f, enum pick_failure *why)
     struct pick p = {.tried = f->tried,
                      .tried_count = f->tried_count,
                      .hash = f->affinity.hash,
+                     .now_us = loop_now_us(&f->x->worker->loop),
                      .prefer = f->affinity.server};
     if (f->tried_count >= FORWARD_ATTEMPTS_MAX)
         return NULL;

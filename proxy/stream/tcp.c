@@ -175,7 +175,8 @@ static void introduce_client(struct tcp_stream *s)
 static void attempt(struct tcp_stream *s)
 {
     enum pick_failure why = PICK_OK;
-    struct pick p = {.tried = s->tried, .tried_count = s->tried_count};
+    struct pick p = {
+        .tried = s->tried, .tried_count = s->tried_count, .now_us = loop_now_us(&s->worker->loop)};
     struct server *server = s->tried_count < ATTEMPTS_MAX
                                 ? upstream_pick(s->upstream, s->servers, s->worker->index, &p, &why)
                                 : NULL;
