@@ -93,6 +93,13 @@ static void number(struct access_text *t, const char *name, uint64_t value)
     put_number(t, value);
 }
 
+/* A number that is text already. */
+static void unquoted(struct access_text *t, const char *name, struct slice digits)
+{
+    key(t, name);
+    put(t, digits);
+}
+
 static void put_date_time(struct access_text *t, int64_t wall_us)
 {
     time_t seconds = (time_t)(wall_us / 1000000);
@@ -127,6 +134,8 @@ void access_format_json(struct access_text *t, const struct access_entry *e)
     text(t, "target", e->target);
     text(t, "protocol", e->protocol);
     number(t, "status", e->status);
+    if (e->grpc_status.len)
+        unquoted(t, "grpc_status", e->grpc_status);
     number(t, "bytes_in", e->bytes_in);
     number(t, "bytes_out", e->bytes_out);
     key(t, "duration_ms");

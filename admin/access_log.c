@@ -318,6 +318,7 @@ static void describe(struct exchange *x, struct access_entry *e)
         .reason = slice_text(x->reason),
         .end = end_text(x),
         .status = x->status ? x->status : 499,
+        .grpc_status = variable(x, TEMPLATE_GRPC_STATUS),
         .attempts = x->attempts,
         .bytes_in = x->request_bytes,
         .bytes_out = x->response_bytes,
@@ -371,7 +372,7 @@ static void write_line(struct access_buffer *b, struct exchange *x, const struct
 
 static bool is_wanted(const struct access_log *log, struct exchange *x)
 {
-    if (log->all || x->status >= 500)
+    if (log->all || exchange_meant_status(x) >= 500)
         return true;
     /* 53 bits make a number in [0, 1). */
     return (double)(worker_random(x->worker) >> 11) * 0x1p-53 < log->sample;

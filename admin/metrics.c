@@ -379,6 +379,27 @@ static void upstreams(FILE *out, const struct runtime *rt)
     free(rows);
 }
 
+/* gRPC. */
+
+static void grpc_calls(FILE *out, const struct runtime *rt)
+{
+    family(out, "grpc_calls_total", "counter",
+           "Finished requests of gRPC, by the status that the client was told (none: it was cut).");
+    for (const struct listener_stats *l = rt->stats.listeners; l; l = l->next) {
+        for (unsigned status = 0; status <= GRPC_STATUSES; status++) {
+            size_t offset = offsetof(struct listener_worker_stats, grpc) + status * sizeof(counter);
+            uint64_t n = sum_listener(rt, l, offset);
+            if (!n)
+                continue;
+            label(out, "weir_grpc_calls_total{", "listener", slice_text(l->name));
+            if (status < GRPC_STATUSES)
+                fprintf(out, ",grpc_status=\"%u\"} %llu\n", status, (unsigned long long)n);
+            else
+                fprintf(out, ",grpc_status=\"none\"} %llu\n", (unsigned long long)n);
+        }
+    }
+}
+
 /* TLS. */
 
 static void handshakes(FILE *out, const struct runtime *rt)
@@ -523,6 +544,7 @@ char *metrics_text(struct admin *a, size_t *len)
     requests(out, a->runtime);
     listeners(out, a->runtime);
     upstreams(out, a->runtime);
+    grpc_calls(out, a->runtime);
     handshakes(out, a->runtime);
     certificates(out, a->runtime);
     process(out, a);

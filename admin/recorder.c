@@ -93,7 +93,7 @@ static void write_down(struct record *r, const struct exchange *x, enum terminat
                          .request_bytes = x->request_bytes,
                          .response_bytes = x->response_bytes,
                          .reason = x->reason,
-                         .status = x->status,
+                         .status = (uint16_t)exchange_meant_status(x),
                          .termination = (uint8_t)termination,
                          .protocol = x->protocol,
                          .worker = (uint8_t)x->worker->index};
@@ -187,7 +187,7 @@ void recorder_exchange_ended(struct recorder *r, const struct exchange *x)
     struct recorder_worker *w = &r->workers[x->worker->index];
     enum termination termination = termination_of(x);
     usec_t now = loop_now_us(&x->worker->loop), took = now - x->started_us;
-    if (UNLIKELY(termination_is_failure(termination) || x->status >= 500))
+    if (UNLIKELY(termination_is_failure(termination) || exchange_meant_status(x) >= 500))
         keep_failed(w, x, termination);
     else if (UNLIKELY(is_slow(w, now, took)) && !x->was_tunnel)
         keep_slow(w, x, termination, now, took);

@@ -92,8 +92,36 @@ static struct slice html_page(struct exchange *x, unsigned status, struct slice 
         status, SLICE_FMT(title), status, SLICE_FMT(title), SLICE_FMT(id)));
 }
 
+/* A head alone, which says the status of gRPC ("Trailers-Only"). */
+static void answer_grpc(struct exchange *x, unsigned status)
+{
+    struct fields extra = {0};
+    struct slice title = status_reason(status);
+    enum grpc_status code = grpc_status_of(status, (enum termination)x->termination);
+    const char *text = arena_printf(&x->arena, "%.*s; request %.*s",
+                                    SLICE_FMT(title.len ? title : S("Error")), SLICE_FMT(x->request_id));
+    const char *number = arena_printf(&x->arena, "%d", (int)code);
+    char *room = text ? arena_alloc(&x->arena, 3 * strlen(text) + 1) : NULL;
+    x->meant_status = (uint16_t)status;
+    if (!number || !room ||
+        fields_add(&x->arena, &extra, FIELD_OTHER, S("grpc-status"), slice_text(number)) != 0 ||
+        fields_add(&x->arena, &extra, FIELD_OTHER, S("grpc-message"),
+                   grpc_encode_message(slice_text(text), room)) != 0) {
+        x->end = END_CUT;
+        x->down_ops->cut(x);
+        return;
+    }
+    if (x->request_id.len)
+        fields_add(&x->arena, &extra, FIELD_X_REQUEST_ID, S("X-Request-Id"), x->request_id);
+    exchange_answer(x, 200, S("application/grpc"), S(""), &extra);
+}
+
 void answer_error(struct exchange *x, unsigned status)
 {
+    if (x->is_grpc) {
+        answer_grpc(x, status);
+        return;
+    }
     struct slice title = status_reason(status);
     const struct error_page *page = x->route ? route_error_page(x->route, status) : NULL;
     struct fields extra = {0};

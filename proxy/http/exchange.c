@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "balancer/check_grpc.h"
 #include "core/log.h"
 #include "proxy/http/client_address.h"
 #include "proxy/http/error_page.h"
@@ -44,6 +45,7 @@ struct exchange *exchange_create(struct worker *w, struct listener *l, const str
     x->down_ops = ops;
     x->down = down;
     x->want_body = true;
+    x->grpc_status = GRPC_STATUS_NONE;
     x->started_us = loop_now_us(&w->loop);
     arena_init(&x->arena, x->first, sizeof x->first);
     timer_init(&x->deadline, on_deadline);
@@ -83,7 +85,12 @@ static void count(struct exchange *x)
     struct route_stats *row = stats_route(config->stats, w->index, id);
     counter_add(&config->stats->worker[w->index]->terminations[termination_of(x)], 1);
     if (row)
-        route_stats_count(row, x->status ? x->status : 499, loop_now_us(&w->loop) - x->started_us);
+        route_stats_count(row, x->status ? exchange_meant_status(x) : 499,
+                          loop_now_us(&w->loop) - x->started_us);
+    if (x->is_grpc) {
+        unsigned slot = x->grpc_status < GRPC_STATUSES ? x->grpc_status : GRPC_STATUSES;
+        counter_add(&config->stats->worker[w->index]->grpc[slot], 1);
+    }
 }
 
 void exchange_end(struct exchange *x)
@@ -179,6 +186,30 @@ static void set_request_id(struct exchange *x)
     x->request_id = slice_of(id, 32);
 }
 
+/* gRPC is spoken over HTTP/2 alone. */
+static bool is_grpc(const struct exchange *x)
+{
+    const struct field *type = x->protocol == 20 ? fields_find(&x->request.fields, FIELD_CONTENT_TYPE) : NULL;
+    return type && check_grpc_is_type(type->value);
+}
+
+#define DEADLINE_MAX_US (UINT64_C(365) * 86400 * 1000000)
+
+/* The route's `timeout`, or the client's grpc-timeout where that is less. One that is malformed, or longer
+ * than anyone waits, is no deadline. */
+static void set_deadline(struct exchange *x)
+{
+    usec_t limit = x->route->timeout * 1000, given;
+    const struct field *f = x->is_grpc ? fields_find_name(&x->request.fields, S("grpc-timeout")) : NULL;
+    if (f && grpc_read_timeout(f->value, &given) && given <= DEADLINE_MAX_US) {
+        limit = !limit || given < limit ? given : limit;
+        x->expires_us = x->started_us + limit;
+    } else if (!limit) {
+        return;
+    }
+    loop_timer(&x->worker->loop, &x->deadline, (limit + 999) / 1000);
+}
+
 uint64_t exchange_body_limit(const struct exchange *x)
 {
     if (x->route && x->route->limits.has_body_size)
@@ -215,6 +246,7 @@ void exchange_begin(struct exchange *x)
     x->phase = EXCHANGE_WAITING;
     set_client_address(x);
     set_request_id(x);
+    x->is_grpc = is_grpc(x);
     unsigned status = check_request(x, &reason);
     if (status) {
         x->keep_alive_ok = x->keep_alive_ok && status != 400 && status != 417;
@@ -246,8 +278,7 @@ void exchange_begin(struct exchange *x)
         exchange_fail(x, 413, "the body is larger than the limit");
         return;
     }
-    if (x->route->timeout)
-        loop_timer(&w->loop, &x->deadline, x->route->timeout);
+    set_deadline(x);
     start_responder(x);
 }
 
@@ -305,6 +336,7 @@ void exchange_refuse(struct exchange *x, unsigned status, const char *reason)
     x->phase = EXCHANGE_WAITING;
     set_client_address(x);
     set_request_id(x);
+    x->is_grpc = is_grpc(x);
     exchange_fail(x, status, reason);
 }
 
@@ -371,7 +403,12 @@ static void on_deadline(struct timer *t)
     struct exchange *x = CONTAINER_OF(t, struct exchange, deadline);
     if (x->phase == EXCHANGE_TUNNEL)
         return;
-    exchange_fail(x, 504, "the exchange took longer than the route's timeout");
+    msec_t limit = x->route->timeout;
+    bool is_routes = limit && loop_now_us(&x->worker->loop) >= x->started_us + limit * 1000;
+    x->termination = TERMINATION_EXCHANGE_TIMEOUT;
+    exchange_fail(x, 504,
+                  is_routes ? "the exchange took longer than the route's timeout"
+                            : "the exchange took longer than the client's grpc-timeout");
 }
 
 /* The response's way out. */
@@ -418,6 +455,13 @@ static void cut(struct exchange *x, enum exchange_end why)
     x->down_ops->cut(x);
 }
 
+static void note_grpc_status(struct exchange *x, const struct fields *f)
+{
+    const struct field *status = fields_find_name(f, S("grpc-status"));
+    if (status)
+        x->grpc_status = grpc_read_status(status->value);
+}
+
 static void add_up(struct exchange *x, const struct iovec *body, int count_)
 {
     for (int i = 0; i < count_; i++)
@@ -433,6 +477,8 @@ void exchange_respond(struct exchange *x, struct http_response *r, const struct 
         r->status = 502;
     x->status = r->status;
     x->response = r;
+    if (x->is_grpc)
+        note_grpc_status(x, &r->fields);
     if (edit_response(x, r) != 0) {
         x->reason = "out of memory";
         cut(x, END_CUT);
@@ -471,6 +517,8 @@ void exchange_respond_body(struct exchange *x, const struct iovec *body, int cou
 {
     ASSERT(x->head_sent && !x->response_done);
     add_up(x, body, count_);
+    if (x->is_grpc && trailers)
+        note_grpc_status(x, trailers);
     x->response_done = end;
     x->down_ops->respond_body(x, body, count_, end, trailers);
     check_done(x);

@@ -17,6 +17,7 @@
 
 #include "core/arena.h"
 #include "core/buffer.h"
+#include "proxy/http/grpc.h"
 #include "proxy/http/message.h"
 #include "proxy/http/route.h"
 #include "proxy/http/router.h"
@@ -135,9 +136,12 @@ struct exchange {
     bool was_tunnel;    /* it became a stream of bytes */
     bool drop_body;     /* what still comes of the request's body is not wanted */
     bool keep_alive_ok; /* false: this answer ends the connection (h1), and the request need not be read */
+    bool is_grpc;       /* by its content-type, over HTTP/2: weir's errors are statuses of gRPC */
     uint8_t protocol;   /* of the client: 10, 11, 20 */
 
-    uint16_t status;
+    uint8_t grpc_status;   /* that the client was told; GRPC_STATUS_NONE: none, or none yet */
+    uint16_t status;       /* that was sent; 0 = none */
+    uint16_t meant_status; /* of an error of weir's own that gRPC carries as a 200; 0 = `status` is meant */
     uint16_t attempts;
     enum exchange_end end;
     uint8_t termination; /* enum termination, where whoever ends it knows better than termination_of() */
@@ -156,7 +160,8 @@ struct exchange {
 
     struct fields trailers; /* of the request; set before its end is told */
     struct buffer body;     /* of the request: come, but not taken by the responder */
-    struct timer deadline;  /* the route's `timeout` */
+    struct timer deadline;  /* the route's `timeout`, or what grpc-timeout says */
+    usec_t expires_us;      /* when it runs out, of a gRPC request with a grpc-timeout; 0 = of others */
     struct arena arena;
     struct list link; /* in the worker's free ones */
     struct task bury;
@@ -215,6 +220,12 @@ uint64_t exchange_body_limit(const struct exchange *x);
 
 /* The longest time between two reads of a body, of either side. */
 msec_t exchange_body_timeout(const struct exchange *x);
+
+/* For who counts: the status that weir meant, where what was sent does not say it. */
+static inline unsigned exchange_meant_status(const struct exchange *x)
+{
+    return x->meant_status ? x->meant_status : x->status;
+}
 
 /* Values of `${…}`, as template_expand() asks for them; context is the exchange. */
 struct slice exchange_variable(void *exchange, const struct template_variable *v);

@@ -37,6 +37,7 @@ static const struct {
     [TEMPLATE_ARG] = {"arg", true, false},
     [TEMPLATE_TIME] = {"time", false, false},
     [TEMPLATE_LISTENER] = {"listener", false, false},
+    [TEMPLATE_GRPC_STATUS] = {"grpc_status", false, true},
     [TEMPLATE_TERMINATION] = {"termination", false, true},
 };
 

@@ -38,6 +38,7 @@ enum template_id {
     TEMPLATE_ARG,             /* .NAME: of the query, as it came */
     TEMPLATE_TIME,            /* RFC 3339 */
     TEMPLATE_LISTENER,
+    TEMPLATE_GRPC_STATUS, /* a number; empty where none was told */
     TEMPLATE_TERMINATION, /* how it ended: termination.h */
     TEMPLATE_ID_COUNT,
 };

@@ -43,7 +43,8 @@ const char *termination_word(enum termination t)
 
 static enum termination of_own_answer(const struct exchange *x)
 {
-    switch (x->status) {
+    unsigned status = exchange_meant_status(x);
+    switch (status) {
     case 400:
     case 411:
     case 413:
@@ -66,7 +67,7 @@ static enum termination of_own_answer(const struct exchange *x)
     case 504:
         return TERMINATION_EXCHANGE_TIMEOUT;
     default:
-        return x->status >= 500 ? TERMINATION_WEIR_FAILED : TERMINATION_COMPLETE;
+        return status >= 500 ? TERMINATION_WEIR_FAILED : TERMINATION_COMPLETE;
     }
 }
 

@@ -173,6 +173,8 @@ struct slice exchange_variable(void *exchange, const struct template_variable *v
         return rfc3339(x);
     case TEMPLATE_LISTENER:
         return x->listener->name;
+    case TEMPLATE_GRPC_STATUS:
+        return x->grpc_status != GRPC_STATUS_NONE ? number(x, x->grpc_status) : slice_of("", 0);
     case TEMPLATE_TERMINATION:
         return slice_text(termination_word(termination_of(x)));
     case TEMPLATE_ID_COUNT:

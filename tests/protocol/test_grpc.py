@@ -13,6 +13,7 @@ from harness import SCALE, wait_until  # noqa: E402
 from harness.admin import find  # noqa: E402
 from harness.ports import free_port, release_ports  # noqa: E402
 from harness.raw_server import serving  # noqa: E402
+from test_h2 import H2  # noqa: E402
 
 UNKNOWN, SERVING, NOT_SERVING = 0, 1, 2
 CHECK = {"type": "grpc", "interval": "100ms", "timeout": f"{int(2 * SCALE)}s", "rise": 1, "fall": 1}
@@ -146,3 +147,100 @@ def test_checks_go_over_tls_with_alpn(site, grpc_server, authority, localhost_ce
     weir = checked_site(site, server.address, tls={"ca": authority.file})
     check_text(weir, server.address, "SERVING")
     assert weir.admin.server_is_up("up", server.address)
+
+
+# -- errors of weir's own ------------------------------------------------------------------------------------------------
+
+GRPC = [("content-type", "application/grpc"), ("te", "trailers")]
+
+
+def call(port, method="/test.Test/Unary", message=b"x", metadata=(), timeout=20 * SCALE):
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        return channel.unary_unary(method)(message, metadata=metadata, timeout=timeout, wait_for_ready=False)
+
+
+def refused(port, **options):
+    """The error of a call that fails."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call(port, **options)
+    return caught.value
+
+
+def test_errors_of_weirs_own_are_statuses_of_grpc(site, raw_server):
+    dead = free_port()
+    weir = site(routes=[
+        {"path": {"prefix": "/dead.A"}, "upstream": "dead"},
+        {"path": {"prefix": "/denied.A"}, "deny": ["127.0.0.0/8"], "upstream": "dead"},
+        {"path": {"prefix": "/get.A"}, "methods": ["GET"], "upstream": "dead"},
+        {"path": {"prefix": "/small.A"}, "limits": {"body_size": 4}, "upstream": "silent"},
+    ], upstreams={"dead": f"127.0.0.1:{dead}", "silent": raw_server().address})
+    for method, code, words, status in (
+            ("/small.A/B", grpc.StatusCode.RESOURCE_EXHAUSTED, "Content Too Large", 413),
+            ("/dead.A/B", grpc.StatusCode.UNAVAILABLE, "Bad Gateway", 502),
+            ("/denied.A/B", grpc.StatusCode.PERMISSION_DENIED, "Forbidden", 403),
+            ("/get.A/B", grpc.StatusCode.UNIMPLEMENTED, "Method Not Allowed", 405),
+            ("/no.Such/Method", grpc.StatusCode.UNIMPLEMENTED, "Not Found", 404)):
+        error = refused(weir.port(), method=method, metadata=[("x-request-id", "id-1%")])
+        assert (error.code(), error.details()) == (code, f"{words}; request id-1%"), method
+        # Whoever watches the metrics sees what weir meant.
+        wait_until(lambda: weir.admin.metrics().sum("weir_requests_total", status=str(status)) == 1, what=method)
+        number = str(code.value[0])
+        assert weir.admin.metrics().sum("weir_grpc_calls_total", grpc_status=number) >= 1
+    assert weir.admin.metrics().sum("weir_requests_total", status="200") == 0
+
+
+def test_the_error_is_one_head_that_no_http_client_takes_for_a_body(site):
+    weir = site(routes=[], upstreams={})
+    with H2(weir.port()) as client:
+        stream = client.request(GRPC, method="POST", body=b"\0\0\0\0\0")
+        s = client.answer(stream)
+        assert (s.status, s.get("content-type"), s.get("grpc-status"), s.body, s.trailers) == (200, "application/grpc", "12", b"", None)
+        assert s.get("grpc-message") == f"Not Found; request {s.get('x-request-id')}"
+        # What is not gRPC gets what it always got.
+        for kind in ("application/grpc-web", "application/json"):
+            other = client.answer(client.request([("content-type", kind)], method="POST", body=b"x"))
+            assert other.status == 404 and other.get("grpc-status") is None
+
+
+def test_an_error_over_http1_stays_one_of_http(site):
+    weir = site(routes=[], upstreams={})
+    answer = weir.get("/a.B/C", headers=[("Content-Type", "application/grpc")])
+    assert answer.status == 404 and answer["grpc-status"] is None
+
+
+def test_a_route_that_takes_too_long_is_a_deadline_exceeded(site, raw_server):
+    silent = raw_server()
+    weir = site(routes=[{"upstream": "up", "timeout": "300ms"}], upstreams={"up": silent.address})
+    error = refused(weir.port())
+    assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED and error.details().startswith("Gateway Timeout; request ")
+    wait_until(lambda: weir.admin.metrics().sum("weir_requests_total", status="504") == 1)
+
+
+def test_the_access_log_has_the_status_of_grpc(site):
+    weir = site(routes=[], upstreams={}, log={"access": {"format": "${status} ${grpc_status}|${termination}", "output": "access.log"}})
+    refused(weir.port())
+    wait_until(lambda: open(os.path.join(weir.folder, "access.log")).read() == "200 12|no_route\n")
+
+
+# -- deadlines -----------------------------------------------------------------------------------------------------------
+
+def test_a_deadline_of_the_clients_ends_the_exchange(site, raw_server):
+    silent = raw_server()
+    weir = site(routes=[{"upstream": "up"}], upstreams={"up": silent.address})
+    with H2(weir.port()) as client:
+        s = client.answer(client.request([*GRPC, ("grpc-timeout", "300m")], method="POST", body=b"\0\0\0\0\0"))
+        assert (s.status, s.get("grpc-status")) == (200, "4")
+    wait_until(lambda: weir.admin.metrics().sum("weir_requests_total", status="504") == 1)
+    wait_until(lambda: weir.admin.metrics().sum("weir_terminations_total", termination="exchange_timeout") == 1)
+
+
+@pytest.mark.parametrize("given", ["300", "300x", "-1m", "0x1S", "123456789S", "S"])
+def test_a_malformed_deadline_is_none_and_passed_on(site, server, given):
+    weir = site(routes=[{"upstream": "up"}], upstreams={"up": server.address})
+    with H2(weir.port()) as client:
+        stream = client.request([*GRPC, ("grpc-timeout", given)], method="POST", body=b"\0\0\0\0\0")
+        backend = server.accept()
+        request = backend.read_request()
+        assert request["grpc-timeout"] == given
+        backend.respond(headers=[("content-type", "application/grpc"), ("grpc-status", "9")])
+        assert client.answer(stream).get("grpc-status") == "9"

@@ -90,7 +90,8 @@ static void test_every_variable_of_the_contract_is_known(void **state)
         "tls_sni",     "tls_client_cn",
         "header.a",    "response_header.b",
         "cookie.c",    "arg.d",
-        "time",        "listener",    "termination",
+        "time",        "listener",
+        "grpc_status", "termination",
     };
     assert_int_equal(COUNT_OF(names), TEMPLATE_ID_COUNT);
     struct config c;
