@@ -146,6 +146,45 @@ static void by_listener(FILE *out, const struct runtime *rt, const char *name, c
     }
 }
 
+/* Of listeners for datagrams alone; `offset` of `count` counters, each with a label's value of its own. */
+static void by_udp_listener(FILE *out, const struct runtime *rt, const char *name, const char *help,
+                            const char *label_name, const char *const *values, const size_t *offsets,
+                            size_t count)
+{
+    family(out, name, "counter", help);
+    for (const struct listener_stats *l = rt->stats.listeners; l; l = l->next) {
+        const struct listener_config *config = snapshot_listener(rt->snapshot, slice_text(l->name));
+        if (!config || config->protocol != LISTENER_UDP)
+            continue;
+        for (size_t i = 0; i < count; i++) {
+            fprintf(out, "weir_%s{", name);
+            label(out, "", "listener", slice_text(l->name));
+            if (label_name)
+                label(out, ",", label_name, slice_text(values[i]));
+            fprintf(out, "} %llu\n", (unsigned long long)sum_listener(rt, l, offsets[i]));
+        }
+    }
+}
+
+static void udp_listeners(FILE *out, const struct runtime *rt)
+{
+    static const char *const ways[] = {"in", "out"};
+    static const size_t datagrams[] = {offsetof(struct listener_worker_stats, udp_in),
+                                       offsetof(struct listener_worker_stats, udp_out)};
+    static const char *const reasons[] = {"limit", "no_server", "send"};
+    static const size_t dropped[] = {offsetof(struct listener_worker_stats, udp_dropped[UDP_DROP_LIMIT]),
+                                     offsetof(struct listener_worker_stats, udp_dropped[UDP_DROP_NO_SERVER]),
+                                     offsetof(struct listener_worker_stats, udp_dropped[UDP_DROP_SEND])};
+    static const size_t evicted[] = {offsetof(struct listener_worker_stats, udp_evicted)};
+    by_udp_listener(out, rt, "udp_datagrams_total", "Datagrams from (in) and to (out) clients.", "direction",
+                    ways, datagrams, COUNT_OF(ways));
+    by_udp_listener(out, rt, "udp_datagrams_dropped_total", "Datagrams that were not passed on.", "reason",
+                    reasons, dropped, COUNT_OF(reasons));
+    by_udp_listener(out, rt, "udp_sessions_evicted_total",
+                    "Sessions that ended to make room for others, the quietest first.", NULL, NULL, evicted,
+                    1);
+}
+
 static void listeners(FILE *out, const struct runtime *rt)
 {
     by_listener(out, rt, "connections", "gauge", "Client connections open now.",
@@ -543,6 +582,7 @@ char *metrics_text(struct admin *a, size_t *len)
         return NULL;
     requests(out, a->runtime);
     listeners(out, a->runtime);
+    udp_listeners(out, a->runtime);
     upstreams(out, a->runtime);
     grpc_calls(out, a->runtime);
     handshakes(out, a->runtime);

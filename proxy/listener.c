@@ -8,6 +8,7 @@
 #include "proxy/http/h1/downstream.h"
 #include "proxy/prelude.h"
 #include "proxy/stream/tcp.h"
+#include "proxy/stream/udp.h"
 #include "proxy/worker.h"
 #include "tls/info.h"
 
@@ -44,14 +45,24 @@ static void attach(struct listener *l, const struct listener_socket *s)
     a->address = *s->address;
     a->fd = s->fd;
     timer_init(&a->pause, on_pause_over);
+    if (l->config->protocol == LISTENER_UDP && !(a->udp = udp_attach(l, s->fd, s->address))) {
+        log_error("out of memory for a listening socket", LOG_SLICE("listener", l->name));
+        free(a);
+        return;
+    }
     list_append(&l->acceptors, &a->link);
+    if (a->udp)
+        return;
     event_assign(&a->event, l->worker->loop.base, a->fd, EV_READ | EV_PERSIST, on_acceptable, a);
     event_add(&a->event, NULL);
 }
 
 static void detach(struct acceptor *a)
 {
-    event_del(&a->event);
+    if (a->udp)
+        udp_detach(a->udp, false);
+    else
+        event_del(&a->event);
     loop_timer_clear(&a->listener->worker->loop, &a->pause);
     list_remove(&a->link);
     free(a);
@@ -70,6 +81,12 @@ static bool is_named(const struct acceptor *a, const struct listener_config *con
  * shortly after, and are refused or taken by whoever listens there then. */
 static void close_queue(struct acceptor *a)
 {
+    if (a->udp) {
+        udp_detach(a->udp, true);
+        list_remove(&a->link);
+        free(a);
+        return;
+    }
     /* The filter sees the TCP header; 13 is the place of its flags (RFC 9293 §3.1), 2 the SYN. Handshakes
      * that have begun go on. */
     struct sock_filter no_syn[] = {
@@ -101,6 +118,7 @@ static void free_listener(struct listener *l)
     LIST_EACH_SAFE (node, &l->acceptors) {
         detach(CONTAINER_OF(node, struct acceptor, link));
     }
+    udp_sessions_free(l->udp);
     list_remove(&l->link);
     snapshot_release(l->snapshot, l->worker->index);
     loop_bury(&l->worker->loop, &l->bury, bury);

@@ -11,6 +11,8 @@
 
 struct worker;
 struct listener;
+struct udp_port;
+struct udp_sessions;
 
 /* What the kinds of connection (http, tcp) have in common: being counted and told to end. Embedded in each.
  */
@@ -45,7 +47,8 @@ struct acceptor {
     struct list link;
     struct listener *listener;
     struct address address;
-    int fd; /* borrowed from sockets.h */
+    int fd;               /* borrowed from sockets.h */
+    struct udp_port *udp; /* who reads it, when it is for datagrams; NULL = it is accepted on */
     struct event event;
     struct timer pause; /* when descriptors ran out */
 };
@@ -60,6 +63,7 @@ struct listener {
     struct list acceptors;
     struct list clients;
     unsigned client_count;
+    struct udp_sessions *udp; /* NULL until it has a socket for datagrams */
     bool removed;
     struct task bury;
 };

@@ -124,7 +124,8 @@ static int lend_sockets(struct runtime *rt, struct snapshot *s, unsigned worker,
         const struct listener_config *l = &s->listeners[i];
         for (size_t k = 0; k < l->address_count; k++) {
             const char *what;
-            struct listening *listening = sockets_open(&rt->sockets, &l->addresses[k], &what);
+            struct listening *listening =
+                sockets_open(&rt->sockets, &l->addresses[k], l->protocol == LISTENER_UDP, &what);
             for (size_t n = worker; listening && n < listening->count; n += rt->worker_count)
                 out->at[out->count++] = (struct listener_socket){
                     .config = l, .address = &l->addresses[k], .fd = listening->fds[n]};
@@ -152,9 +153,11 @@ static struct apply_letter *make_letter(struct runtime *rt, struct snapshot *s, 
 static void want_sockets(struct runtime *rt, const struct snapshot *s)
 {
     sockets_begin(&rt->sockets);
-    for (size_t i = 0; s && i < s->listener_count; i++)
-        for (size_t k = 0; k < s->listeners[i].address_count; k++)
-            sockets_want(&rt->sockets, &s->listeners[i].addresses[k]);
+    for (size_t i = 0; s && i < s->listener_count; i++) {
+        const struct listener_config *l = &s->listeners[i];
+        for (size_t k = 0; k < l->address_count; k++)
+            sockets_want(&rt->sockets, &l->addresses[k], l->protocol == LISTENER_UDP);
+    }
 }
 
 /* Opens what the configuration listens on. */
@@ -165,7 +168,7 @@ static char *open_sockets(struct runtime *rt, struct snapshot *s)
         const struct listener_config *l = &s->listeners[i];
         for (size_t k = 0; k < l->address_count; k++) {
             const char *what;
-            if (sockets_open(&rt->sockets, &l->addresses[k], &what))
+            if (sockets_open(&rt->sockets, &l->addresses[k], l->protocol == LISTENER_UDP, &what))
                 continue;
             char *text = NULL;
             int error = errno;

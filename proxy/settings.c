@@ -43,7 +43,7 @@ static const struct option timeouts_options[] = {
     OPTION_AT(struct timeouts, upstream_keepalive, "upstream_keepalive", OPTION_DURATION, .fallback = "60s",
               .min = 1, .help = "An idle connection to a server."),
     OPTION_AT(struct timeouts, idle, "idle", OPTION_DURATION, .fallback = "10m", .min = 1,
-              .help = "A tcp or upgraded (WebSocket) stream with no byte either way."),
+              .help = "A tcp, udp or upgraded (WebSocket) stream with no byte either way."),
     OPTION_AT(struct timeouts, drain, "drain", OPTION_DURATION, .fallback = "30s",
               .help = "At a stop or upgrade, before what is left is cut."),
 };
@@ -133,17 +133,39 @@ static void check_names(struct config *c, const struct config_node *node, struct
         config_fault_key(c, passthrough, "only beside \"tls\": what is not passed through ends here");
 }
 
+/* Datagrams have no connection that any of these could be about. */
+static void check_udp(struct config *c, const struct config_node *node, const struct listener_settings *l)
+{
+    static const struct {
+        const char *key, *why;
+    } refused[] = {
+        {"tls", "there is no TLS over datagrams: \"tls\" is for protocols http and tcp"},
+        {"http2", "\"http2\" is for protocol http"},
+        {"sni", "\"sni\" is for protocol tcp"},
+        {"passthrough", "\"passthrough\" is for protocols http and tcp"},
+        {"proxy_protocol", "\"proxy_protocol\" is received with protocols http and tcp alone"},
+        {"trusted_proxies", "\"trusted_proxies\" are for protocols http and tcp"},
+    };
+    for (size_t i = 0; node && i < COUNT_OF(refused); i++) {
+        const struct config_node *given = config_get(node, refused[i].key);
+        if (given && given->kind != NODE_NULL)
+            config_fault_key(c, given, "%s", refused[i].why);
+    }
+    if (l->upstream.len == 0)
+        config_fault(c, node, "a udp listener needs \"upstream\"");
+}
+
 static void check_listener(struct config *c, const struct config_node *node, void *object)
 {
     struct listener_settings *l = object;
     l->upstream_node = node ? config_get(node, "upstream") : NULL;
-    const struct config_node *protocol = node ? config_get(node, "protocol") : NULL;
     if (l->protocol == LISTENER_UDP)
-        config_fault(c, protocol, "udp is not supported yet");
-    check_names(c, node, l);
+        check_udp(c, node, l);
+    else
+        check_names(c, node, l);
     if (l->protocol == LISTENER_HTTP && l->upstream_node)
         config_fault_key(c, l->upstream_node,
-                         "an http listener has routes; \"upstream\" is for protocol tcp");
+                         "an http listener has routes; \"upstream\" is for protocols tcp and udp");
 }
 
 static const struct option listener_options[] = {
@@ -170,7 +192,7 @@ static const struct option listener_options[] = {
                   "Names (`a.example`, `*.a.example`) whose connections go to an upstream undecrypted; TLS "
                   "ends here for the rest."),
     OPTION_AT(struct listener_settings, upstream, "upstream", OPTION_TEXT,
-              .help = "For protocol tcp: where streams go."),
+              .help = "For protocols tcp and udp: where streams and datagrams go."),
     OPTION_AT(struct listener_settings, sni, "sni", OPTION_PAIRS, .shape = "a map from names to upstreams",
               .help =
                   "For protocol tcp, instead of `upstream`: upstreams by the server name that a TLS client "

@@ -57,7 +57,7 @@ struct listener_settings {
     bool proxy_protocol; /* a header is required */
     struct option_texts trusted_proxies;
     struct tls_server_settings *tls; /* NULL = plain */
-    struct slice upstream;           /* tcp */
+    struct slice upstream;           /* tcp, udp */
     struct option_pairs sni;         /* tcp: name -> upstream; empty = none */
     struct option_pairs passthrough; /* likewise, where TLS ends here for the rest */
     const struct config_node *upstream_node;

@@ -116,14 +116,16 @@ static void fault_unknown_upstream(struct snapshot *s, const struct config_node 
                      config_mend(&s->config, name, names, count, true));
 }
 
-/* Where the address stands in the file before this one, or NULL. */
+/* Where the address stands in the file before this one, or NULL. The same port may be had once for
+ * connections and once for datagrams. */
 static const char *taken_by(const struct snapshot *s, const struct listener_config *upto, size_t count,
                             const struct address *a)
 {
     for (const struct listener_config *l = s->listeners; l <= upto; l++) {
         size_t addresses = l == upto ? count : l->address_count;
         for (size_t i = 0; i < addresses; i++)
-            if (address_equal(&l->addresses[i], a))
+            if ((l->protocol == LISTENER_UDP) == (upto->protocol == LISTENER_UDP) &&
+                address_equal(&l->addresses[i], a))
                 return l->name.at;
     }
     return NULL;
@@ -150,6 +152,12 @@ static int parse_addresses(struct snapshot *s, struct listener_config *l)
             continue;
         case ADDRESS_SOCKET:
             break;
+        }
+        if (l->protocol == LISTENER_UDP && a->any.sa_family == AF_UNIX) {
+            config_fault(
+                &s->config, bind->nodes[i],
+                "a udp listener needs an IP address and a port: datagrams do not come by Unix sockets");
+            continue;
         }
         taken = taken_by(s, l, l->address_count, a);
         if (taken)
@@ -205,6 +213,26 @@ static int build_names(struct snapshot *s, struct listener_config *l)
     return l->names ? 0 : -1;
 }
 
+/* What an upstream may say, but not when datagrams go there. */
+static void check_takes_datagrams(struct snapshot *s, const struct listener_config *l,
+                                  const struct upstream_settings *u)
+{
+    const struct server_settings *servers = u->servers.at;
+    const struct config_node *at = l->settings->upstream_node;
+    if (u->tls)
+        config_fault(&s->config, at, "upstream %.*s has \"tls\", and a udp listener sends plain datagrams",
+                     SLICE_FMT(u->name));
+    if (u->proxy_protocol == PROXY_V1)
+        config_fault(&s->config, at,
+                     "upstream %.*s has proxy_protocol v1, which cannot tell of datagrams; v2 can",
+                     SLICE_FMT(u->name));
+    for (size_t i = 0; i < u->servers.count; i++)
+        if (slice_begins(servers[i].address, S("unix:")))
+            config_fault(&s->config, at,
+                         "%.*s of upstream %.*s cannot be sent datagrams: it needs an IP address",
+                         SLICE_FMT(servers[i].address), SLICE_FMT(u->name));
+}
+
 static int build_listener(struct snapshot *s, struct listener_config *l,
                           const struct snapshot_context *context)
 {
@@ -220,9 +248,12 @@ static int build_listener(struct snapshot *s, struct listener_config *l,
         return -1;
     if (settings->tls)
         build_tls(s, l, context);
-    if (l->protocol == LISTENER_TCP && settings->upstream.len) {
-        if (!upstream_settings_of(s, settings->upstream))
+    if (l->protocol != LISTENER_HTTP && settings->upstream.len) {
+        const struct upstream_settings *u = upstream_settings_of(s, settings->upstream);
+        if (!u)
             fault_unknown_upstream(s, settings->upstream_node, settings->upstream);
+        else if (l->protocol == LISTENER_UDP)
+            check_takes_datagrams(s, l, u);
         l->upstream = snapshot_upstream(s, settings->upstream);
     }
     if (build_names(s, l) != 0)

@@ -26,7 +26,7 @@ struct listener_config {
     struct address *addresses; /* where it listens, each once in the whole file */
     size_t address_count;
     struct tls_server *tls;     /* NULL = plain; owned */
-    struct upstream *upstream;  /* tcp */
+    struct upstream *upstream;  /* tcp, udp */
     struct server_names *names; /* `sni` or `passthrough`; NULL = none; owned */
     struct h1_limits head_limits;
     struct cidr_set trusted;

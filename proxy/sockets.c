@@ -3,12 +3,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-#define BACKLOG 4096
+#include "proxy/stream/udp.h"
+
+#define BACKLOG         4096
+#define DATAGRAM_BUFFER (4 << 20) /* bytes, as far as net.core.rmem_max and wmem_max allow */
 
 void sockets_init(struct sockets *s, unsigned workers)
 {
@@ -71,22 +76,23 @@ void sockets_free(struct sockets *s)
     close_all(&s->all);
 }
 
-static struct listening *find(const struct sockets *s, const struct address *a)
+static struct listening *find(const struct sockets *s, const struct address *a, bool datagrams)
 {
     LIST_EACH (node, &s->all) {
         struct listening *l = CONTAINER_OF(node, struct listening, link);
-        if (address_equal(&l->address, a))
+        if (l->datagrams == datagrams && address_equal(&l->address, a))
             return l;
     }
     return NULL;
 }
 
-static struct listening *create(struct sockets *s, const struct address *a)
+static struct listening *create(struct sockets *s, const struct address *a, bool datagrams)
 {
     struct listening *l = calloc(1, sizeof *l);
     if (!l)
         return NULL;
     l->address = *a;
+    l->datagrams = datagrams;
     list_append(&s->all, &l->link);
     return l;
 }
@@ -115,14 +121,41 @@ static void remove_stale(const struct address *a)
     close(fd);
 }
 
-static int open_one(const struct address *a, const char **what)
+static bool is_any(const struct address *a)
+{
+    return a->any.sa_family == AF_INET ? a->v4.sin_addr.s_addr == htonl(INADDR_ANY)
+                                       : IN6_IS_ADDR_UNSPECIFIED(&a->v6.sin6_addr);
+}
+
+/* Before it is bound, so that the first datagram says already where it came to. Room for a burst: what comes
+ * while the worker does something else waits there or is lost. */
+static void prepare_for_datagrams(int fd, const struct address *a)
+{
+    int on = 1, size = DATAGRAM_BUFFER;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) != 0)
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+    if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) != 0)
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof on);
+    if (!is_any(a))
+        return;
+    if (a->any.sa_family == AF_INET)
+        setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof on);
+    else
+        setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on);
+}
+
+static int open_one(const struct address *a, bool datagrams, const char **what)
 {
     int on = 1, off = 0, family = a->any.sa_family;
     *what = "socket";
-    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(family, (datagrams ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -1;
-    if (family == AF_UNIX) {
+    if (datagrams) {
+        prepare_for_datagrams(fd, a);
+    } else if (family == AF_UNIX) {
         remove_stale(a);
     } else {
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
@@ -136,7 +169,7 @@ static int open_one(const struct address *a, const char **what)
     if (bind(fd, &a->any, a->len) != 0)
         goto fail;
     *what = "listen";
-    if (listen(fd, BACKLOG) != 0)
+    if (!datagrams && listen(fd, BACKLOG) != 0)
         goto fail;
     return fd;
 fail:;
@@ -148,15 +181,16 @@ fail:;
 
 /* Sockets of other processes with SO_REUSEPORT would share the address, and each get some of the connections:
  * refused, as people expect of a taken port. */
-static int is_free(const struct address *a, const char **what)
+static int is_free(const struct address *a, bool datagrams, const char **what)
 {
     if (a->any.sa_family == AF_UNIX || address_port(a) == 0)
         return 0;
     int on = 1, off = 0;
-    int fd = socket(a->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(a->any.sa_family, (datagrams ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return 0;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (!datagrams) /* two sockets for datagrams would share the address */
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (a->any.sa_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, IN6_IS_ADDR_UNSPECIFIED(&a->v6.sin6_addr) ? &off : &on,
                    sizeof on);
@@ -165,12 +199,6 @@ static int is_free(const struct address *a, const char **what)
     close(fd);
     errno = error;
     return result;
-}
-
-static bool is_any(const struct address *a)
-{
-    return a->any.sa_family == AF_INET ? a->v4.sin_addr.s_addr == htonl(INADDR_ANY)
-                                       : IN6_IS_ADDR_UNSPECIFIED(&a->v6.sin6_addr);
 }
 
 /* [::] stands for every IPv4 address too. */
@@ -185,19 +213,20 @@ static bool overlap(const struct address *a, const struct address *b)
 }
 
 /* True when what stands in the way of the address is ours, and about to go. */
-static bool succeeds_own(const struct sockets *s, const struct address *a)
+static bool succeeds_own(const struct sockets *s, const struct address *a, bool datagrams)
 {
     bool found = false;
     LIST_EACH (node, &s->all) {
         const struct listening *l = CONTAINER_OF(node, struct listening, link);
-        if (!l->count || !overlap(&l->address, a))
+        if (!l->count || l->datagrams != datagrams || !overlap(&l->address, a))
             continue;
         if (l->wanted)
             return false;
         found = true;
     }
     LIST_EACH (node, &s->closing) {
-        found = found || overlap(&CONTAINER_OF(node, struct listening, link)->address, a);
+        const struct listening *l = CONTAINER_OF(node, struct listening, link);
+        found = found || (l->datagrams == datagrams && overlap(&l->address, a));
     }
     return found;
 }
@@ -231,7 +260,7 @@ static int open_all(struct sockets *s, struct listening *l, const char **what)
     without_v6(&a);
     if (l->count)
         learn_port(l->fds[0], &a);
-    else if (!succeeds_own(s, &a) && is_free(&a, what) != 0)
+    else if (!succeeds_own(s, &a, l->datagrams) && is_free(&a, l->datagrams, what) != 0)
         return -1;
     while (l->count < s->workers) {
         int fd;
@@ -239,7 +268,7 @@ static int open_all(struct sockets *s, struct listening *l, const char **what)
             *what = "dup";
             fd = fcntl(l->fds[0], F_DUPFD_CLOEXEC, 3);
         } else {
-            fd = open_one(&a, what);
+            fd = open_one(&a, l->datagrams, what);
         }
         if (fd < 0)
             return -1;
@@ -252,13 +281,13 @@ static int open_all(struct sockets *s, struct listening *l, const char **what)
     return 0;
 }
 
-struct listening *sockets_open(struct sockets *s, const struct address *a, const char **what)
+struct listening *sockets_open(struct sockets *s, const struct address *a, bool datagrams, const char **what)
 {
     *what = "memory";
-    struct listening *l = find(s, a);
+    struct listening *l = find(s, a, datagrams);
     bool fresh = !l;
     if (fresh)
-        l = create(s, a);
+        l = create(s, a, datagrams);
     if (!l) {
         errno = ENOMEM;
         return NULL;
@@ -274,9 +303,9 @@ struct listening *sockets_open(struct sockets *s, const struct address *a, const
     return l;
 }
 
-void sockets_want(struct sockets *s, const struct address *a)
+void sockets_want(struct sockets *s, const struct address *a, bool datagrams)
 {
-    struct listening *l = find(s, a);
+    struct listening *l = find(s, a, datagrams);
     if (l)
         l->wanted = true;
 }
@@ -307,6 +336,13 @@ void sockets_close_unwanted(struct sockets *s)
     close_all(&unwanted);
 }
 
+static int64_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
 void sockets_give_up(struct sockets *s)
 {
     struct list unwanted;
@@ -315,13 +351,18 @@ void sockets_give_up(struct sockets *s)
     while (!list_empty(&unwanted)) {
         struct listening *l = CONTAINER_OF(unwanted.next, struct listening, link);
         let_go(l);
+        l->given_up_ms = now_ms();
         list_append(&s->closing, &l->link);
     }
 }
 
 void sockets_given_up(struct sockets *s)
 {
-    close_all(&s->closing);
+    LIST_EACH_SAFE (node, &s->closing) {
+        struct listening *l = CONTAINER_OF(node, struct listening, link);
+        if (!l->datagrams || now_ms() - l->given_up_ms > 2 * UDP_LINGER_MS)
+            listening_close(l);
+    }
 }
 
 void sockets_abandon(struct sockets *s)
@@ -331,7 +372,10 @@ void sockets_abandon(struct sockets *s)
     sockets_given_up(s);
 }
 
-/* Handing over: "7,8@127.0.0.1:80" on one line, "9@unix:/run/x" on the next. */
+/* Handing over: "7,8@127.0.0.1:80" on one line, "9@unix:/run/x" on the next, "10@udp/127.0.0.1:53" for
+ * datagrams. */
+
+#define DATAGRAMS "udp/"
 
 char *sockets_export(const struct sockets *s)
 {
@@ -346,13 +390,22 @@ char *sockets_export(const struct sockets *s)
         address_print(&l->address, address, sizeof address);
         for (size_t i = 0; i < l->count; i++)
             fprintf(f, "%s%d", i ? "," : "", l->fds[i]);
-        fprintf(f, "@%s\n", address);
+        fprintf(f, "@%s%s\n", l->datagrams ? DATAGRAMS : "", address);
     }
     if (fclose(f) != 0) {
         free(text);
         return NULL;
     }
     return text;
+}
+
+static bool is_listening(int fd, bool datagrams)
+{
+    int value = 0;
+    socklen_t len = sizeof value;
+    if (getsockopt(fd, SOL_SOCKET, datagrams ? SO_TYPE : SO_ACCEPTCONN, &value, &len) != 0)
+        return false;
+    return datagrams ? value == SOCK_DGRAM : value != 0;
 }
 
 static void inherit_one(struct sockets *s, struct slice entry)
@@ -362,17 +415,18 @@ static void inherit_one(struct sockets *s, struct slice entry)
     struct slice host, number, fds = slice_of(entry.at, at);
     uint16_t port;
     const char *why;
-    if (address_parse(slice_skip(entry, at + 1), &a, &host, &port, &why) != ADDRESS_SOCKET)
+    struct slice where = slice_skip(entry, at + 1);
+    bool datagrams = slice_begins(where, S(DATAGRAMS));
+    if (datagrams)
+        where = slice_skip(where, sizeof DATAGRAMS - 1);
+    if (address_parse(where, &a, &host, &port, &why) != ADDRESS_SOCKET)
         return;
-    struct listening *l = create(s, &a);
+    struct listening *l = create(s, &a, datagrams);
     if (l)
         l->keep_file = true;
     while (l && slice_next(&fds, ',', &number)) {
         uint64_t fd;
-        int listens = 0;
-        socklen_t len = sizeof listens;
-        if (slice_to_u64(number, &fd) != 0 || fd > 1 << 20 ||
-            getsockopt((int)fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) != 0 || !listens)
+        if (slice_to_u64(number, &fd) != 0 || fd > 1 << 20 || !is_listening((int)fd, datagrams))
             continue;
         fcntl((int)fd, F_SETFD, FD_CLOEXEC);
         fcntl((int)fd, F_SETFL, fcntl((int)fd, F_GETFL) | O_NONBLOCK);

@@ -10,10 +10,12 @@
 struct listening {
     struct list link;
     struct address address;
-    int *fds; /* one a worker, or more after an upgrade from a process with more workers */
+    bool datagrams; /* UDP; else connections are accepted there */
+    int *fds;       /* one a worker, or more after an upgrade from a process with more workers */
     size_t count;
-    bool keep_file; /* of a Unix socket, when this is closed or given up */
-    bool wanted;    /* by the configuration that is being taken up */
+    bool keep_file;      /* of a Unix socket, when this is closed or given up */
+    bool wanted;         /* by the configuration that is being taken up */
+    int64_t given_up_ms; /* for datagrams: the workers may keep them open that long (stream/udp.h) */
 };
 
 struct sockets {
@@ -33,12 +35,12 @@ void sockets_inherit(struct sockets *s);
 /* Sockets for the address, made if they are not there; marked as wanted. NULL with errno and, in *what, the
  * call that failed. A Unix socket's file that nobody listens to any more is removed first. An address may
  * overlap with others of ours (127.0.0.1:80 with :80) when none of them is wanted. */
-struct listening *sockets_open(struct sockets *s, const struct address *a, const char **what);
+struct listening *sockets_open(struct sockets *s, const struct address *a, bool datagrams, const char **what);
 
 /* Before a configuration is taken up: nothing is wanted. */
 void sockets_begin(struct sockets *s);
 /* Marks those of the address as wanted, if they are there. */
-void sockets_want(struct sockets *s, const struct address *a);
+void sockets_want(struct sockets *s, const struct address *a, bool datagrams);
 /* What is not wanted: closes it (no worker has it), or gives it up (the descriptors are the workers' to
  * close, which sockets_given_up() says that they have done). */
 void sockets_close_unwanted(struct sockets *s);

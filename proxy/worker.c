@@ -8,6 +8,7 @@
 
 #include "proxy/http/exchange.h"
 #include "proxy/listener.h"
+#include "proxy/stream/udp.h"
 
 #define TICK_MS 100
 
@@ -67,6 +68,7 @@ void worker_join(struct worker *w)
     loop_timer_clear(&w->loop, &w->tick);
     loop_free(&w->loop);
     pool_free(&w->pool);
+    udp_batches_free(w->udp);
     exchange_free_spares(w);
     counters_free(&w->counters);
     router_scratch_free(&w->router_scratch);

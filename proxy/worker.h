@@ -14,6 +14,7 @@
 struct exchange;
 struct listener;
 struct listener_sockets;
+struct udp_batches;
 
 /* What hears of the data path's events; admin/ provides them. Called on the worker's thread; must not block.
  */
@@ -37,6 +38,7 @@ struct worker {
     struct list listeners;     /* of struct listener, live and removed */
     struct counters counters;  /* of servers */
     struct pool pool;
+    struct udp_batches *udp; /* NULL until a udp listener is there */
     struct list free_exchanges;
     unsigned free_exchange_count;
     unsigned exchange_count;    /* in progress */

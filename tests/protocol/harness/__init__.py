@@ -10,10 +10,11 @@ from .ports import free_port, release_ports
 from .raw_client import RawClient, get
 from .raw_server import RawServer
 from .tcp_backend import TcpBackend
+from .udp import UdpBackend, UdpClient
 from .weir import Weir, WeirFailed, run_cli
 
 __all__ = [
     "Admin", "Authority", "Deadline", "Fields", "HttpBackend", "Metrics", "ProtocolError", "RawClient", "RawServer",
-    "Reply", "SCALE", "TcpBackend", "Weir", "WeirFailed", "after", "free_port", "get", "release_ports", "run_cli",
+    "Reply", "SCALE", "TcpBackend", "UdpBackend", "UdpClient", "Weir", "WeirFailed", "after", "free_port", "get", "release_ports", "run_cli",
     "wait_until",
 ]
