@@ -275,6 +275,14 @@ static void update(struct server *s)
     atomic_store_explicit(&s->weight, weight, memory_order_relaxed);
 }
 
+uint32_t server_full_weight(struct server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    uint32_t weight = wanted_weight(s) * SERVER_WEIGHT_SCALE;
+    pthread_mutex_unlock(&s->lock);
+    return weight;
+}
+
 static void copy_reason(char *to, const char *from)
 {
     snprintf(to, SERVER_REASON_MAX, "%s", from ? from : "");

@@ -80,6 +80,7 @@ struct server {
     /* Written by every request of every worker. */
     _Alignas(64) _Atomic uint32_t in_flight;
     _Atomic uint32_t errors_in_row; /* outlier.h; written only when it changes */
+    _Atomic uint64_t ewma;          /* ewma.h: how long its answers take; 0 = nothing is known */
 
     _Alignas(64) _Atomic uint64_t connect_failures; /* since the process began to know it */
 
@@ -134,6 +135,8 @@ static inline uint32_t server_ramp(const struct server *s)
 {
     return atomic_load_explicit(&s->ramp, memory_order_relaxed);
 }
+/* The same, were it usable and fully started: what tables are made with. Takes the lock. */
+uint32_t server_full_weight(struct server *s);
 static inline bool server_usable(const struct server *s)
 {
     return server_weight(s) != 0;

@@ -211,8 +211,7 @@ size_t server_set_tier(const struct server_set *set, const struct server *s)
     return 0;
 }
 
-void server_set_learn(struct server_set *set, unsigned worker, const struct server *s,
-                      const struct outcome *o)
+void server_set_learn(struct server_set *set, unsigned worker, struct server *s, const struct outcome *o)
 {
     if (!set->policy->done)
         return;

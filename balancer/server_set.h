@@ -72,8 +72,7 @@ void server_set_forgo(struct server_set *set, unsigned worker);
 struct server *server_set_pick(struct server_set *set, unsigned worker, const struct pick *p,
                                enum pick_failure *why);
 /* Tells the policy how an attempt ended that server_set_pick began. */
-void server_set_learn(struct server_set *set, unsigned worker, const struct server *s,
-                      const struct outcome *o);
+void server_set_learn(struct server_set *set, unsigned worker, struct server *s, const struct outcome *o);
 
 /* Which tier a server of the set is in. */
 size_t server_set_tier(const struct server_set *set, const struct server *s);

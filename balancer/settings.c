@@ -10,7 +10,6 @@
 #include "core/address.h"
 #include "tls/settings.h"
 
-static int parse_balance(struct config *c, const struct config_node *node, void *field);
 static int parse_protocol(struct config *c, const struct config_node *node, void *field);
 static int parse_check_type(struct config *c, const struct config_node *node, void *field);
 static int parse_expect(struct config *c, const struct config_node *node, void *field);
@@ -114,11 +113,13 @@ static const char *const proxy_protocols[] = {"none", "v1", "v2", NULL};
 static const char *const on_downs[] = {"keep", "close", NULL};
 
 static const struct option upstream_options[] = {
-    OPTION_AT(struct upstream_settings, balance, "balance", OPTION_CUSTOM, .fallback = "round_robin",
-              .parse = parse_balance, .shape = "round_robin, least_connections",
-              .schema = "{\"enum\": [\"round_robin\", \"least_connections\"]}",
-              .help = "round_robin: in turn, smoothly by weight; least_connections: fewest requests in "
-                      "flight for its weight, over all workers."),
+    OPTION_AT(struct upstream_settings, balance, "balance", OPTION_ENUM, .fallback = "round_robin",
+              .choices = balances,
+              .help =
+                  "How servers are chosen, by weight in every case: in turn (round_robin); fewest requests "
+                  "in flight (least_connections); the less loaded of two drawn at random (random_two), or "
+                  "of two the sooner done, as learned (ewma); by `hash_key` (ring_hash, maglev); by the "
+                  "client's address (source_hash)."),
     OPTION_AT(struct upstream_settings, protocol, "protocol", OPTION_CUSTOM, .fallback = "http1",
               .parse = parse_protocol, .shape = "http1", .schema = "{\"enum\": [\"http1\"]}",
               .help = "What the servers speak."),
@@ -181,11 +182,6 @@ static int choose(struct config *c, const struct config_node *node, const char *
     }
     memcpy(field, &choice, sizeof choice);
     return 0;
-}
-
-static int parse_balance(struct config *c, const struct config_node *node, void *field)
-{
-    return choose(c, node, balances, BALANCE_LEAST_CONNECTIONS + 1, field);
 }
 
 static int parse_protocol(struct config *c, const struct config_node *node, void *field)

@@ -11,6 +11,11 @@ struct tls_client_settings;
 enum balance {
     BALANCE_ROUND_ROBIN,
     BALANCE_LEAST_CONNECTIONS,
+    BALANCE_RANDOM_TWO,
+    BALANCE_EWMA,
+    BALANCE_RING_HASH,
+    BALANCE_MAGLEV,
+    BALANCE_SOURCE_HASH,
 };
 
 enum upstream_protocol { UPSTREAM_HTTP1 };

@@ -22,6 +22,11 @@ struct upstream_member {
 static const struct policy *const policies[] = {
     [BALANCE_ROUND_ROBIN] = &policy_round_robin,
     [BALANCE_LEAST_CONNECTIONS] = &policy_least_connections,
+    [BALANCE_RANDOM_TWO] = &policy_random_two,
+    [BALANCE_EWMA] = &policy_ewma,
+    [BALANCE_RING_HASH] = &policy_ring_hash,
+    [BALANCE_MAGLEV] = &policy_maglev,
+    [BALANCE_SOURCE_HASH] = &policy_source_hash,
 };
 
 struct upstream *upstream_create(struct config *c, const struct config_node *node, struct slice name,

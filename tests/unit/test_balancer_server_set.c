@@ -47,7 +47,7 @@ static struct server_set *make(struct bench *b, size_t primaries)
 {
     struct upstream *u = b->f.upstream;
     struct server *servers[4];
-    char name[16];
+    char name[32];
     for (size_t i = 0; i < primaries; i++) {
         snprintf(name, sizeof name, "127.0.0.1:%zu", i + 1);
         servers[i] = registry_find(b->registry, S("up"), slice_text(name));
