@@ -12,12 +12,14 @@
 
 #include "balancer/outcome.h"
 #include "balancer/server.h"
+#include "balancer/suspicion.h"
 
 /* What is known of the request that wants a server. */
 struct pick {
     struct server *const *tried; /* these had their chance: not again */
     size_t tried_count;
     uint64_t hash;         /* of the request's key, for policies that hash; 0 = it has none */
+    bool avoid_suspects;   /* those are passed over (suspicion.h) */
     struct server *prefer; /* a sticky session's: taken while it can be; NULL = none */
     usec_t now_us;         /* the worker's clock; 0 = what was learned does not fade */
 };
@@ -68,11 +70,13 @@ static inline bool pick_tried(const struct pick *p, const struct server *s)
     return false;
 }
 
-/* The weight with which a server takes part in this pick; 0 = it does not (down, drained, tried, full). */
+/* The weight with which a server takes part in this pick; 0 = it does not (down, drained, tried, full,
+ * suspect). */
 static inline uint32_t pick_weight(const struct pick *p, const struct server *s)
 {
     uint32_t weight = server_weight(s);
-    if (weight == 0 || server_full(s) || (p->tried_count && pick_tried(p, s)))
+    if (weight == 0 || server_full(s) || (p->tried_count && pick_tried(p, s)) ||
+        (p->avoid_suspects && server_is_suspect(s, p->now_us)))
         return 0;
     return weight;
 }

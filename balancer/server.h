@@ -75,7 +75,8 @@ struct server {
     _Atomic uint8_t admin;                /* enum server_admin */
     _Atomic bool ejected;
     _Atomic bool backup;
-    _Atomic bool retired; /* in no active snapshot any more: keep no idle connections */
+    _Atomic uint64_t suspect_until_us; /* 0 = not suspect; suspicion.h */
+    _Atomic bool retired;              /* in no active snapshot any more: keep no idle connections */
 
     /* Written by every request of every worker. */
     _Alignas(64) _Atomic uint32_t in_flight;
@@ -90,6 +91,9 @@ struct server {
     struct list group_link;         /* control thread */
     struct latency_sample *latency; /* control thread; NULL = none yet */
     bool ejection_told;             /* control thread: whoever shows it knows */
+
+    _Atomic uint64_t suspect_since_us; /* suspicion.h */
+    _Atomic uint32_t suspect_failures;
 
     pthread_mutex_t lock;                       /* of all below; short */
     struct address addresses[SERVER_ADDRESSES]; /* what the name resolves to … */

@@ -151,8 +151,8 @@ void server_set_forgo(struct server_set *set, unsigned worker)
 
 /* Picking. */
 
-static struct server *pick_from(const struct server_set *set, void *state, const struct tier *t,
-                                const struct pick *p)
+static struct server *pick_and_begin(const struct server_set *set, void *state, const struct tier *t,
+                                     const struct pick *p)
 {
     /* Another worker may fill the chosen one between the look and the count; then the policy sees it full. */
     for (size_t turn = 0; turn < t->count + 8; turn++) {
@@ -163,6 +163,20 @@ static struct server *pick_from(const struct server_set *set, void *state, const
             return s;
     }
     return NULL;
+}
+
+/* One that nobody suspects, else any. */
+static struct server *pick_from(const struct server_set *set, void *state, const struct tier *t,
+                                const struct pick *p)
+{
+    struct pick first = *p;
+    first.avoid_suspects = true;
+    struct server *s = pick_and_begin(set, state, t, &first);
+    if (UNLIKELY(s == NULL))
+        s = pick_and_begin(set, state, t, p);
+    if (s)
+        suspicion_try(s, p->now_us);
+    return s;
 }
 
 static enum pick_failure why_none(const struct tier *t, const struct pick *p)
