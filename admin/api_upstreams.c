@@ -85,13 +85,11 @@ static json_t *upstream_json(const struct runtime *rt, const struct upstream *u)
     json_t *servers = json_array();
     for (size_t i = 0; servers && i < u->set->count; i++)
         json_array_append_new(servers, server_json(rt, u->set->servers[i]));
-    return json_pack("{s:o, s:s, s:s, s:b, s:b, s:o, s:o}", "name", json_slice(u->name), "balance",
-                     balance_text(u), "state", state_of(u), "tls", u->tls != NULL, "checked",
-                     u->settings->health_check != NULL, "breaker", breaker_json(u), "servers", servers);
     const struct server_group *g = registry_group(rt->registry, u->name);
-    return json_pack("{s:o, s:s, s:s, s:b, s:b, s:b, s:o}", "name", json_slice(u->name), "balance",
+    return json_pack("{s:o, s:s, s:s, s:b, s:b, s:b, s:o, s:o}", "name", json_slice(u->name), "balance",
                      balance_text(u), "state", state_of(u), "panic", g && group_in_panic(g), "tls",
-                     u->tls != NULL, "checked", u->settings->health_check != NULL, "servers", servers);
+                     u->tls != NULL, "checked", u->settings->health_check != NULL, "breaker", breaker_json(u),
+                     "servers", servers);
 }
 
 json_t *upstreams_json(struct admin *a)
