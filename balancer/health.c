@@ -6,6 +6,7 @@
 
 #include "balancer/check_grpc.h"
 #include "balancer/check_http.h"
+#include "balancer/check_udp.h"
 #include "balancer/escape.h"
 #include "balancer/flapping.h"
 #include "core/conn.h"
@@ -37,7 +38,8 @@ struct check_run {
     uint32_t address_version;
     bool connected;
     struct conn conn;
-    struct check_h2 *h2; /* of a check over HTTP/2, once it is connected */
+    struct check_h2 *h2;  /* of a check over HTTP/2, once it is connected */
+    struct check_udp udp; /* instead of conn */
     struct task bury;
 };
 
@@ -133,6 +135,23 @@ static struct slice alpn_of(const struct server_use *use)
     return use->check->type == CHECK_GRPC ? (struct slice)SLICE("\x02h2") : (struct slice)SLICE("");
 }
 
+static void on_udp_done(struct check_udp *udp, bool ok, const char *text)
+{
+    end(CONTAINER_OF(udp, struct check_run, udp), ok, text);
+}
+
+static void begin_udp(struct check_run *run, const struct address *to)
+{
+    const struct server_use *use = run->checker->use;
+    struct proxy_header own = {.local = true};
+    char bytes[PROXY_HEADER_SENT_MAX];
+    struct slice header = {bytes, 0};
+    if (use->proxy_protocol == PROXY_V2)
+        header.len = proxy_header_write(&own, PROXY_V2, NULL, bytes);
+    if (check_udp_begin(&run->udp, run->checks->loop, to, use->check, header, on_udp_done) != 0)
+        end(run, false, strerrordesc_np(errno));
+}
+
 static void begin(struct checker *k)
 {
     struct checks *c = k->checks;
@@ -152,6 +171,10 @@ static void begin(struct checker *k)
     task_init(&run->bury);
     list_append(&c->runs, &run->link);
     k->run = run;
+    if (k->use->check->type == CHECK_UDP) {
+        begin_udp(run, &to);
+        return;
+    }
     if (conn_connect(&run->conn, c->loop, &to, NULL, &run_handler) != 0) {
         end(run, false, strerrordesc_np(errno));
         return;
@@ -238,6 +261,8 @@ static void on_connected(struct conn *c)
     case CHECK_GRPC:
         ask_grpc(run);
         return;
+    case CHECK_UDP:
+        return; /* it has no connection */
     }
 }
 
@@ -375,6 +400,7 @@ static void drop(struct check_run *run)
     run->checker = NULL;
     list_remove(&run->link);
     conn_close(&run->conn);
+    check_udp_close(&run->udp);
     loop_bury(run->checks->loop, &run->bury, bury);
 }
 
@@ -435,8 +461,11 @@ static void say_flapping(const struct checker *k, unsigned changes, int64_t wall
 
 static void record(struct checker *k, bool ok, const char *text, usec_t took_us)
 {
-    static const char *const types[] = {
-        [CHECK_HTTP] = "http", [CHECK_TCP] = "tcp", [CHECK_TLS] = "tls", [CHECK_GRPC] = "grpc"};
+    static const char *const types[] = {[CHECK_HTTP] = "http",
+                                        [CHECK_TCP] = "tcp",
+                                        [CHECK_TLS] = "tls",
+                                        [CHECK_GRPC] = "grpc",
+                                        [CHECK_UDP] = "udp"};
     const struct check_settings *check = k->use->check;
     struct server *s = k->server;
     int64_t wall_us = loop_wall_us(k->checks->loop);

@@ -4,7 +4,8 @@
  *   http  GET path over the server's transport; good when the status is one of `expect`. Only the status line
  * is read, bounded. tcp   connect; then `send` if given; good when the answer begins with `receive`, or
  * without one when connected and sent. tls   a TLS handshake, verified as the upstream's `tls` says (without
- * it: the handshake alone). grpc  grpc.health.v1 over HTTP/2 (check_grpc.h), under TLS with ALPN.
+ * it: the handshake alone). grpc  grpc.health.v1 over HTTP/2 (check_grpc.h), under TLS with ALPN. udp   a
+ * datagram and its answer (check_udp.h).
  *
  * A check that is not over after `timeout` has failed. `fall` failures in a row take the server down, `rise`
  * successes take it back - more of them when it flaps (flapping.h) -; both are logged with the reason. A

@@ -63,14 +63,15 @@ static const struct option_table keepalive_table = {
     .size = sizeof(struct keepalive_settings),
 };
 
-static const char *const check_types[] = {"http", "tcp", "tls", "grpc", NULL};
+static const char *const check_types[] = {"http", "tcp", "tls", "grpc", "udp", NULL};
 
 static const struct option check_options[] = {
     OPTION_AT(struct check_settings, type, "type", OPTION_CUSTOM, .fallback = "http",
-              .parse = parse_check_type, .shape = "http, tcp, tls, grpc",
-              .schema = "{\"enum\": [\"http\", \"tcp\", \"tls\", \"grpc\"]}",
+              .parse = parse_check_type, .shape = "http, tcp, tls, grpc, udp",
+              .schema = "{\"enum\": [\"http\", \"tcp\", \"tls\", \"grpc\", \"udp\"]}",
               .help = "http: GET of `path`; tcp: connect, then `send` and `receive`; tls: a handshake; grpc: "
-                      "grpc.health.v1 over HTTP/2, good when it says SERVING."),
+                      "grpc.health.v1 over HTTP/2, good when it says SERVING; udp: a datagram of `send`, and "
+                      "its answer."),
     OPTION_AT(struct check_settings, path, "path", OPTION_TEXT, .fallback = "/", .help = "For http."),
     OPTION_AT(struct check_settings, interval, "interval", OPTION_DURATION, .fallback = "2s", .min = 10,
               .max = 86400000, .help = "From one check's start to the next's, give or take a tenth."),
@@ -88,10 +89,14 @@ static const struct option check_options[] = {
               .help = "For http and grpc: fields to send; `host` replaces the server's name."),
     OPTION_AT(struct check_settings, send, "send", OPTION_CUSTOM, .parse = parse_bytes, .shape = "TEXT",
               .schema = "{\"type\": \"string\"}",
-              .help = "For tcp: bytes to send once connected. `\\r`, `\\n`, `\\t`, `\\\\`, `\\xHH`."),
-    OPTION_AT(struct check_settings, receive, "receive", OPTION_CUSTOM, .parse = parse_bytes, .shape = "TEXT",
-              .schema = "{\"type\": \"string\"}",
-              .help = "For tcp: what the answer must begin with; escapes as in `send`."),
+              .help =
+                  "For tcp and udp: bytes to send; udp needs them. `\\r`, `\\n`, `\\t`, `\\\\`, `\\xHH`."),
+    OPTION_AT(
+        struct check_settings, receive, "receive", OPTION_CUSTOM, .parse = parse_bytes, .shape = "TEXT",
+        .schema = "{\"type\": \"string\"}",
+        .help =
+            "For tcp and udp: what the answer must begin with; escapes as in `send`. Without it, udp takes "
+            "silence for good, and an ICMP error alone for bad."),
     OPTION_AT(struct check_settings, service, "service", OPTION_TEXT, .shape = "NAME",
               .schema = "{\"type\": \"string\"}",
               .help = "For grpc: the service that is asked for. Absent: the server as a whole."),
@@ -191,7 +196,7 @@ static int parse_protocol(struct config *c, const struct config_node *node, void
 
 static int parse_check_type(struct config *c, const struct config_node *node, void *field)
 {
-    return choose(c, node, check_types, CHECK_GRPC + 1, field);
+    return choose(c, node, check_types, CHECK_UDP + 1, field);
 }
 
 static int read_range(struct slice text, struct status_range *out)
@@ -320,8 +325,11 @@ static void check_check(struct config *c, const struct config_node *node, void *
     struct check_settings *k = object;
     for (size_t i = 0; k->type != CHECK_HTTP && i < COUNT_OF(http_keys); i++)
         refuse_key(c, node, http_keys[i], "http");
-    for (size_t i = 0; k->type != CHECK_TCP && i < COUNT_OF(tcp_keys); i++)
-        refuse_key(c, node, tcp_keys[i], "tcp");
+    for (size_t i = 0; k->type != CHECK_TCP && k->type != CHECK_UDP && i < COUNT_OF(tcp_keys); i++)
+        refuse_key(c, node, tcp_keys[i], "tcp or udp");
+    if (k->type == CHECK_UDP && k->send.len == 0)
+        config_fault(c, node,
+                     "a udp check needs \"send\": nothing is known of a server that was sent nothing");
     if (k->type != CHECK_HTTP && k->type != CHECK_GRPC)
         refuse_key(c, node, "headers", "http");
     if (k->type != CHECK_GRPC)

@@ -25,7 +25,7 @@ enum upstream_proxy_protocol { PROXY_NONE, PROXY_V1, PROXY_V2 };
 
 enum on_down { ON_DOWN_KEEP, ON_DOWN_CLOSE };
 
-enum check_type { CHECK_HTTP, CHECK_TCP, CHECK_TLS, CHECK_GRPC };
+enum check_type { CHECK_HTTP, CHECK_TCP, CHECK_TLS, CHECK_GRPC, CHECK_UDP };
 
 struct server_settings {
     const struct config_node *node;

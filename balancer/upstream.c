@@ -108,7 +108,8 @@ static struct server *find_or_make(struct upstream *u, const struct server_setti
 static struct tls_client *check_transport(const struct upstream *u)
 {
     const struct check_settings *check = u->settings->health_check;
-    if (!check || (check->type == CHECK_TCP && check->send.len == 0 && check->receive.len == 0))
+    if (!check || check->type == CHECK_UDP ||
+        (check->type == CHECK_TCP && check->send.len == 0 && check->receive.len == 0))
         return NULL;
     return u->tls ? u->tls : u->check_tls;
 }
