@@ -140,6 +140,7 @@ void worker_drain(struct worker *w, bool handed_over, void (*drained)(struct wor
     /* First the rest of the queues, so that these connections are among those that are asked to end. */
     listeners_stop_accepting(w, !handed_over);
     w->draining = true;
+    w->drain_until = loop_now(&w->loop) + w->snapshot->settings.timeouts.drain;
     w->drained = drained;
     listeners_drain_clients(w, !handed_over);
     worker_client_left(w);

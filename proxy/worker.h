@@ -50,7 +50,8 @@ struct worker {
     uint64_t random[4]; /* state of random_next() */
     char date[32];      /* the Date field's value (RFC 9110 §5.6.7), for the second date_at */
     int64_t date_at;
-    bool draining; /* no new connections; keep-alive ends with the next answer */
+    bool draining;      /* no new connections; keep-alive ends with the next answer */
+    msec_t drain_until; /* when what is left will be cut */
     bool stopping;
     void (*drained)(struct worker *);
     struct task drained_task;

@@ -398,6 +398,12 @@ void exchange_resume(struct exchange *x)
         x->responder->resume(x);
 }
 
+void exchange_drain(struct exchange *x)
+{
+    if (x->worker->draining && x->responder && x->responder->drain)
+        x->responder->drain(x);
+}
+
 static void on_deadline(struct timer *t)
 {
     struct exchange *x = CONTAINER_OF(t, struct exchange, deadline);

@@ -73,6 +73,8 @@ struct responder {
     void (*body)(struct exchange *x, const struct iovec *iov, int count);
     /* The client takes more again: go on sending. */
     void (*resume)(struct exchange *x);
+    /* weir stops, and will cut what is left when the time to drain is over. */
+    void (*drain)(struct exchange *x);
     void (*cancel)(struct exchange *x);
 };
 
@@ -184,6 +186,8 @@ void exchange_refuse(struct exchange *x, unsigned status, const char *reason);
 /* Decoded bytes of the request's body; count may be 0 with `end`. */
 void exchange_body(struct exchange *x, const struct iovec *iov, int count, bool end);
 void exchange_resume(struct exchange *x);
+/* The worker drains: what would have to be cut in the end may say so before. May be called again. */
+void exchange_drain(struct exchange *x);
 /* The client is gone. Ends the exchange; the codec must not be called any more. */
 void exchange_abort(struct exchange *x, enum exchange_end why);
 /* The end in order: counts, logs, frees after the pass. Called by the codec from its done() and cut(). */

@@ -44,7 +44,7 @@ struct forward {
     uint64_t body_left;
     struct h1_chunked chunked;
     size_t scanned;
-    usec_t active_us; /* of a tunnel: the last byte, either way */
+    struct tunnel *tunnel; /* forward_tunnel.c's; NULL until there is one */
 };
 
 static inline struct forward *forward_of_conn(struct conn *c)

@@ -1,32 +1,64 @@
-/* After a 101 (RFC 9110 §15.2.2) the connections of client and server are streams of bytes: a WebSocket.
- * Half-closes are passed on; it ends when both sides have ended, after timeouts.idle without a byte, or when
- * the server goes down and on_down says so. */
+/* After a 101 (RFC 9110 §15.2.2), or a yes to an extended CONNECT (RFC 8441), the connections of client and
+ * server are streams of bytes: a WebSocket. Half-closes are passed on; it ends when both sides have ended,
+ * after timeouts.idle without a byte, or when the server goes down and on_down says so.
+ *
+ * Of a WebSocket the frames are followed both ways, so that it need not be cut without a word when weir stops
+ * or the server is down: at the end of a frame each side gets a Close that says "going away" (RFC 6455
+ * §7.4.1) and nothing behind it; what still comes is read until the Close that answers, and dropped. Both
+ * have answered: both are closed. */
 #include "core/log.h"
 #include "proxy/http/fields.h"
 #include "proxy/http/forward_internal.h"
 #include "proxy/http/websocket.h"
 
+#define TUNNEL_MAGIC 0x54554e4cu
 #define DOWN_LOOK_MS 1000
+#define LAST_MS      1000 /* between the latest Close of a drain and its cut, if there is time */
+#define ANSWER_MS    1000 /* to answer a Close that no drain waits for */
+
+/* Bytes on their way to one side. */
+struct way {
+    struct websocket_frames frames;
+    bool told; /* a Close of weir's own went there: nothing follows */
+};
+
+/* In the exchange's arena, from the 101 to its end. */
+struct tunnel {
+    uint32_t magic;
+    bool is_websocket;
+    bool farewell; /* both sides are told to go, as soon as each has a frame's end */
+    bool cut;      /* and that has its own limit in time */
+    struct forward *f;
+    struct way to_client, to_server;
+    usec_t active_us;   /* the last byte, either way */
+    struct timer clock; /* idleness, the server's health, or the time to answer */
+    struct timer leave; /* a drain: when to say so */
+};
 
 static const struct conn_handler tunnel_handler;
 static const struct responder tunnel_responder;
 
-static void watch(struct forward *f)
+static void on_clock(struct timer *timer);
+static void on_leave(struct timer *timer);
+static void drain(struct exchange *x);
+
+static struct tunnel *tunnel_of(struct exchange *x)
 {
-    msec_t idle = forward_timeouts(f->x)->idle;
-    if (f->upstream->settings->on_down == ON_DOWN_CLOSE && idle > DOWN_LOOK_MS)
-        idle = DOWN_LOOK_MS;
-    conn_timer(&f->uc->conn, idle);
+    struct forward *f = x->responder_state;
+    ASSERT(f->magic == FORWARD_MAGIC && f->tunnel && f->tunnel->magic == TUNNEL_MAGIC);
+    return f->tunnel;
 }
 
-/* Passes on bytes of the server; the exchange may have ended afterwards. */
-static void to_client(struct forward *f, struct slice in, bool end)
+static void watch(struct tunnel *t)
 {
-    struct iovec iov = {(void *)(uintptr_t)in.at, in.len};
-    f->active_us = loop_now_us(&f->x->worker->loop);
-    if (in.len || end)
-        exchange_respond_body(f->x, &iov, in.len ? 1 : 0, end, NULL);
+    const struct forward *f = t->f;
+    msec_t delay = forward_timeouts(f->x)->idle;
+    if (f->upstream->settings->on_down == ON_DOWN_CLOSE && delay > DOWN_LOOK_MS)
+        delay = DOWN_LOOK_MS;
+    loop_timer(&f->x->worker->loop, &t->clock, delay);
 }
+
+/* Beginning. */
 
 static bool has_token(struct slice list, struct slice token)
 {
@@ -59,6 +91,114 @@ static void answer_connect(struct http_response *r)
     r->reason = S("");
 }
 
+static struct tunnel *create(struct forward *f, const struct http_response *r)
+{
+    const struct field *upgrade = fields_find(&r->fields, FIELD_UPGRADE);
+    struct tunnel *t = arena_zalloc(&f->x->arena, sizeof *t);
+    if (!t)
+        return NULL;
+    t->magic = TUNNEL_MAGIC;
+    t->f = f;
+    t->is_websocket = upgrade && slice_equal_nocase(upgrade->value, S("websocket"));
+    t->to_server.frames.masked = true;
+    t->active_us = loop_now_us(&f->x->worker->loop);
+    timer_init(&t->clock, on_clock);
+    timer_init(&t->leave, on_leave);
+    return t;
+}
+
+/* Bytes both ways. */
+
+/* How many of the bytes go on, at a way that may get its last: those behind a Close of weir's own do not. */
+static size_t follow(struct tunnel *t, struct way *w, struct slice in)
+{
+    size_t seen = 0, passed = w->told ? 0 : in.len;
+    if (!t->is_websocket)
+        return in.len;
+    while (seen < in.len) {
+        seen += websocket_next(&w->frames, slice_skip(in, seen));
+        if (t->farewell && !w->told && !w->frames.closed && websocket_is_between(&w->frames)) {
+            w->told = true;
+            passed = seen;
+        }
+    }
+    return passed;
+}
+
+static struct iovec close_frame(struct tunnel *t, struct way *w, char room[WEBSOCKET_CLOSE_MAX])
+{
+    bool masked = w->frames.masked;
+    uint32_t mask = masked ? (uint32_t)worker_random(t->f->x->worker) : 0;
+    w->told = true;
+    return (struct iovec){room, websocket_close(WEBSOCKET_GOING_AWAY, masked, mask, room)};
+}
+
+/* Passes bytes on, and the Close that is due behind them. The number of vectors that `iov` has now. */
+static int take(struct tunnel *t, struct way *w, struct slice in, struct iovec iov[2],
+                char room[WEBSOCKET_CLOSE_MAX])
+{
+    bool told = w->told;
+    int count = 0;
+    in.len = follow(t, w, in);
+    if (in.len)
+        iov[count++] = (struct iovec){(void *)(uintptr_t)in.at, in.len};
+    if (w->told && !told)
+        iov[count++] = close_frame(t, w, room);
+    return count;
+}
+
+/* Of the server; the exchange may have ended afterwards. */
+static void to_client(struct tunnel *t, struct slice in, bool end)
+{
+    struct iovec iov[2];
+    char room[WEBSOCKET_CLOSE_MAX];
+    struct exchange *x = t->f->x;
+    t->active_us = loop_now_us(&x->worker->loop);
+    int count = take(t, &t->to_client, in, iov, room);
+    if (count || end)
+        exchange_respond_body(x, iov, count, end, NULL);
+}
+
+static void to_server(struct tunnel *t, struct slice in)
+{
+    struct iovec iov[2];
+    char room[WEBSOCKET_CLOSE_MAX];
+    int count = take(t, &t->to_server, in, iov, room);
+    if (count)
+        conn_write(&t->f->uc->conn, iov, count);
+}
+
+/* At once: no frame is on its way there. */
+static void tell(struct tunnel *t, struct way *w)
+{
+    struct exchange *x = t->f->x;
+    struct conn *c = &t->f->uc->conn;
+    char room[WEBSOCKET_CLOSE_MAX];
+    struct iovec iov = close_frame(t, w, room);
+    if (w == &t->to_server) {
+        conn_write(c, &iov, 1);
+        exchange_want_body(x, true);
+        return;
+    }
+    exchange_respond_body(x, &iov, 1, false, NULL);
+    if (!c->eof)
+        conn_want_read(c, true);
+}
+
+/* A side is done with when it has answered the Close, or will say nothing more. Ends both when both are. */
+static void settle(struct tunnel *t)
+{
+    struct exchange *x = t->f->x;
+    bool client_done = x->request_done || (t->to_client.told && t->to_server.frames.closed);
+    bool server_done = x->response_done || (t->to_server.told && t->to_client.frames.closed);
+    if (!t->farewell || !client_done || !server_done)
+        return;
+    if (!x->response_done)
+        exchange_respond_body(x, NULL, 0, true, NULL);
+    if (x->phase != EXCHANGE_ENDED && !x->request_done)
+        exchange_body(x, NULL, 0, true);
+}
+
 void forward_tunnel(struct forward *f, struct http_response *r, struct slice rest)
 {
     struct exchange *x = f->x;
@@ -66,37 +206,48 @@ void forward_tunnel(struct forward *f, struct http_response *r, struct slice res
         forward_bad_response(f, "101 that does not agree to the WebSocket");
         return;
     }
+    f->tunnel = create(f, r);
+    if (!f->tunnel) {
+        forward_bad_response(f, "out of memory");
+        return;
+    }
     if (x->request.protocol.len)
         answer_connect(r);
     f->uc->conn.handler = &tunnel_handler;
+    conn_timer_pause(&f->uc->conn);
     x->responder = &tunnel_responder;
+    watch(f->tunnel);
     exchange_respond(x, r, NULL, 0, false);
     if (x->phase == EXCHANGE_ENDED)
         return;
-    to_client(f, rest, false);
+    to_client(f->tunnel, rest, false);
     if (x->phase == EXCHANGE_ENDED)
         return;
     conn_keep(&f->uc->conn, slice_of(NULL, 0));
-    watch(f);
     conn_yield(&f->uc->conn);
+    if (x->worker->draining)
+        drain(x);
 }
 
 static void readable(struct conn *c)
 {
-    struct forward *f = forward_of_conn(c);
-    struct exchange *x = f->x;
+    struct tunnel *t = forward_of_conn(c)->tunnel;
+    struct exchange *x = t->f->x;
     struct slice in;
     enum conn_status status = conn_read(c, &in);
     if (status == CONN_AGAIN)
         return;
-    if (status == CONN_ERROR) {
+    if (status == CONN_ERROR && !t->to_server.told) {
         exchange_fail(x, 502, "the server reset an upgraded connection");
         return;
     }
-    to_client(f, status == CONN_DATA ? in : slice_of(NULL, 0), status == CONN_EOF);
-    if (x->phase == EXCHANGE_ENDED || status == CONN_EOF)
+    bool end = status != CONN_DATA;
+    to_client(t, end ? slice_of(NULL, 0) : in, end);
+    if (x->phase != EXCHANGE_ENDED)
+        settle(t);
+    if (x->phase == EXCHANGE_ENDED || end)
         return;
-    if (exchange_blocked(x))
+    if (exchange_blocked(x) && !t->to_client.told)
         conn_want_read(c, false);
     else
         conn_yield(c);
@@ -107,20 +258,6 @@ static void drained(struct conn *c)
     exchange_want_body(forward_of_conn(c)->x, true);
 }
 
-static void timeout(struct conn *c)
-{
-    struct forward *f = forward_of_conn(c);
-    if (server_is_down(f->x->server) && f->upstream->settings->on_down == ON_DOWN_CLOSE) {
-        exchange_fail(f->x, 502, "the server went down");
-        return;
-    }
-    usec_t quiet = loop_now_us(&f->x->worker->loop) - f->active_us;
-    if (quiet / 1000 >= forward_timeouts(f->x)->idle)
-        exchange_fail(f->x, 504, "an upgraded connection was idle for too long");
-    else
-        watch(f);
-}
-
 static void failed(struct conn *c, int error)
 {
     (void)error;
@@ -129,34 +266,103 @@ static void failed(struct conn *c, int error)
 
 static void body(struct exchange *x, const struct iovec *iov, int count)
 {
-    struct forward *f = x->responder_state;
-    f->active_us = loop_now_us(&x->worker->loop);
-    if (count)
-        conn_write(&f->uc->conn, iov, count);
+    struct tunnel *t = tunnel_of(x);
+    struct conn *c = &t->f->uc->conn;
+    t->active_us = loop_now_us(&x->worker->loop);
+    for (int i = 0; i < count; i++)
+        to_server(t, slice_of(iov[i].iov_base, iov[i].iov_len));
     if (x->request_done)
-        conn_shutdown(&f->uc->conn);
-    else if (conn_backlog(&f->uc->conn) >= CONN_HIGH_WATER)
+        conn_shutdown(c);
+    else if (conn_backlog(c) >= CONN_HIGH_WATER && !t->to_server.told)
         exchange_want_body(x, false);
+    settle(t);
 }
 
 static void resume(struct exchange *x)
 {
-    struct forward *f = x->responder_state;
-    f->active_us = loop_now_us(&x->worker->loop);
-    if (!f->uc->conn.eof)
-        conn_want_read(&f->uc->conn, true);
+    struct tunnel *t = tunnel_of(x);
+    struct conn *c = &t->f->uc->conn;
+    t->active_us = loop_now_us(&x->worker->loop);
+    if (!c->eof)
+        conn_want_read(c, true);
+}
+
+/* The end. */
+
+/* Tells both sides that it is over, unless they know. False when they cannot be told. */
+static bool say_goodbye(struct tunnel *t, enum termination why, const char *reason)
+{
+    struct exchange *x = t->f->x;
+    struct way *client = &t->to_client, *server = &t->to_server;
+    bool can_tell = !client->frames.lost || !server->frames.lost;
+    if (!t->is_websocket || !can_tell || client->frames.closed || server->frames.closed)
+        return false;
+    if (t->farewell)
+        return true;
+    t->farewell = true;
+    x->termination = (uint8_t)why;
+    x->reason = reason;
+    if (!x->request_done && websocket_is_between(&server->frames))
+        tell(t, server);
+    if (!x->response_done && websocket_is_between(&client->frames))
+        tell(t, client);
+    return true;
+}
+
+/* Over the whole second half of the time that is left, but its very end: clients that all come back at the
+ * same moment would be one more trouble. */
+static void drain(struct exchange *x)
+{
+    struct tunnel *t = tunnel_of(x);
+    msec_t now = loop_now(&x->worker->loop);
+    msec_t left = x->worker->drain_until > now ? x->worker->drain_until - now : 0;
+    msec_t last = left / 4 < LAST_MS ? left / 4 : LAST_MS;
+    msec_t first = left / 2;
+    if (t->is_websocket && !t->leave.deadline && !t->farewell)
+        loop_timer(&x->worker->loop, &t->leave, first + worker_random(x->worker) % (left - last - first + 1));
+}
+
+static void on_leave(struct timer *timer)
+{
+    struct tunnel *t = CONTAINER_OF(timer, struct tunnel, leave);
+    ASSERT(t->magic == TUNNEL_MAGIC);
+    say_goodbye(t, TERMINATION_STOPPED, "the WebSocket was told that weir stops");
+}
+
+static void on_clock(struct timer *timer)
+{
+    struct tunnel *t = CONTAINER_OF(timer, struct tunnel, clock);
+    ASSERT(t->magic == TUNNEL_MAGIC);
+    struct forward *f = t->f;
+    struct loop *loop = &f->x->worker->loop;
+    usec_t quiet = loop_now_us(loop) - t->active_us;
+    bool down = server_is_down(f->x->server) && f->upstream->settings->on_down == ON_DOWN_CLOSE;
+    if (down || t->cut) {
+        if (t->cut || !say_goodbye(t, TERMINATION_SERVER_DOWN, "the server went down")) {
+            exchange_fail(f->x, 502, "the server went down");
+            return;
+        }
+        t->cut = true;
+        loop_timer(loop, &t->clock, ANSWER_MS);
+    } else if (quiet / 1000 >= forward_timeouts(f->x)->idle) {
+        exchange_fail(f->x, 504, "an upgraded connection was idle for too long");
+    } else {
+        watch(t);
+    }
 }
 
 static void cancel(struct exchange *x)
 {
-    forward_let_go(x->responder_state, false);
+    struct tunnel *t = tunnel_of(x);
+    loop_timer_clear(&x->worker->loop, &t->clock);
+    loop_timer_clear(&x->worker->loop, &t->leave);
+    forward_let_go(t->f, false);
 }
 
 static const struct conn_handler tunnel_handler = {
     .connected = readable,
     .readable = readable,
     .drained = drained,
-    .timeout = timeout,
     .failed = failed,
 };
 
@@ -164,5 +370,6 @@ static const struct responder tunnel_responder = {
     .name = "tunnel",
     .body = body,
     .resume = resume,
+    .drain = drain,
     .cancel = cancel,
 };

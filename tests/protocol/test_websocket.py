@@ -24,7 +24,7 @@ class WebSocketBackend:
     def __init__(self):
         self.loop = asyncio.new_event_loop()
         self.started = threading.Event()
-        self.live = 0
+        self.live, self.codes = 0, []
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
         assert self.started.wait(10 * SCALE)
@@ -52,6 +52,7 @@ class WebSocketBackend:
             pass
         finally:
             self.live -= 1
+            self.codes.append(socket.close_rcvd.code if socket.close_rcvd else None)
 
     def close(self):
         self.loop.call_soon_threadsafe(self.loop.stop)

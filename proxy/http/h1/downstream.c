@@ -254,6 +254,8 @@ static void drain_client(struct client *client, bool close_idle)
     struct h1_downstream *d = CONTAINER_OF(client, struct h1_downstream, client);
     d->drain = true;
     d->stopping = close_idle;
+    if (d->x)
+        exchange_drain(d->x);
     if (!close_idle || d->x || d->head_begun || d->lingering || d->conn.handshaking || has_input(&d->conn))
         return;
     /* One that waits after an answer knows that it may be closed; one that has just come does not. */

@@ -417,6 +417,11 @@ static void drain_client(struct client *client, bool close_idle)
 {
     struct h2_connection *c = CONTAINER_OF(client, struct h2_connection, client);
     (void)close_idle;
+    LIST_EACH (node, &c->streams) {
+        struct h2_stream *s = CONTAINER_OF(node, struct h2_stream, link);
+        if (s->x)
+            exchange_drain(s->x);
+    }
     if (c->lingering || c->ending || c->goaway)
         return;
     c->goaway = 1;
