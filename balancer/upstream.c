@@ -292,7 +292,9 @@ void upstream_done(struct upstream *u, struct server_set *set, unsigned worker, 
                    const struct outcome *o)
 {
     server_end(s);
-    if (o && u->settings->outlier)
+    if (!o || o->kind == OUTCOME_ABANDONED)
+        return;
+    if (u->settings->outlier)
         outlier_note(u->settings->outlier, s, o);
     suspicion_learn(s, o);
     server_set_learn(set, worker, s, o);
