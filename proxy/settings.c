@@ -9,7 +9,7 @@ static const char *const protocols[] = {"http", "tcp", "udp", NULL};
 static const struct option limits_options[] = {
     OPTION_AT(struct limits, connections, "connections", OPTION_COUNT, .fallback = "65536",
               .help = "Client connections open at once, over all of a listener; 0 = no limit. Past it a new "
-                      "one is closed."),
+                      "one is closed; of udp, the session that was quiet for longest makes room."),
     OPTION_AT(struct limits, connections_per_ip, "connections_per_ip", OPTION_COUNT, .fallback = "0",
               .help = "The same for one client address; 0 = no limit."),
     OPTION_AT(struct limits, request_line, "request_line", OPTION_SIZE, .fallback = "8KiB", .min = 64,

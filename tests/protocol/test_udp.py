@@ -3,7 +3,11 @@
 import os
 import resource
 import select
+import shutil
 import socket
+import struct
+import subprocess
+import threading
 
 import pytest
 
@@ -617,7 +621,6 @@ def test_a_stop_brings_what_was_asked(site, backend, client):
 
 
 def test_an_upgrade_under_traffic_loses_nothing(site, backend, client):
-    import threading
     weir = udp(site, backend(b"a:").address, timeouts={"drain": "20s"})
     clients = [client(weir.port("dns")) for _ in range(10)]
     stop, faults = threading.Event(), []
@@ -690,3 +693,74 @@ def test_every_one_of_many_sessions_gets_its_own_answers(site, backend, count):
         for s in sockets:
             s.close()
         poller.close()
+
+
+# -- DNS -----------------------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def dnsmasq(tmp_path):
+    """A real DNS server: its port, or a skip. It knows a.test, and big.test with an answer of more than 1,500 bytes."""
+    program = shutil.which("dnsmasq", path=os.environ.get("PATH", "") + ":/usr/sbin")
+    if not program:
+        pytest.skip("dnsmasq is not installed")
+    port = free_port()
+    big = [f"--txt-record=big.test,{'x' * 200}{n:03}" for n in range(12)]
+    process = subprocess.Popen([program, "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root",
+                                f"--port={port}", "--listen-address=127.0.0.1", "--bind-interfaces", "--pid-file=",
+                                "--address=/a.test/192.0.2.7", "--edns-packet-max=8192", *big],
+                               stdin=subprocess.DEVNULL, stdout=open(tmp_path / "dnsmasq", "wb"), stderr=subprocess.STDOUT)
+
+    def answers():
+        assert process.poll() is None, (tmp_path / "dnsmasq").read_text()
+        with UdpClient(port) as c:
+            return c.ask(dns_query(1, "a.test", 1), 0.2)
+    try:
+        wait_until(answers, 10, "dnsmasq")
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+def dns_query(number, name, kind, size=4096):
+    """RFC 1035 §4.1, with an OPT record (RFC 6891) that takes answers of `size` bytes."""
+    labels = b"".join(bytes([len(l)]) + l.encode() for l in name.split("."))
+    head = struct.pack(">6H", number, 0x0100, 1, 0, 0, 1 if size else 0)
+    opt = b"\0" + struct.pack(">HHIH", 41, size, 0, 0) if size else b""
+    return head + labels + b"\0" + struct.pack(">HH", kind, 1) + opt
+
+
+def dns_answer(data):
+    """(id, is truncated, count of answers)"""
+    number, flags, _, answers = struct.unpack(">4H", data[:8])
+    assert flags & 0x8000 and not flags & 0xf, f"no good answer: flags {flags:04x}"
+    return number, bool(flags & 0x200), answers
+
+
+def test_dns_through_a_real_server(site, client, dnsmasq):
+    weir = udp(site, f"127.0.0.1:{dnsmasq}", upstream={"health_check": {
+        "type": "udp", "send": "\\x00\\x07\\x01\\x00\\x00\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x01a\\x04test\\x00\\x00\\x01\\x00\\x01",
+        "receive": "\\x00\\x07", "interval": "100ms", "fall": 1}})
+    c = client(weir.port("dns"))
+    for n in range(20):
+        got = c.ask(dns_query(n, "a.test", 1))
+        assert dns_answer(got) == (n, False, 1) and socket.inet_aton("192.0.2.7") in got
+    assert sessions(weir) == 1 and weir.admin.server_is_up("pool", f"127.0.0.1:{dnsmasq}")
+
+
+def test_large_answers_of_dns_come_whole(site, client, dnsmasq):
+    weir = udp(site, f"127.0.0.1:{dnsmasq}")
+    c = client(weir.port("dns"))
+    got = c.ask(dns_query(3, "big.test", 16))
+    assert len(got) > 2400 and dns_answer(got) == (3, False, 12)
+    assert dns_answer(c.ask(dns_query(4, "big.test", 16, size=0)))[:2] == (4, True)
+
+
+def test_many_questions_to_dns_are_answered_to_who_asked(site, client, dnsmasq):
+    weir = udp(site, f"127.0.0.1:{dnsmasq}")
+    clients = [client(weir.port("dns")) for _ in range(30)]
+    for turn in range(10):
+        for n, c in enumerate(clients):
+            c.send(dns_query(turn * 100 + n, "a.test", 1))
+        for n, c in enumerate(clients):
+            assert dns_answer(c.receive())[0] == turn * 100 + n
