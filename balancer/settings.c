@@ -136,11 +136,13 @@ static const struct option upstream_options[] = {
               .choices = proxy_protocols,
               .help =
                   "The PROXY header that begins every connection to a server, ahead of TLS: none, v1, v2. "
-                  "It names one client, so each request then gets a connection of its own. Health checks "
+                  "It names one client, so each request then gets a connection of its own. Of udp it is "
+                  "v2, and begins the first datagram of a session. Health checks "
                   "send one that names nobody."),
     OPTION_AT(struct upstream_settings, on_down, "on_down", OPTION_ENUM, .fallback = "keep",
               .choices = on_downs,
-              .help = "What becomes of tcp and upgraded streams when their server goes down."),
+              .help = "What becomes of tcp and upgraded streams when their server goes down; close: udp "
+                      "sessions go to another, also when it is drained."),
     OPTION_AT(struct upstream_settings, keepalive, "keepalive", OPTION_BLOCK, .table = &keepalive_table),
     OPTION_AT(struct upstream_settings, health_check, "health_check", OPTION_BLOCK_IF, .table = &check_table,
               .flags = OPTION_FLAG_TRUE, .help = "Absent: servers count as up."),
