@@ -12,14 +12,16 @@
 struct pool_slot {
     struct list link; /* in pool.used while there are any */
     struct list idle; /* the most recently used first */
-    uint32_t count;
+    struct list listed;
+    uint32_t count; /* of idle ones */
+    struct pool_notes notes;
 };
 
 static const struct conn_handler idle_handler;
 
 static void on_sweep(struct timer *t);
 static void close_idle(struct upstream_conn *uc);
-static void count_bytes(struct upstream_conn *uc);
+static void retire_listed(struct pool *p, bool all);
 
 void pool_init(struct pool *p, struct loop *l, unsigned worker, struct counters *counters)
 {
@@ -32,6 +34,7 @@ void pool_close(struct pool *p)
 {
     p->closed = true;
     pool_close_idle(p, NULL);
+    retire_listed(p, true);
     loop_timer_clear(p->loop, &p->sweep);
 }
 
@@ -67,37 +70,45 @@ static struct pool_slot *find_or_make_slot(struct pool *p, const struct server *
     slot = malloc(sizeof *slot);
     if (!slot)
         return NULL;
+    *slot = (struct pool_slot){0};
     list_init(&slot->link);
     list_init(&slot->idle);
-    slot->count = 0;
+    list_init(&slot->listed);
     p->slots[s->id] = slot;
     return slot;
 }
 
 /* Into the idle list and out of it. */
 
-static void put_in(struct pool_slot *slot, struct upstream_conn *uc)
+static void use_slot(struct pool *p, struct pool_slot *slot)
 {
-    struct pool *p = uc->pool;
-    uc->idle = true;
-    list_prepend(&slot->idle, &uc->link);
-    if (slot->count++ == 0)
+    if (!list_linked(&slot->link))
         list_append(&p->used, &slot->link);
     if (p->idle_count++ == 0)
         loop_timer(p->loop, &p->sweep, SWEEP_MS);
-    counter_add(&uc->counters->idle, 1);
-    counter_add(&uc->counters->busy, UINT64_MAX);
+}
+
+static void leave_slot(struct pool *p, struct pool_slot *slot)
+{
+    if (slot->count == 0 && list_empty(&slot->listed))
+        list_remove(&slot->link);
+    p->idle_count--;
+}
+
+static void put_in(struct pool_slot *slot, struct upstream_conn *uc)
+{
+    list_prepend(&slot->idle, &uc->link);
+    slot->count++;
+    use_slot(uc->pool, slot);
+    pool_count_idle(uc, true);
 }
 
 static void take_out(struct pool_slot *slot, struct upstream_conn *uc)
 {
-    uc->idle = false;
     list_remove(&uc->link);
-    if (--slot->count == 0)
-        list_remove(&slot->link);
-    uc->pool->idle_count--;
-    counter_add(&uc->counters->idle, UINT64_MAX);
-    counter_add(&uc->counters->busy, 1);
+    slot->count--;
+    leave_slot(uc->pool, slot);
+    pool_count_idle(uc, false);
 }
 
 /* Whether an idle connection still leads where a new one would. */
@@ -145,7 +156,7 @@ static void count_failure(struct server *s, struct server_counters *c)
     atomic_fetch_add_explicit(&s->connect_failures, 1, memory_order_relaxed);
 }
 
-static int connect_to(struct pool *p, struct upstream *u, struct upstream_conn *uc,
+static int connect_to(struct pool *p, struct upstream *u, struct upstream_conn *uc, struct slice alpn,
                       const struct conn_handler *h)
 {
     struct address to;
@@ -155,7 +166,7 @@ static int connect_to(struct pool *p, struct upstream *u, struct upstream_conn *
     }
     if (conn_connect(&uc->conn, p->loop, &to, NULL, h) != 0)
         return -1;
-    if (u->tls && tls_client_connect(u->tls, p->worker, &uc->conn, uc->server->host, S("")) != 0) {
+    if (u->tls && tls_client_connect(u->tls, p->worker, &uc->conn, uc->server->host, alpn) != 0) {
         int error = errno;
         conn_close(&uc->conn);
         errno = error;
@@ -166,6 +177,12 @@ static int connect_to(struct pool *p, struct upstream *u, struct upstream_conn *
 
 struct upstream_conn *pool_connect(struct pool *p, struct upstream *u, struct server *s,
                                    const struct conn_handler *h, void *user)
+{
+    return pool_connect_alpn(p, u, s, S(""), h, user);
+}
+
+struct upstream_conn *pool_connect_alpn(struct pool *p, struct upstream *u, struct server *s,
+                                        struct slice alpn, const struct conn_handler *h, void *user)
 {
     struct upstream_conn *uc = calloc(1, sizeof *uc);
     if (!uc)
@@ -182,7 +199,7 @@ struct upstream_conn *pool_connect(struct pool *p, struct upstream *u, struct se
     list_init(&uc->link);
     task_init(&uc->bury);
     counter_add(&uc->counters->opened, 1);
-    if (connect_to(p, u, uc, h) != 0) {
+    if (connect_to(p, u, uc, alpn, h) != 0) {
         int error = errno;
         count_failure(s, uc->counters);
         /* The transport may have been closed from within: the loop may still look at it in this pass. */
@@ -210,8 +227,10 @@ static void bury(struct task *t)
 
 void pool_discard(struct upstream_conn *uc)
 {
-    ASSERT(uc->magic == UPSTREAM_CONN_MAGIC && !uc->idle && uc->pool);
-    count_bytes(uc);
+    ASSERT(uc->magic == UPSTREAM_CONN_MAGIC && uc->pool);
+    pool_unlist(uc);
+    pool_count_idle(uc, false);
+    pool_count_bytes(uc);
     counter_add(&uc->counters->busy, UINT64_MAX);
     conn_close(&uc->conn);
     struct loop *l = uc->pool->loop;
@@ -226,7 +245,7 @@ void pool_fail(struct upstream_conn *uc)
     pool_discard(uc);
 }
 
-static void count_bytes(struct upstream_conn *uc)
+void pool_count_bytes(struct upstream_conn *uc)
 {
     counter_add(&uc->counters->bytes_in, uc->conn.bytes_in - uc->bytes_in);
     counter_add(&uc->counters->bytes_out, uc->conn.bytes_out - uc->bytes_out);
@@ -267,7 +286,7 @@ void pool_give(struct pool *p, struct upstream *u, struct upstream_conn *uc, mse
         pool_discard(uc);
         return;
     }
-    count_bytes(uc);
+    pool_count_bytes(uc);
     uc->user = NULL;
     uc->since_us = loop_now_us(p->loop);
     uc->conn.handler = &idle_handler;
@@ -337,8 +356,73 @@ void pool_close_idle(struct pool *p, struct server *s)
     }
 }
 
+/* Those that carry many requests. */
+
+int pool_list(struct upstream_conn *uc, void (*retire)(struct upstream_conn *))
+{
+    struct pool_slot *slot = find_or_make_slot(uc->pool, uc->server);
+    ASSERT(!uc->retire);
+    if (!slot)
+        return -1;
+    uc->retire = retire;
+    list_prepend(&slot->listed, &uc->link);
+    use_slot(uc->pool, slot);
+    return 0;
+}
+
+void pool_unlist(struct upstream_conn *uc)
+{
+    if (!uc->retire)
+        return;
+    uc->retire = NULL;
+    list_remove(&uc->link);
+    leave_slot(uc->pool, find_slot(uc->pool, uc->server));
+}
+
+struct list *pool_listed(struct pool *p, const struct server *s)
+{
+    struct pool_slot *slot = find_slot(p, s);
+    return slot && !list_empty(&slot->listed) ? &slot->listed : NULL;
+}
+
+bool pool_has_future(const struct upstream_conn *uc, const struct upstream *u)
+{
+    return has_future(uc) && uc->transport == u->transport;
+}
+
+void pool_count_idle(struct upstream_conn *uc, bool idle)
+{
+    if (uc->idle == idle)
+        return;
+    uc->idle = idle;
+    counter_add(&uc->counters->idle, idle ? 1 : UINT64_MAX);
+    counter_add(&uc->counters->busy, idle ? UINT64_MAX : 1);
+}
+
+struct pool_notes *pool_notes(struct pool *p, const struct server *s)
+{
+    struct pool_slot *slot = find_or_make_slot(p, s);
+    return slot ? &slot->notes : NULL;
+}
+
+static void retire_listed(struct pool *p, bool all)
+{
+    LIST_EACH_SAFE (slot_node, &p->used) {
+        struct pool_slot *slot = CONTAINER_OF(slot_node, struct pool_slot, link);
+        LIST_EACH_SAFE (node, &slot->listed) {
+            struct upstream_conn *uc = CONTAINER_OF(node, struct upstream_conn, link);
+            void (*retire)(struct upstream_conn *) = uc->retire;
+            if (!all && has_future(uc))
+                continue;
+            pool_unlist(uc);
+            retire(uc);
+        }
+    }
+}
+
 void pool_sweep(struct pool *p)
 {
+    retire_listed(p, false);
     LIST_EACH_SAFE (node, &p->used) {
         close_slot(CONTAINER_OF(node, struct pool_slot, link), false);
     }

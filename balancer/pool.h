@@ -6,6 +6,9 @@
  * handler closes it on any byte, end or timeout, and a look every few seconds closes those of retired servers
  * and of addresses that are no longer the server's.
  *
+ * A connection that carries many requests at once (HTTP/2) belongs to an object of its own, which lists it
+ * with the pool (pool_list) while it may take more of them; pool_listed() finds it again.
+ *
  * An upstream_conn holds its server, not its upstream: it may outlive the snapshot. */
 #pragma once
 
@@ -17,15 +20,22 @@
 
 struct pool_slot;
 
+/* What the worker has learnt of a server whose protocol ALPN chooses, or that speaks HTTP/2. */
+enum pool_speaks { POOL_SPEAKS_UNKNOWN, POOL_SPEAKS_HTTP1, POOL_SPEAKS_HTTP2 };
+struct pool_notes {
+    uint8_t speaks;   /* the last connection: enum pool_speaks */
+    uint32_t streams; /* that it allowed at once; 0 = not known */
+};
+
 struct pool {
     struct loop *loop;
     unsigned worker;
     struct counters *counters; /* not owned */
     struct pool_slot **slots;  /* by server id; NULL where the server never had one idle */
     uint32_t slot_count;
-    uint32_t idle_count;
+    uint32_t idle_count; /* with those that are listed */
     bool closed;
-    struct list used; /* slots that have idle connections */
+    struct list used; /* slots that have idle or listed connections */
     struct timer sweep;
 };
 
@@ -44,6 +54,8 @@ struct upstream_conn {
     uint64_t bytes_in, bytes_out;     /* of conn's, counted already */
     usec_t since_us;                  /* connect begun; when idle: given back */
     void *user;
+    /* While it is listed: it has no future, or the worker ends. */
+    void (*retire)(struct upstream_conn *);
     struct task bury;
 };
 
@@ -71,6 +83,10 @@ struct upstream_conn *pool_take(struct pool *p, struct upstream *u, struct serve
 struct upstream_conn *pool_connect(struct pool *p, struct upstream *u, struct server *s,
                                    const struct conn_handler *h, void *user);
 
+/* Likewise; over TLS it offers `alpn` (as tls_client_connect has it). */
+struct upstream_conn *pool_connect_alpn(struct pool *p, struct upstream *u, struct server *s,
+                                        struct slice alpn, const struct conn_handler *h, void *user);
+
 /* The exchange is over and the connection clean, as far as the user can tell: it is kept for at most
  * `keepalive_ms`, or closed when bytes or an end are pending, keepalive.requests is reached, as many as
  * keepalive.idle are there, the server is retired or has moved, or is not up, or the upstream sends PROXY
@@ -86,3 +102,21 @@ void pool_fail(struct upstream_conn *uc);
 void pool_close_idle(struct pool *p, struct server *s);
 /* Closes the idle ones that have no future; runs by itself every few seconds. For a reload: at once. */
 void pool_sweep(struct pool *p);
+
+/* Connections that carry many requests. */
+
+/* Lists it under its server, and takes it out again (idempotent; pool_discard and pool_fail do it too).
+ * retire(uc) comes at most once, by pool_sweep or pool_close, after it was taken out. 0, or -1 when out of
+ * memory. */
+int pool_list(struct upstream_conn *uc, void (*retire)(struct upstream_conn *));
+void pool_unlist(struct upstream_conn *uc);
+/* The list of those of `s` (by their `link`), the newest first; NULL = there are none. */
+struct list *pool_listed(struct pool *p, const struct server *s);
+/* Whether it still leads where a new one would. */
+bool pool_has_future(const struct upstream_conn *uc, const struct upstream *u);
+/* Counts it as idle, or busy again. */
+void pool_count_idle(struct upstream_conn *uc, bool idle);
+/* Adds what went over it to its server's counters. */
+void pool_count_bytes(struct upstream_conn *uc);
+/* NULL when out of memory. */
+struct pool_notes *pool_notes(struct pool *p, const struct server *s);

@@ -10,7 +10,6 @@
 #include "core/address.h"
 #include "tls/settings.h"
 
-static int parse_protocol(struct config *c, const struct config_node *node, void *field);
 static int parse_check_type(struct config *c, const struct config_node *node, void *field);
 static int parse_expect(struct config *c, const struct config_node *node, void *field);
 static int parse_bytes(struct config *c, const struct config_node *node, void *field);
@@ -125,9 +124,10 @@ static const struct option upstream_options[] = {
                   "in flight (least_connections); the less loaded of two drawn at random (random_two), or "
                   "of two the sooner done, as learned (ewma); by `hash_key` (ring_hash, maglev); by the "
                   "client's address (source_hash)."),
-    OPTION_AT(struct upstream_settings, protocol, "protocol", OPTION_CUSTOM, .fallback = "http1",
-              .parse = parse_protocol, .shape = "http1", .schema = "{\"enum\": [\"http1\"]}",
-              .help = "What the servers speak."),
+    OPTION_AT(struct upstream_settings, protocol, "protocol", OPTION_ENUM, .fallback = "http1",
+              .choices = protocols,
+              .help = "What the servers speak. http2: over TLS by ALPN, else by prior knowledge; auto: over "
+                      "TLS what ALPN chooses, else http1."),
     OPTION_AT(struct upstream_settings, servers, "servers", OPTION_LIST, .table = &server_table,
               .flags = OPTION_FLAG_REQUIRED | OPTION_FLAG_NONEMPTY, .help = "At least one."),
     OPTION_AT(struct upstream_settings, tls, "tls", OPTION_BLOCK_IF, .table = &tls_client_table,
@@ -189,11 +189,6 @@ static int choose(struct config *c, const struct config_node *node, const char *
     }
     memcpy(field, &choice, sizeof choice);
     return 0;
-}
-
-static int parse_protocol(struct config *c, const struct config_node *node, void *field)
-{
-    return choose(c, node, protocols, UPSTREAM_HTTP1 + 1, field);
 }
 
 static int parse_check_type(struct config *c, const struct config_node *node, void *field)

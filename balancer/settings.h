@@ -18,7 +18,7 @@ enum balance {
     BALANCE_SOURCE_HASH,
 };
 
-enum upstream_protocol { UPSTREAM_HTTP1 };
+enum upstream_protocol { UPSTREAM_HTTP1, UPSTREAM_HTTP2, UPSTREAM_AUTO };
 
 /* The numbers are the protocol's versions. */
 enum upstream_proxy_protocol { PROXY_NONE, PROXY_V1, PROXY_V2 };

@@ -219,6 +219,8 @@ uint64_t exchange_body_limit(const struct exchange *x)
 
 msec_t exchange_body_timeout(const struct exchange *x)
 {
+    if (x->is_two_way)
+        return x->listener->config->settings->timeouts.idle;
     if (x->route && x->route->timeouts.has_body)
         return x->route->timeouts.body;
     return x->listener->config->settings->timeouts.body;
@@ -446,7 +448,10 @@ static int edit_response(struct exchange *x, struct http_response *r)
     if (r->status >= 200 && !fields_find(&r->fields, FIELD_DATE) && /* RFC 9110 §6.6.1 */
         fields_add(&x->arena, &r->fields, FIELD_DATE, S("Date"), worker_date(x->worker)) != 0)
         return -1;
-    if (fields_add(&x->arena, &r->fields, FIELD_VIA, S("Via"), r->minor ? S("1.1 weir") : S("1.0 weir")) != 0)
+    if (fields_add(&x->arena, &r->fields, FIELD_VIA, S("Via"),
+                   r->is_http2 ? S("2.0 weir")
+                   : r->minor  ? S("1.1 weir")
+                               : S("1.0 weir")) != 0)
         return -1;
     if (x->route && x->route->response_headers.count &&
         edits_apply(&x->route->response_headers, &r->fields, &x->arena, exchange_variable, x) != 0)

@@ -134,6 +134,7 @@ struct exchange {
     bool response_done; /* the response's end was handed to the codec */
     bool want_body;     /* what the codec was last told */
     bool is_tls;
+    bool is_two_way;    /* the answer began before the request's end: both go on, at their own pace */
     bool is_counted; /* in the in_flight of its route */
     bool was_tunnel;    /* it became a stream of bytes */
     bool drop_body;     /* what still comes of the request's body is not wanted */
@@ -222,7 +223,7 @@ void exchange_want_body(struct exchange *x, bool want);
 /* The largest body that this request may have, in bytes; 0 = no limit. */
 uint64_t exchange_body_limit(const struct exchange *x);
 
-/* The longest time between two reads of a body, of either side. */
+/* The longest time between two reads of a body, of either side; of a two-way exchange timeouts.idle. */
 msec_t exchange_body_timeout(const struct exchange *x);
 
 /* For who counts: the status that weir meant, where what was sent does not say it. */

@@ -3,13 +3,10 @@
 #include "core/log.h"
 #include "proxy/http/forward_internal.h"
 #include "proxy/http/forward_request.h"
-#include "proxy/introduce.h"
-#include "tls/info.h"
 
-static const struct conn_handler handler;
+#define REFUSED_MAX 4 /* times that a request is sent again because it was not processed */
 
 static void attempt(struct forward *f);
-static void connection_failed(struct forward *f, int error);
 
 static struct retry_budget *budget_of(const struct forward *f)
 {
@@ -48,8 +45,8 @@ static void no_server(struct forward *f, enum pick_failure why)
         exchange_fail(x, 503, pick_failure_text(why));
 }
 
-/* A server that has not been asked yet; or, when all have, the one that had only closed an idle connection:
- * that says nothing about it. */
+/* A server that has not been asked yet; or, when all have, the last one if its failure says nothing about
+ * it. */
 static struct server *pick(struct forward *f, enum pick_failure *why)
 {
     unsigned worker = f->x->worker->index;
@@ -61,10 +58,15 @@ static struct server *pick(struct forward *f, enum pick_failure *why)
     if (f->tried_count >= FORWARD_ATTEMPTS_MAX)
         return NULL;
     struct server *s = upstream_pick(f->upstream, f->x->servers, worker, &p, why);
-    if (s || *why != PICK_ALL_TRIED || !f->last_reused)
+    if (s || *why != PICK_ALL_TRIED || !f->says_nothing)
         return s;
     p.tried_count = --f->tried_count;
     return upstream_pick(f->upstream, f->x->servers, worker, &p, why);
+}
+
+static int open_connection(struct forward *f)
+{
+    return f->upstream->settings->protocol == UPSTREAM_HTTP1 ? forward_h1_open(f) : forward_h2_open(f);
 }
 
 static void attempt(struct forward *f)
@@ -86,35 +88,12 @@ static void attempt(struct forward *f)
     if (x->upstream_started_us == 0)
         x->upstream_started_us = f->attempt_us;
     f->outcome = OUTCOME_ABANDONED;
-    f->sent = f->sending_done = f->head_begun = f->watches_sending = false;
+    f->sent = f->sending_done = f->head_begun = f->watches_sending = f->paused = false;
+    f->last_reused = f->says_nothing = false;
     f->scanned = 0;
-    /* What is sent again goes over a new connection: another idle one may be as dead as the last. */
-    f->uc = f->resent ? NULL : pool_take(&w->pool, f->upstream, s, &handler, f);
-    f->last_reused = f->uc != NULL;
-    if (f->uc) {
-        forward_send_request(f);
-        return;
-    }
-    f->uc = pool_connect(&w->pool, f->upstream, s, &handler, f);
-    if (!f->uc) {
-        connection_failed(f, errno);
-        return;
-    }
-    struct introduction i = {
-        .client = &x->client, .destination = x->destination, .from = x->down_ops->connection(x)};
-    introduce(&f->uc->conn, f->upstream, &i);
-    conn_timer(&f->uc->conn, forward_timeouts(x)->connect);
-}
-
-static void connected(struct conn *c)
-{
-    forward_send_request(forward_of_conn(c));
-}
-
-static void drained(struct conn *c)
-{
-    struct forward *f = forward_of_conn(c);
-    exchange_want_body(f->x, true);
+    int error = open_connection(f);
+    if (error)
+        forward_unreachable(f, error, NULL);
 }
 
 /* The clock. */
@@ -122,30 +101,48 @@ static void drained(struct conn *c)
 /* While the server takes nothing of what was written, the timer that runs already goes on. */
 static void watch_sending(struct forward *f)
 {
-    struct conn *c = &f->uc->conn;
-    if (f->watches_sending && c->bytes_out == f->progress_out)
+    uint64_t progress = f->side->progress(f);
+    if (f->watches_sending && progress == f->progress_out)
         return;
     f->watches_sending = true;
-    f->progress_out = c->bytes_out;
-    conn_timer(c, exchange_body_timeout(f->x));
+    f->progress_out = progress;
+    f->side->timer(f, exchange_body_timeout(f->x));
 }
 
 void forward_watch(struct forward *f)
 {
     const struct exchange *x = f->x;
-    struct conn *c = &f->uc->conn;
-    if (conn_backlog(c)) {
+    if (f->side->backlog(f)) {
         watch_sending(f);
         return;
     }
     f->watches_sending = false;
-    if (f->head_received && c->want_read)
-        conn_timer(c, exchange_body_timeout(x));
+    if (f->head_received && !f->paused)
+        f->side->timer(f, exchange_body_timeout(x));
     else if (!f->head_received && f->sending_done)
-        conn_timer(c, x->route->timeouts.has_response ? x->route->timeouts.response
-                                                      : forward_timeouts(x)->response);
+        f->side->timer(f, x->route->timeouts.has_response ? x->route->timeouts.response
+                                                          : forward_timeouts(x)->response);
     else
-        conn_timer_pause(c); /* it is the client's turn */
+        f->side->timer(f, 0); /* it is the client's turn */
+}
+
+void forward_timeout(struct forward *f)
+{
+    struct exchange *x = f->x;
+    if (!f->sent) {
+        forward_unreachable(f, ETIMEDOUT, NULL);
+        return;
+    }
+    if (f->watches_sending && (f->side->backlog(f) == 0 || f->side->progress(f) != f->progress_out)) {
+        forward_watch(f); /* slow, but it moves */
+        return;
+    }
+    f->outcome = OUTCOME_TIMEOUT;
+    forward_let_go(f, false);
+    exchange_fail(x, 504,
+                  f->watches_sending ? "the server did not take the request in time"
+                  : f->head_received ? "the server's body took too long"
+                                     : "the server's answer took too long");
 }
 
 /* Ends. */
@@ -165,15 +162,13 @@ static void tell(struct forward *f)
 void forward_let_go(struct forward *f, bool reusable)
 {
     struct exchange *x = f->x;
-    if (f->uc) {
-        struct upstream_conn *uc = f->uc;
+    const struct forward_side *side = f->side;
+    if (side) {
         usec_t took = loop_now_us(&x->worker->loop) - f->attempt_us;
-        counters_response(uc->counters, f->head_received ? f->status : 0, took);
-        f->uc = NULL;
-        if (reusable)
-            pool_give(&x->worker->pool, f->upstream, uc, forward_timeouts(x)->upstream_keepalive);
-        else
-            pool_discard(uc);
+        counters_response(counters_of(&x->worker->counters, x->server), f->head_received ? f->status : 0,
+                          took);
+        f->side = NULL;
+        side->let_go(f, reusable);
     }
     if (f->server_counted) {
         f->server_counted = false;
@@ -188,16 +183,11 @@ static bool may_resend(struct forward *f)
            f->resent < x->route->retries.attempts && budget_retry(budget_of(f));
 }
 
-/* The connection could not be made: nothing was sent, so another server may be asked whatever the method. */
-static void connection_failed(struct forward *f, int error)
+void forward_unreachable(struct forward *f, int error, const char *why)
 {
     struct exchange *x = f->x;
-    const char *why = f->uc ? tls_failure(&f->uc->conn) : NULL;
     log_warn("server cannot be reached", LOG_SLICE("upstream", f->upstream->name),
              LOG_SLICE("server", x->server->name), LOG_TEXT("reason", why ? why : strerror(error)));
-    if (f->uc)
-        pool_fail(f->uc);
-    f->uc = NULL;
     f->outcome = error == ETIMEDOUT ? OUTCOME_TIMEOUT : OUTCOME_UNREACHABLE;
     forward_let_go(f, false);
     if (x->route->retries.attempts == 0)
@@ -206,13 +196,13 @@ static void connection_failed(struct forward *f, int error)
         attempt(f);
 }
 
-/* The connection ended, or broke, before the response was complete. */
 void forward_lost(struct forward *f, const char *reason)
 {
     struct exchange *x = f->x;
     bool again = f->sent && may_resend(f);
     /* An idle connection that the server has closed says nothing of it. */
-    f->outcome = f->last_reused && !f->head_begun ? OUTCOME_ABANDONED : OUTCOME_RESET;
+    f->says_nothing = f->last_reused && !f->head_begun;
+    f->outcome = f->says_nothing ? OUTCOME_ABANDONED : OUTCOME_RESET;
     forward_let_go(f, false);
     if (!again) {
         log_warn("no answer", LOG_SLICE("upstream", f->upstream->name), LOG_SLICE("server", x->server->name),
@@ -221,6 +211,23 @@ void forward_lost(struct forward *f, const char *reason)
         return;
     }
     f->resent++;
+    attempt(f);
+}
+
+void forward_refused(struct forward *f, const char *reason)
+{
+    struct exchange *x = f->x;
+    bool again = !f->head_begun && !x->head_sent && f->replayable && f->refused < REFUSED_MAX;
+    f->says_nothing = true;
+    f->outcome = OUTCOME_ABANDONED;
+    forward_let_go(f, false);
+    if (!again) {
+        log_warn("a request was refused", LOG_SLICE("upstream", f->upstream->name),
+                 LOG_SLICE("server", x->server->name), LOG_TEXT("reason", reason));
+        exchange_fail(x, 502, reason);
+        return;
+    }
+    f->refused++;
     attempt(f);
 }
 
@@ -234,36 +241,6 @@ void forward_bad_response(struct forward *f, const char *reason)
     exchange_fail(x, 502, reason);
 }
 
-static void timeout(struct conn *c)
-{
-    struct forward *f = forward_of_conn(c);
-    struct exchange *x = f->x;
-    if (!f->sent) {
-        connection_failed(f, ETIMEDOUT);
-        return;
-    }
-    if (f->watches_sending && (conn_backlog(c) == 0 || c->bytes_out != f->progress_out)) {
-        forward_watch(f); /* slow, but it moves */
-        return;
-    }
-    f->outcome = OUTCOME_TIMEOUT;
-    forward_let_go(f, false);
-    exchange_fail(x, 504,
-                  f->watches_sending ? "the server did not take the request in time"
-                  : f->head_received ? "the server's body took too long"
-                                     : "the server's answer took too long");
-}
-
-static void failed(struct conn *c, int error)
-{
-    struct forward *f = forward_of_conn(c);
-    if (!f->sent) {
-        connection_failed(f, error);
-        return;
-    }
-    forward_lost(f, "the connection to the server broke");
-}
-
 static void cancel(struct exchange *x)
 {
     struct forward *f = x->responder_state;
@@ -271,18 +248,20 @@ static void cancel(struct exchange *x)
         forward_let_go(f, false);
 }
 
-static const struct conn_handler handler = {
-    .connected = connected,
-    .readable = forward_readable,
-    .drained = drained,
-    .timeout = timeout,
-    .failed = failed,
-};
+static void resume(struct exchange *x)
+{
+    struct forward *f = x->responder_state;
+    if (!f->side || !f->paused)
+        return;
+    f->paused = false;
+    f->side->read_on(f);
+    forward_watch(f);
+}
 
 const struct responder forward_responder = {
     .name = "upstream",
     .start = start,
     .body = forward_body,
-    .resume = forward_resume,
+    .resume = resume,
     .cancel = cancel,
 };

@@ -1,10 +1,12 @@
 /* What the files of the upstream responder share among themselves; nobody else includes it.
  *
- *     forward.c          choosing a server, connecting, trying again, ending
+ *     forward.c          choosing a server, trying again, the clock, ending
  *     forward_request.c  the request as a server sees it
- *     forward_send.c     sending it, and its body
- *     forward_receive.c  taking the response
- *     forward_tunnel.c   an upgraded connection: bytes both ways */
+ *     forward_send.c     sending it, and keeping its body as long as it may have to be sent again
+ *     forward_h1.c       a server that speaks HTTP/1.1: connecting, writing
+ *     forward_receive.c  and taking its response
+ *     forward_tunnel.c   an upgraded connection: bytes both ways
+ *     forward_h2.c       a server that speaks HTTP/2, or of which only ALPN will tell (h2/upstream.h) */
 #pragma once
 
 #include "proxy/http/affinity.h"
@@ -15,6 +17,30 @@
 #define FORWARD_ATTEMPTS_MAX 8
 #define FORWARD_VECTORS      48
 
+struct forward;
+
+/* The server's side of an attempt: what a protocol does for it. Nothing here ends the exchange, or calls
+ * back. */
+struct forward_side {
+    /* The head, and the request's end if nothing follows. 0, or -1 when it is larger than a head may be. */
+    int (*send_head)(struct forward *f);
+    /* Decoded bytes of the body, of at most FORWARD_VECTORS vectors, and its end (with x->trailers) if
+     * `last`. */
+    void (*send_body)(struct forward *f, const struct iovec *iov, int count, bool last);
+    /* Bytes accepted and not yet sent, and a number that grows while they are. */
+    size_t (*backlog)(const struct forward *f);
+    uint64_t (*progress)(const struct forward *f);
+    /* Goes on with reading the response, after f->paused. */
+    void (*read_on)(struct forward *f);
+    /* forward_timeout() after `delay`; 0 stops the clock. */
+    void (*timer)(struct forward *f, msec_t delay);
+    /* Lets go of the connection: the response was whole, and it may be used again, or the request is given
+     * up. */
+    void (*let_go)(struct forward *f, bool reusable);
+    /* A request can come back unprocessed, whatever its method: its body is kept for that. */
+    bool may_refuse;
+};
+
 /* Lives in the exchange's arena. Ends with the exchange, or earlier when both messages are through. */
 struct forward {
     uint32_t magic;
@@ -24,18 +50,23 @@ struct forward {
     bool head_begun;           /* some of a response has come */
     bool head_received;        /* the final one's head */
     bool last_reused;          /* the attempt's connection had been idle before */
+    bool says_nothing;         /* the attempt's end is not the server's fault: it may be asked again */
     bool server_counted;       /* upstream_done is owed */
+    bool paused;               /* the client takes no more of the response: it is not read */
     enum outcome_kind outcome; /* of the attempt, so far */
     bool watches_sending;      /* the timer runs for the server to take more of the request */
     struct exchange *x;
     struct upstream *upstream;
     struct affinity affinity;
-    struct upstream_conn *uc; /* NULL between attempts */
+    const struct forward_side *side; /* NULL between attempts */
+    struct upstream_conn *uc;        /* over HTTP/1.1; NULL between attempts */
+    struct forward_h2 *h2;           /* made with the first attempt that needs it */
     struct server *tried[FORWARD_ATTEMPTS_MAX];
     unsigned tried_count;
-    unsigned resent; /* attempts after one that had been sent */
+    unsigned resent;  /* attempts after one that had been sent */
+    unsigned refused; /* attempts that the server did not process, and said so */
     usec_t attempt_us;
-    uint64_t progress_out; /* the connection's bytes_out when that timer was set */
+    uint64_t progress_out; /* side->progress() when that timer was set */
     struct fields fields;  /* of the request, as servers see it */
     /* The response. */
     uint16_t status;
@@ -62,12 +93,19 @@ static inline const struct timeouts *forward_timeouts(const struct exchange *x)
 /* forward.c. Each of these may end the exchange. */
 
 /* Lets go of the connection and the server, and tells the upstream how the attempt went (f->outcome);
- * `reusable`: the connection may go back to the pool. */
+ * `reusable`: the connection may serve others. */
 void forward_let_go(struct forward *f, bool reusable);
+/* There is no connection, so nothing was sent: another server is asked whatever the method. `error` is an
+ * errno; `why`, if it is not NULL, says more. */
+void forward_unreachable(struct forward *f, int error, const char *why);
 /* The connection ended, or broke, before the response was complete: tries again if that is safe. */
 void forward_lost(struct forward *f, const char *reason);
+/* The server has not processed the request, and said so: tries again, whatever the method. */
+void forward_refused(struct forward *f, const char *reason);
 /* Sets the timer for what the server has to do next: take the request, answer it, or go on answering. */
 void forward_watch(struct forward *f);
+/* That timer ran out. */
+void forward_timeout(struct forward *f);
 /* The server broke the protocol. */
 void forward_bad_response(struct forward *f, const char *reason);
 
@@ -75,9 +113,20 @@ void forward_bad_response(struct forward *f, const char *reason);
 void forward_send_request(struct forward *f);
 void forward_body(struct exchange *x, const struct iovec *iov, int count);
 
+/* forward_h1.c */
+
+/* Takes an idle connection, or makes one. 0, or an errno when there is not even a socket. */
+int forward_h1_open(struct forward *f);
+/* An idle one alone. */
+bool forward_h1_take(struct forward *f);
+/* Sends the request on a connection that is open already. */
+void forward_h1_adopt(struct forward *f, struct upstream_conn *uc);
+
 /* forward_receive.c */
 void forward_readable(struct conn *c);
-void forward_resume(struct exchange *x);
+
+/* forward_h2.c: likewise. Servers of an `auto` upstream may turn out to speak HTTP/1.1. */
+int forward_h2_open(struct forward *f);
 
 /* forward_tunnel.c: the server has answered 101; `rest` came behind its head. */
 void forward_tunnel(struct forward *f, struct http_response *r, struct slice rest);

@@ -223,17 +223,10 @@ static void take_response(struct forward *f, struct slice in, bool eof)
     }
     if (!f->head_received)
         return; /* the time for the head runs on */
-    if (exchange_blocked(x))
+    if (exchange_blocked(x)) {
+        f->paused = true;
         conn_want_read(&uc->conn, false);
-    forward_watch(f);
-}
-
-void forward_resume(struct exchange *x)
-{
-    struct forward *f = x->responder_state;
-    if (!f->uc || f->uc->conn.want_read)
-        return;
-    conn_want_read(&f->uc->conn, true);
+    }
     forward_watch(f);
 }
 

@@ -125,6 +125,7 @@ struct http_response {
     uint16_t status;
     struct slice reason; /* may be empty */
     uint8_t minor;
+    bool is_http2; /* it came over HTTP/2 */
     struct fields fields;
 
     enum body_kind body; /* as framed on the wire, given the request's method (HEAD: none) */
