@@ -1,0 +1,19 @@
+/* A head (or trailer section) of HTTP/2 while it is decoded, field by field. */
+#pragma once
+
+#include "core/arena.h"
+#include "proxy/http/h2/internal.h"
+
+void h2_head_begin(struct h2_head *h);
+
+/* RFC 9113 §8.2: what is wrong with a field, or NULL; beyond what nghttp2 looks at. */
+const char *h2_field_fault(struct slice name, struct slice value);
+
+/* Appends a field. 0, or -1 when out of memory. */
+int h2_head_add(struct h2_head *h, struct slice name, struct slice value);
+
+/* The fields, copied into the arena, with room for a few more; pseudo-header fields are left out. 0, or -1
+ * when out of memory. */
+int h2_head_fields(const struct h2_head *h, struct arena *a, struct fields *out);
+/* The value of a pseudo-header field, in h's memory; `at` is NULL when there is none. */
+struct slice h2_head_pseudo(const struct h2_head *h, struct slice name);
