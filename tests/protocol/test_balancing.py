@@ -419,3 +419,10 @@ def test_requests_of_a_server_are_counted_by_status(site, three):
     metrics = weir.admin.metrics()
     assert metrics.sum("weir_upstream_requests_total", upstream="app", server=three[0].address, status=404) == 1
     assert metrics.sum("weir_upstream_requests_total", upstream="app") == 2
+
+
+def test_a_dead_server_without_a_check_costs_a_try_now_and_then_and_not_every_other_request(site, http_backend):
+    good, dead = http_backend("good"), f"127.0.0.1:{free_port()}"
+    weir = balanced(site, [dead, good.address], workers=1)
+    assert ask(weir, 200) == ["good"] * 200
+    assert weir.admin.metrics().sum("weir_upstream_connect_failures_total", upstream="app", server=dead) < 30

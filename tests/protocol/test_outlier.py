@@ -110,8 +110,10 @@ def test_a_success_ends_the_row(site, http_backend):
 def test_a_dead_server_is_ejected_and_not_tried_again(site, moody):
     good, dead = moody("good"), f"127.0.0.1:{free_port()}"
     weir = balanced(site, [good, dead], outlier={"errors": 3, "eject": "1h"}, workers=1)
-    assert texts(ask(weir, 30)) == {"good": 30}
-    assert ejections(weir, dead, reason="connect") == 1
+    def asked_until_ejected():
+        assert texts(ask(weir, 6)) == {"good": 6}
+        return ejections(weir, dead, reason="connect") == 1
+    wait_until(asked_until_ejected, 20, "the server to be tried three times")
     assert "the last: no connection" in server_of(weir, dead)["reason"]
     assert server_of(weir, dead)["connections"]["failed"] == 3
 
@@ -179,10 +181,12 @@ def test_a_stream_s_dead_server_is_ejected(site, tcp_backend):
     good, dead = tcp_backend(b"hello"), f"127.0.0.1:{free_port()}"
     weir = site([], {"db": {"servers": [dead, good.address], "outlier": {"errors": 3, "eject": "1h"}}},
                 {"db": {"protocol": "tcp", "upstream": "db"}}, workers=1)
-    for _ in range(12):
-        with weir.client("db") as client:
-            assert client.read_exact(5) == b"hello"
-    assert weir.admin.metrics().sum("weir_upstream_ejections_total", upstream="db", server=dead, reason="connect") == 1
+    def asked_until_ejected():
+        for _ in range(4):
+            with weir.client("db") as client:
+                assert client.read_exact(5) == b"hello"
+        return weir.admin.metrics().sum("weir_upstream_ejections_total", upstream="db", server=dead, reason="connect") == 1
+    wait_until(asked_until_ejected, 20, "the server to be tried three times")
     assert find(weir.admin.upstreams(), address=dead)[0]["connections"]["failed"] == 3
 
 
