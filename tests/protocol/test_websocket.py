@@ -34,11 +34,18 @@ class WebSocketBackend:
         asyncio.set_event_loop(self.loop)
 
         async def serve():
-            self._server = await websockets.serve(self._echo, "127.0.0.1", 0, max_size=None, ping_interval=None)
+            self._server = await websockets.serve(self._echo, "127.0.0.1", 0, max_size=None, ping_interval=None,
+                                                  subprotocols=["chat"])
             self.port = self._server.sockets[0].getsockname()[1]
             self.started.set()
+
+        async def stop():
+            self._server.close()
+            await self._server.wait_closed()
         self.loop.run_until_complete(serve())
         self.loop.run_forever()
+        self.loop.run_until_complete(asyncio.wait_for(stop(), 10 * SCALE))
+        self.loop.close()
 
     async def _echo(self, socket, *_):
         self.live += 1
@@ -55,8 +62,9 @@ class WebSocketBackend:
             self.codes.append(socket.close_rcvd.code if socket.close_rcvd else None)
 
     def close(self):
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(5)
+        if self.thread.is_alive():
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self.thread.join(10 * SCALE)
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +138,91 @@ def test_many_sockets_at_once_do_not_mix(weir):
     async def all_of_them():
         await asyncio.gather(*(talk(n) for n in range(40)))
     run(all_of_them())
+
+
+def test_a_message_in_fragments_with_pings_between(weir):
+    async def talk():
+        async with open_socket(weir) as socket:
+            async def pieces():
+                for n in range(50):
+                    await socket.ping()
+                    yield b"%03d" % n * 1000
+            await socket.send(pieces())
+            assert await socket.recv() == b"".join(b"%03d" % n * 1000 for n in range(50))
+    run(talk())
+
+
+def test_a_thousand_small_messages_stay_in_order(weir):
+    async def talk():
+        async with open_socket(weir) as socket:
+            async def send():
+                for n in range(1000):
+                    await socket.send(str(n))
+            sending = asyncio.create_task(send())
+            assert [await socket.recv() for _ in range(1000)] == [str(n) for n in range(1000)]
+            await sending
+    run(talk())
+
+
+def test_compression_is_negotiated_end_to_end(weir):
+    async def talk():
+        async with open_socket(weir, compression="deflate") as socket:
+            assert [e.name for e in socket.extensions] == ["permessage-deflate"]
+            await socket.send("z" * 1_000_000)
+            assert await socket.recv() == "z" * 1_000_000
+        async with open_socket(weir, compression=None) as socket:
+            assert socket.extensions == []
+            await socket.send("plain")
+            assert await socket.recv() == "plain"
+    run(talk())
+
+
+def test_a_subprotocol_is_agreed_on(weir):
+    async def talk():
+        async with open_socket(weir, subprotocols=["other", "chat"]) as socket:
+            assert socket.subprotocol == "chat"
+        async with open_socket(weir, subprotocols=["other"]) as socket:
+            assert socket.subprotocol is None
+    run(talk())
+
+
+def test_the_close_code_of_the_client_arrives(weir, backend):
+    async def talk():
+        async with open_socket(weir) as socket:
+            await socket.close(4002, "enough")
+    run(talk())
+    wait_until(lambda: 4002 in backend.codes)
+
+
+def test_a_client_that_pings_is_not_idle_and_one_that_does_not_is(site, backend):
+    weir = site([{"upstream": "ws"}], {"ws": backend.address}, timeouts={"idle": f"{int(1000 * SCALE)}ms"})
+
+    async def talk():
+        async with open_socket(weir, ping_interval=0.3 * SCALE, ping_timeout=None) as busy, open_socket(weir) as silent:
+            with pytest.raises(websockets.ConnectionClosed):
+                await silent.recv()
+            await busy.send("still here")
+            assert await busy.recv() == "still here"
+    run(talk())
+    wait_until(lambda: backend.live == 0)
+
+
+def test_large_messages_both_ways_at_once_under_tls(site, backend, authority, localhost_cert):
+    weir = site([{"upstream": "ws"}], {"ws": backend.address},
+                {"web": {"tls": {"certificates": [{"cert": localhost_cert[0], "key": localhost_cert[1]}]}}})
+
+    async def talk():
+        async with open_socket(weir, ssl=trusting(authority.file), server_hostname="localhost", compression=None) as socket:
+            message = pattern(3_000_000)
+
+            async def send():
+                for _ in range(4):
+                    await socket.send(message)
+            sending = asyncio.create_task(send())
+            for _ in range(4):
+                assert await socket.recv() == message
+            await sending
+    run(talk())
 
 
 def test_under_tls(site, backend, authority, localhost_cert):
