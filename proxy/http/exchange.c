@@ -219,7 +219,7 @@ uint64_t exchange_body_limit(const struct exchange *x)
 
 msec_t exchange_body_timeout(const struct exchange *x)
 {
-    if (x->is_two_way)
+    if (x->is_two_way || x->is_grpc) /* messages come when there is something to say */
         return x->listener->config->settings->timeouts.idle;
     if (x->route && x->route->timeouts.has_body)
         return x->route->timeouts.body;

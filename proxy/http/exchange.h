@@ -223,7 +223,8 @@ void exchange_want_body(struct exchange *x, bool want);
 /* The largest body that this request may have, in bytes; 0 = no limit. */
 uint64_t exchange_body_limit(const struct exchange *x);
 
-/* The longest time between two reads of a body, of either side; of a two-way exchange timeouts.idle. */
+/* The longest time between two reads of a body, of either side; of a two-way exchange, and of
+ * gRPC, timeouts.idle. */
 msec_t exchange_body_timeout(const struct exchange *x);
 
 /* For who counts: the status that weir meant, where what was sent does not say it. */

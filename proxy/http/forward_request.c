@@ -159,6 +159,17 @@ int forward_fields(struct exchange *x, struct fields *out)
     return failed;
 }
 
+void forward_put_deadline(struct exchange *x, struct fields *f)
+{
+    struct field *timeout = fields_find_name(f, S("grpc-timeout"));
+    usec_t now = loop_now_us(&x->worker->loop);
+    char *room = x->expires_us && timeout ? arena_alloc(&x->arena, GRPC_TIMEOUT_TEXT) : NULL;
+    if (!room)
+        return;
+    timeout->value = grpc_write_timeout(x->expires_us > now ? x->expires_us - now : 0, room);
+    timeout->line_len = 0;
+}
+
 void forward_write_head(const struct exchange *x, const struct fields *f, struct head_writer *w)
 {
     head_put_request_line(w, &x->request, x->path);

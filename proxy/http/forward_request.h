@@ -8,5 +8,8 @@
  * the route's edits made. 0, or -1 when out of memory. */
 int forward_fields(struct exchange *x, struct fields *out);
 
+/* Of a call of gRPC with a deadline: grpc-timeout says what is left of it now. */
+void forward_put_deadline(struct exchange *x, struct fields *f);
+
 /* Writes the head in HTTP/1.1. */
 void forward_write_head(const struct exchange *x, const struct fields *f, struct head_writer *w);

@@ -4,6 +4,8 @@ import os
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # weir is started by fork and exec
 
+import queue  # noqa: E402
+import threading  # noqa: E402
 from concurrent import futures  # noqa: E402
 
 import grpc  # noqa: E402
@@ -244,3 +246,323 @@ def test_a_malformed_deadline_is_none_and_passed_on(site, server, given):
         assert request["grpc-timeout"] == given
         backend.respond(headers=[("content-type", "application/grpc"), ("grpc-status", "9")])
         assert client.answer(stream).get("grpc-status") == "9"
+
+# -- calls, end to end ---------------------------------------------------------------------------------------------------
+
+def echo(request, context):
+    context.send_initial_metadata([("x-initial", "one"), ("x-binary-bin", bytes(range(256)))])
+    seen = dict(context.invocation_metadata())
+    context.set_trailing_metadata([("x-last", "two"), ("x-last-bin", seen.get("x-sent-bin", b"")), ("x-last", seen.get("x-sent", ""))])
+    return request
+
+
+def count_up(request, context):
+    for n in range(int(request)):
+        yield b"%d" % n
+
+
+def add_up(requests, context):
+    return b"%d" % sum(len(r) for r in requests)
+
+
+def echo_each(requests, context):
+    for request in requests:
+        yield request
+
+
+def fail(request, context):
+    context.set_trailing_metadata([("x-why", "because")])
+    context.abort(grpc.StatusCode.FAILED_PRECONDITION, "not so: 100 % “quoted”\nline")
+
+
+METHODS = {
+    "/test.Test/Unary": grpc.unary_unary_rpc_method_handler(echo),
+    "/test.Test/Down": grpc.unary_stream_rpc_method_handler(count_up),
+    "/test.Test/Up": grpc.stream_unary_rpc_method_handler(add_up),
+    "/test.Test/Both": grpc.stream_stream_rpc_method_handler(echo_each),
+    "/test.Test/Fail": grpc.unary_unary_rpc_method_handler(fail),
+}
+LARGE = [("grpc.max_receive_message_length", 64 << 20)]
+
+
+def forwarding(site, *servers, route=None, upstream=None, listener=None, **rest):
+    return site(routes=[{"upstream": "up", **(route or {})}],
+                upstreams={"up": {"servers": [s.address for s in servers], "protocol": "http2", **(upstream or {})}},
+                listeners={"web": listener or {}}, **rest)
+
+
+def channel_to(weir, authority=None, options=(), **rest):
+    address = f"127.0.0.1:{weir.port()}"
+    if not authority:
+        return grpc.insecure_channel(address, options=options, **rest)
+    with open(authority.file, "rb") as roots:
+        credentials = grpc.ssl_channel_credentials(roots.read())
+    return grpc.secure_channel(address, credentials, options=[("grpc.ssl_target_name_override", "localhost"), *options], **rest)
+
+
+@pytest.fixture(params=["plain", "tls"])
+def channel(request, site, grpc_server, authority, localhost_cert):
+    """A channel through weir, in plain HTTP/2 on both sides or under TLS on both."""
+    if request.param == "plain":
+        weir = forwarding(site, grpc_server(METHODS, options=LARGE))
+        with channel_to(weir, options=LARGE) as it:
+            yield it
+        return
+    server = grpc_server(METHODS, credentials=tls_credentials(localhost_cert), options=LARGE)
+    weir = forwarding(site, server, upstream={"tls": {"ca": authority.file}},
+                      listener={"tls": {"certificates": [dict(zip(("cert", "key"), localhost_cert))]}})
+    with channel_to(weir, authority, options=LARGE) as it:
+        yield it
+
+
+LONG = 60 * SCALE
+
+
+def test_a_unary_call_with_metadata_both_ways(channel):
+    binary = bytes(reversed(range(256)))
+    answer, c = channel.unary_unary("/test.Test/Unary").with_call(
+        b"hello", metadata=[("x-sent", "a"), ("x-sent-bin", binary)], timeout=LONG)
+    assert answer == b"hello" and c.code() == grpc.StatusCode.OK
+    assert {("x-initial", "one"), ("x-binary-bin", bytes(range(256)))} <= set(c.initial_metadata())
+    assert set(c.trailing_metadata()) >= {("x-last", "two"), ("x-last-bin", binary), ("x-last", "a")}
+
+
+def test_messages_stream_down_up_and_both_ways(channel):
+    assert list(channel.unary_stream("/test.Test/Down")(b"1000", timeout=LONG)) == [b"%d" % n for n in range(1000)]
+    assert list(channel.unary_stream("/test.Test/Down")(b"0", timeout=LONG)) == []
+    sent = [b"x" * n for n in range(500)]
+    assert channel.stream_unary("/test.Test/Up")(iter(sent), timeout=LONG) == b"%d" % sum(map(len, sent))
+    assert list(channel.stream_stream("/test.Test/Both")(iter(sent), timeout=LONG)) == sent
+    assert list(channel.stream_stream("/test.Test/Both")(iter([]), timeout=LONG)) == []
+
+
+def test_large_messages_go_both_ways(channel):
+    large = os.urandom(1 << 20) * 4
+    assert channel.unary_unary("/test.Test/Unary")(large, timeout=LONG) == large
+    assert list(channel.stream_stream("/test.Test/Both")(iter([large] * 3), timeout=LONG)) == [large] * 3
+
+
+def test_errors_of_the_server_reach_the_client(channel):
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary("/test.Test/Fail")(b"", timeout=LONG)
+    error = caught.value
+    assert (error.code(), error.details()) == (grpc.StatusCode.FAILED_PRECONDITION, "not so: 100 % “quoted”\nline")
+    assert ("x-why", "because") in set(error.trailing_metadata())
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary("/test.Test/None")(b"", timeout=LONG)
+    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_many_calls_at_once_on_one_channel(channel):
+    both, unary = channel.stream_stream("/test.Test/Both"), channel.unary_unary("/test.Test/Unary")
+    streams = [both(iter([b"%d-%d" % (i, n) for n in range(200)]), timeout=LONG) for i in range(8)]
+    calls = [unary.future(b"%d" % i, timeout=LONG) for i in range(300)]
+    assert [c.result() for c in calls] == [b"%d" % i for i in range(300)]
+    for i, stream in enumerate(streams):
+        assert list(stream) == [b"%d-%d" % (i, n) for n in range(200)]
+
+
+def test_compressed_messages_pass_as_they_are(site, grpc_server):
+    weir = forwarding(site, grpc_server(METHODS), log={"access": {"format": "${bytes_in}", "output": "access.log"}})
+    with channel_to(weir, compression=grpc.Compression.Gzip) as channel:
+        assert channel.unary_unary("/test.Test/Unary")(b"a" * 100_000, timeout=LONG) == b"a" * 100_000
+    log = os.path.join(weir.folder, "access.log")
+    assert 0 < wait_until(lambda: int(open(log).read())) < 5000
+
+
+def test_a_call_that_the_client_cancels_is_cancelled_at_the_server(site, grpc_server):
+    begun, ended = threading.Event(), threading.Event()
+
+    def hang(requests, context):
+        context.add_callback(ended.set)
+        begun.set()
+        for request in requests:
+            yield request
+    weir = forwarding(site, grpc_server({"/test.Test/Hang": grpc.stream_stream_rpc_method_handler(hang)}))
+    with channel_to(weir) as channel:
+        going = queue.SimpleQueue()
+        stream = channel.stream_stream("/test.Test/Hang")(iter(going.get, None))
+        going.put(b"first")
+        assert next(stream) == b"first" and begun.is_set() and not ended.is_set()
+        stream.cancel()
+        assert ended.wait(20 * SCALE)
+        going.put(None)
+
+
+def test_a_server_that_dies_amid_a_stream_is_an_error_for_the_client(site, grpc_server):
+    server = grpc_server(METHODS)
+    weir = forwarding(site, server)
+    with channel_to(weir) as channel:
+        going = queue.SimpleQueue()
+        stream = channel.stream_stream("/test.Test/Both")(iter(going.get, None))
+        going.put(b"first")
+        assert next(stream) == b"first"
+        server.grpc.stop(0)
+        with pytest.raises(grpc.RpcError):
+            next(stream)
+        going.put(None)
+
+
+def test_a_server_that_cannot_be_reached_costs_no_call(site, grpc_server):
+    live, dead = grpc_server(METHODS), grpc_server(METHODS)
+    weir = forwarding(site, live, dead)
+    dead.grpc.stop(0).wait(20 * SCALE)
+    with channel_to(weir) as channel:
+        for n in range(20):
+            assert channel.unary_unary("/test.Test/Unary")(b"%d" % n, timeout=LONG) == b"%d" % n
+    assert weir.admin.metrics().sum("weir_retries_total") > 0
+
+
+def test_a_reader_that_does_not_read_stops_the_server(site, grpc_server):
+    produced = []
+
+    def pour(request, context):
+        for n in range(64):
+            produced.append(n)
+            yield bytes([n]) * (1 << 20)
+    weir = forwarding(site, grpc_server({"/test.Test/Pour": grpc.unary_stream_rpc_method_handler(pour)}))
+    with channel_to(weir) as channel:
+        stream = channel.unary_stream("/test.Test/Pour")(b"", timeout=LONG)
+        first = next(stream)
+        seen = [0]
+
+        def stands_still():
+            seen.append(len(produced))
+            return len(seen) > 50 and seen[-1] == seen[-50]
+        wait_until(stands_still, 60)
+        assert len(produced) < 40
+        assert [m[0] for m in [first, *stream]] == list(range(64))
+
+
+# -- deadlines and silence, with a server --------------------------------------------------------------------------------
+
+def test_the_server_is_told_the_time_that_is_left(site, grpc_server):
+    left = []
+
+    def look(request, context):
+        left.append(context.time_remaining())
+        return b""
+    server = grpc_server({"/test.Test/Look": grpc.unary_unary_rpc_method_handler(look)})
+    weir = forwarding(site, server, route={"timeout": "50s"})
+    with channel_to(weir) as channel:
+        look_at = channel.unary_unary("/test.Test/Look")
+        look_at(b"", timeout=20)
+        look_at(b"", timeout=1000)
+        look_at(b"")
+    assert 0 < left[0] <= 20 and 20 < left[1] <= 50 and (left[2] is None or left[2] > 1e6), left
+
+
+def test_a_deadline_that_passes_cancels_the_call_at_the_server(site, grpc_server):
+    ended = threading.Event()
+
+    def hang(request, context):
+        context.add_callback(ended.set)
+        ended.wait(60 * SCALE)
+        return b""
+    weir = forwarding(site, grpc_server({"/test.Test/Hang": grpc.unary_unary_rpc_method_handler(hang)}), route={"timeout": "500ms"})
+    with channel_to(weir) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary("/test.Test/Hang")(b"")
+    assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert ended.wait(20 * SCALE)
+
+
+@pytest.mark.parametrize("answers", [False, True], ids=["before its first answer", "amid the stream"])
+def test_a_stream_may_be_silent_for_longer_than_other_bodies(site, grpc_server, server, answers):
+    weir = site(routes=[{"upstream": "up"}, {"path": {"exact": "/quick"}, "upstream": "web"}],
+                upstreams={"up": {"servers": [grpc_server(METHODS).address], "protocol": "http2"}, "web": server.address},
+                timeouts={"body": "200ms", "response": "200ms", "idle": "60s"})
+    with channel_to(weir) as channel, H2(weir.port()) as other:
+        going = queue.SimpleQueue()
+        stream = channel.stream_stream("/test.Test/Both")(iter(going.get, None))
+        if answers:
+            going.put(b"first")
+            assert next(stream) == b"first"
+        for _ in range(3):  # as long as this takes, and longer
+            assert other.answer(other.request(method="POST", path="/quick", end=False)).status == 408
+        going.put(b"last")
+        going.put(None)
+        assert list(stream) == [b"last"]
+
+
+def test_a_stream_that_is_silent_for_too_long_ends(site, grpc_server):
+    weir = forwarding(site, grpc_server(METHODS), timeouts={"body": "60s", "idle": "300ms"})
+    with channel_to(weir) as channel:
+        going = queue.SimpleQueue()
+        stream = channel.stream_stream("/test.Test/Both")(iter(going.get, None))
+        going.put(b"first")
+        assert next(stream) == b"first"
+        with pytest.raises(grpc.RpcError):
+            next(stream)
+        going.put(None)
+
+
+# -- limits of HTTP/2 that a busy client must not meet -------------------------------------------------------------------
+
+def abused(weir):
+    return weir.admin.metrics().sum("weir_http2_abuse_total")
+
+
+def test_a_busy_client_that_probes_with_pings_is_no_flood(site, grpc_server):
+    weir = forwarding(site, grpc_server(METHODS, options=LARGE))
+    with channel_to(weir, options=[*LARGE, ("grpc.http2.bdp_probe", 1), ("grpc.keepalive_time_ms", 100),
+                                   ("grpc.http2.max_pings_without_data", 0), ("grpc.keepalive_permit_without_calls", 1)]) as channel:
+        both = channel.stream_stream("/test.Test/Both")
+        for size, count in ((1, 5000), (1 << 20, 40)):
+            streams = [both(iter([b"x" * size] * (count // 4)), timeout=2 * LONG) for _ in range(4)]
+            assert [sum(map(len, s)) for s in streams] == [size * (count // 4)] * 4
+    assert abused(weir) == 0
+
+
+def test_many_calls_that_run_out_of_time_are_no_rapid_reset(site, raw_server):
+    weir = site(routes=[{"upstream": "up"}], upstreams={"up": raw_server().address})
+    with channel_to(weir) as channel:
+        for _ in range(5):
+            calls = [channel.unary_unary("/test.Test/Unary").future(b"", timeout=1.2) for _ in range(100)]
+            assert {c.code() for c in calls} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+    assert abused(weir) == 0
+
+
+# -- streams through a reload --------------------------------------------------------------------------------------------
+
+class Talk(threading.Thread):
+    """A stream of `count` messages that waits for nothing; what came back is in `got`, why it failed in `error`."""
+
+    def __init__(self, channel, name, count):
+        super().__init__()
+        self.channel, self.prefix, self.count, self.got, self.error = channel, name, count, [], None
+        self.start()
+
+    def sent(self):
+        return [b"%s-%d" % (self.prefix, n) for n in range(self.count)]
+
+    def run(self):
+        try:
+            for message in self.channel.stream_stream("/test.Test/Both")(iter(self.sent()), timeout=5 * LONG):
+                self.got.append(message)
+        except grpc.RpcError as error:
+            self.error = error
+
+    def finish(self):
+        self.join(5 * LONG)
+        assert self.error is None and self.got == self.sent(), (len(self.got), self.error)
+
+
+def test_streams_of_ten_thousand_messages_go_on_through_reloads(site, grpc_server):
+    weir = forwarding(site, grpc_server(METHODS))
+    with channel_to(weir) as one, channel_to(weir, options=[("grpc.use_local_subchannel_pool", 1)]) as two:
+        talks = [Talk(c, b"%d" % i, 10_000) for i, c in enumerate([one, two])]
+        for n in range(1, 8):
+            wait_until(lambda: all(len(t.got) > n * 1000 for t in talks), 120)
+            weir.reload(routes=[{"path": {"exact": f"/{n}"}, "respond": {"body": "x"}}, {"upstream": "up"}])
+        for talk in talks:
+            talk.finish()
+
+
+def test_streams_go_on_through_an_upgrade(site, grpc_server):
+    weir = forwarding(site, grpc_server(METHODS), timeouts={"drain": "5m"})
+    with channel_to(weir) as channel:
+        talk = Talk(channel, b"long", 10_000)
+        wait_until(lambda: len(talk.got) > 1000, 60)
+        weir.upgrade(seconds=120)
+        talk.finish()
+        assert channel.unary_unary("/test.Test/Unary")(b"after", timeout=LONG) == b"after"

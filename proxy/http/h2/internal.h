@@ -92,6 +92,7 @@ struct h2_stream {
     struct field *trailers; /* of the response: one block of memory */
     uint32_t trailer_count;
     struct timer timer;
+    msec_t begun;
 };
 
 static inline const struct timeouts *h2_timeouts(const struct h2_connection *c)

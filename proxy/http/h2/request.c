@@ -5,6 +5,7 @@
 #include "proxy/http/h1/target.h"
 #include "proxy/http/h2/internal.h"
 
+#define RESET_SOON_MS 1000
 #define HEAD_EXCESS 4 /* times the limits: nobody sends that by mistake */
 
 static struct h2_stream *stream_of(struct h2_connection *c, int32_t id)
@@ -30,6 +31,7 @@ static struct h2_stream *create(struct h2_connection *c, int32_t id)
     list_init(&s->resume);
     list_append(&c->streams, &s->link);
     timer_init(&s->timer, on_timer);
+    s->begun = loop_now(&c->worker->loop);
     c->stream_count++;
     nghttp2_session_set_stream_user_data(c->session, id, s);
     return s;
@@ -452,8 +454,8 @@ static void begin_exchange(struct h2_stream *s)
         return;
     }
     x->request_done = s->request_done || s->connects;
-    h2_stream_clock(s);
     exchange_begin(x);
+    h2_stream_clock(s); /* what it allows is known only now */
 }
 
 /* The request's body. */
@@ -601,6 +603,13 @@ static void on_headers(struct h2_connection *c, const nghttp2_frame *frame)
     head_end(c);
 }
 
+/* What a client gives up after it has waited is no flood: no more of that can be than streams at once. A
+ * client of gRPC resets every call that runs out of time. */
+static bool is_soon(const struct h2_stream *s)
+{
+    return loop_now(&s->connection->worker->loop) - s->begun < RESET_SOON_MS;
+}
+
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
     struct h2_connection *c = user_data;
@@ -619,7 +628,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
         break;
     case NGHTTP2_RST_STREAM:
         s = stream_of(c, frame->hd.stream_id);
-        if (s && !s->end_sent)
+        if (s && !s->end_sent && is_soon(s))
             h2_count_abuse(c, H2_ABUSE_RESET);
         break;
     case NGHTTP2_SETTINGS:
