@@ -132,6 +132,40 @@ def test_datagrams_of_any_size_are_passed_both_ways(site, backend, client, size)
     assert client(weir.port("dns")).ask(data) == data
 
 
+UDP_SEGMENT = 103  # linux/udp.h
+
+
+def in_segments(sock, size):
+    try:
+        sock.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, size)
+    except OSError:
+        pytest.skip("the kernel has no UDP_SEGMENT")
+
+
+@pytest.mark.parametrize("upstream", [{}, {"proxy_protocol": "v2"}], ids=["plain", "proxy"])
+def test_what_is_sent_in_segments_arrives_as_the_same_datagrams(site, backend, client, upstream):
+    """One sendmsg() for many datagrams: they come to weir, and leave it, in one piece where the path allows."""
+    server = backend(handler=lambda got: None)
+    weir = udp(site, server.address, upstream=upstream)
+    c = client(weir.port("dns"))
+    in_segments(c.sock, 1200)
+    data = bytes(n * 31 % 253 for n in range(12345))
+    sent = [data[at:at + 1200] for at in range(0, len(data), 1200)]
+    for _ in range(3):
+        c.send(data)
+    wait_until(lambda: len(server.got) == 3 * len(sent), what="the datagrams")
+    received = server.received
+    if upstream:
+        assert received[0].startswith(b"\r\n\r\n\0\r\nQUIT\n")
+        received[0] = received[0][28:]
+    assert received == sent * 3
+    in_segments(server.sock, 777)
+    server.sock.sendto(data, server.got[0].peer)
+    assert [c.receive() for _ in range(16)] == [data[at:at + 777] for at in range(0, len(data), 777)]
+    counted = weir.admin.metrics()
+    assert counted.sum("weir_udp_datagrams_total", direction="in") == 33 and counted.sum("weir_udp_datagrams_total", direction="out") == 16
+
+
 def test_the_session_of_a_quiet_client_ends_after_idle(site, backend, client):
     server = backend()
     weir = udp(site, server.address, timeouts={"idle": "300ms"})
