@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "balancer/discovery.h"
 #include "balancer/health.h"
 #include "balancer/resolve.h"
 #include "core/log.h"
@@ -14,6 +15,8 @@ struct member {
     struct list uses;      /* of struct server_use; the last one counts */
     struct checker *checker;
     struct resolve_name *name;
+    struct list kept; /* among those that are remembered: nobody uses it */
+    msec_t kept_at;
 };
 
 #define GROUP_BUCKETS 64u
@@ -25,19 +28,28 @@ struct server_registry {
     struct checks checks;
     struct member **buckets;
     size_t bucket_count; /* a power of two */
-    size_t count;
+    size_t count;        /* attached ones */
+    struct discovery *discovery;
+    struct list kept; /* the one that has been gone longest first */
+    size_t kept_count;
+    struct timer kept_timer;
     struct server_group *groups[GROUP_BUCKETS]; /* by name; each as long as the registry */
     struct timer tick;                          /* runs while a group is watched */
 };
 
+static struct resolver *resolver_of(void *argument);
+static void on_kept(struct timer *t);
 static void on_health(struct server *s, void *argument);
 static void on_address(struct server *s, void *argument);
 static void on_tick(struct timer *t);
 static void free_groups(struct server_registry *r);
-static struct member *find(struct server_registry *r, struct slice upstream, struct slice name);
+static struct member *find(struct server_registry *r, struct slice upstream, struct slice name,
+                           struct slice host);
 static struct member *add(struct server_registry *r, struct server *s);
 static void apply_use(struct server_registry *r, struct member *m);
+static void revive(struct server_registry *r, struct member *m);
 static void retire(struct server_registry *r, struct member *m);
+static void forget(struct server_registry *r, struct member *m);
 
 struct server_registry *registry_create(const struct registry_options *o)
 {
@@ -48,7 +60,11 @@ struct server_registry *registry_create(const struct registry_options *o)
     r->ids = server_ids_create();
     r->bucket_count = 64;
     r->buckets = calloc(r->bucket_count, sizeof(struct member *));
-    if (!r->ids || !r->buckets) {
+    r->discovery = discovery_create(o->loop, resolver_of, r);
+    list_init(&r->kept);
+    timer_init(&r->kept_timer, on_kept);
+    if (!r->ids || !r->buckets || !r->discovery) {
+        discovery_free(r->discovery);
         server_ids_release(r->ids);
         free(r->buckets);
         free(r);
@@ -65,9 +81,11 @@ void registry_free(struct server_registry *r)
         return;
     for (size_t i = 0; i < r->bucket_count; i++)
         while (r->buckets[i])
-            retire(r, r->buckets[i]);
+            forget(r, r->buckets[i]);
     loop_timer_clear(r->options.loop, &r->tick);
+    loop_timer_clear(r->options.loop, &r->kept_timer);
     free_groups(r);
+    discovery_free(r->discovery);
     resolver_free(r->resolver);
     checks_close(&r->checks);
     server_ids_release(r->ids);
@@ -78,6 +96,11 @@ void registry_free(struct server_registry *r)
 struct server_ids *registry_ids(struct server_registry *r)
 {
     return r->ids;
+}
+
+struct discovery *registry_discovery(struct server_registry *r)
+{
+    return r->discovery;
 }
 
 struct loop *registry_loop(struct server_registry *r)
@@ -102,7 +125,14 @@ size_t registry_count(const struct server_registry *r)
 
 struct server *registry_find(struct server_registry *r, struct slice upstream, struct slice name)
 {
-    struct member *m = find(r, upstream, name);
+    struct member *m = find(r, upstream, name, (struct slice){0});
+    return m && !list_empty(&m->uses) ? m->server : NULL;
+}
+
+struct server *registry_recall(struct server_registry *r, struct slice upstream, struct slice name,
+                               struct slice host)
+{
+    struct member *m = find(r, upstream, name, host);
     return m ? m->server : NULL;
 }
 
@@ -116,7 +146,7 @@ static void tell(struct server_registry *r, struct server *s)
 static void on_health(struct server *s, void *argument)
 {
     struct server_registry *r = argument;
-    struct member *m = find(r, s->upstream, s->name);
+    struct member *m = find(r, s->upstream, s->name, s->host);
     if (m && m->name && atomic_load_explicit(&s->health, memory_order_relaxed) == HEALTH_DOWN)
         resolver_hurry(m->name);
     tell(r, s);
@@ -129,6 +159,15 @@ static void on_address(struct server *s, void *argument)
 
 /* Attaching. */
 
+/* Made with the first name. */
+static struct resolver *resolver_of(void *argument)
+{
+    struct server_registry *r = argument;
+    if (!r->resolver)
+        r->resolver = resolver_create(r->options.loop, r->options.dns_servers, r->options.resolve_interval);
+    return r->resolver;
+}
+
 /* Names are looked up as long as the server is attached, by whichever use. */
 static int resolve(struct server_registry *r, struct member *m)
 {
@@ -138,9 +177,7 @@ static int resolve(struct server_registry *r, struct member *m)
     const char *why;
     if (address_parse(m->server->name, &address, &host, &port, &why) != ADDRESS_NAME)
         return 0;
-    if (!r->resolver)
-        r->resolver = resolver_create(r->options.loop, r->options.dns_servers, r->options.resolve_interval);
-    if (!r->resolver)
+    if (!resolver_of(r))
         return -1;
     m->name = resolver_add(r->resolver, m->server, host, port, on_address, r);
     return m->name ? 0 : -1;
@@ -148,15 +185,20 @@ static int resolve(struct server_registry *r, struct member *m)
 
 int registry_attach(struct server_registry *r, struct server **s, struct server_use *use)
 {
-    struct member *m = find(r, (*s)->upstream, (*s)->name);
+    struct member *m = find(r, (*s)->upstream, (*s)->name, (*s)->host);
     if (!m) {
-        struct server_group *g = registry_group(r, (*s)->upstream);
-        m = g ? add(r, *s) : NULL;
+        m = add(r, *s);
         if (!m)
             return -1;
-        group_join(g, *s);
-        if (resolve(r, m) != 0) {
-            retire(r, m);
+    }
+    bool was_kept = list_linked(&m->kept);
+    if (list_empty(&m->uses)) {
+        struct server_group *g = registry_group(r, (*s)->upstream);
+        revive(r, m);
+        if (g)
+            group_join(g, m->server);
+        if (!g || resolve(r, m) != 0) {
+            forget(r, m);
             return -1;
         }
     }
@@ -166,20 +208,64 @@ int registry_attach(struct server_registry *r, struct server **s, struct server_
     }
     atomic_store_explicit(&m->server->retired, false, memory_order_relaxed);
     list_append(&m->uses, &use->link);
+    /* What the checks of then said holds while there are checks. */
+    if (was_kept && !use->check)
+        server_set_health(m->server, HEALTH_UNKNOWN, "", loop_wall_us(r->options.loop));
     apply_use(r, m);
     return 0;
 }
 
-void registry_detach(struct server_registry *r, struct server *s, struct server_use *use)
+static struct member *take_use(struct server_registry *r, struct server *s, struct server_use *use)
 {
-    struct member *m = find(r, s->upstream, s->name);
+    struct member *m = find(r, s->upstream, s->name, s->host);
     ASSERT(m && m->server == s && list_linked(&use->link));
     bool counted = m->uses.prev == &use->link;
     list_remove(&use->link);
-    if (list_empty(&m->uses))
-        retire(r, m);
-    else if (counted)
+    if (counted && !list_empty(&m->uses))
         apply_use(r, m);
+    return m;
+}
+
+void registry_detach(struct server_registry *r, struct server *s, struct server_use *use)
+{
+    struct member *m = take_use(r, s, use);
+    if (list_empty(&m->uses))
+        forget(r, m);
+}
+
+void registry_leave(struct server_registry *r, struct server *s, struct server_use *use)
+{
+    struct member *m = take_use(r, s, use);
+    if (!list_empty(&m->uses))
+        return;
+    retire(r, m);
+    m->kept_at = loop_now(r->options.loop);
+    list_append(&r->kept, &m->kept);
+    if (r->kept_count++ == 0)
+        loop_timer(r->options.loop, &r->kept_timer, REGISTRY_KEPT_MS);
+    if (r->kept_count > REGISTRY_KEPT_MAX)
+        forget(r, CONTAINER_OF(r->kept.next, struct member, kept));
+}
+
+void registry_refresh(struct server_registry *r, struct server *s)
+{
+    struct member *m = find(r, s->upstream, s->name, s->host);
+    ASSERT(m && !list_empty(&m->uses));
+    apply_use(r, m);
+}
+
+static void on_kept(struct timer *t)
+{
+    struct server_registry *r = CONTAINER_OF(t, struct server_registry, kept_timer);
+    msec_t now = loop_now(r->options.loop);
+    while (!list_empty(&r->kept)) {
+        struct member *m = CONTAINER_OF(r->kept.next, struct member, kept);
+        if (now - m->kept_at < REGISTRY_KEPT_MS) {
+            loop_timer(r->options.loop, &r->kept_timer, m->kept_at + REGISTRY_KEPT_MS - now);
+            return;
+        }
+        forget(r, m);
+    }
 }
 
 static void apply_check(struct server_registry *r, struct member *m, const struct server_use *use)
@@ -292,12 +378,15 @@ static uint64_t hash_of(struct slice upstream, struct slice name)
     return hash ^ hash >> 32;
 }
 
-static struct member *find(struct server_registry *r, struct slice upstream, struct slice name)
+/* Without `host`: whichever host it is called by. */
+static struct member *find(struct server_registry *r, struct slice upstream, struct slice name,
+                           struct slice host)
 {
     uint64_t hash = hash_of(upstream, name);
     struct member *m = r->buckets[hash & (r->bucket_count - 1)];
     while (m && !(m->hash == hash && slice_equal(m->server->name, name) &&
-                  slice_equal(m->server->upstream, upstream)))
+                  slice_equal(m->server->upstream, upstream) &&
+                  (host.len == 0 || slice_equal(m->server->host, host))))
         m = m->next;
     return m;
 }
@@ -335,28 +424,50 @@ static struct member *add(struct server_registry *r, struct server *s)
     m->hash = hash_of(s->upstream, s->name);
     m->server = server_hold(s);
     list_init(&m->uses);
-    if (r->count >= r->bucket_count)
+    list_init(&m->kept);
+    if (r->count + r->kept_count >= r->bucket_count)
         grow(r);
     put(r->buckets, r->bucket_count, m);
-    r->count++;
     return m;
+}
+
+static void revive(struct server_registry *r, struct member *m)
+{
+    r->count++;
+    if (!list_linked(&m->kept))
+        return;
+    list_remove(&m->kept);
+    r->kept_count--;
 }
 
 /* Nobody uses it any more. */
 static void retire(struct server_registry *r, struct member *m)
 {
-    struct member **at = &r->buckets[m->hash & (r->bucket_count - 1)];
-    while (*at != m)
-        at = &(*at)->next;
-    *at = m->next;
     r->count--;
     if (m->checker)
         checker_free(m->checker);
     if (m->name)
         resolver_remove(m->name);
+    m->checker = NULL;
+    m->name = NULL;
     atomic_store_explicit(&m->server->retired, true, memory_order_relaxed);
-    group_leave(m->server->group, m->server, loop_now_us(r->options.loop));
+    if (m->server->group)
+        group_leave(m->server->group, m->server, loop_now_us(r->options.loop));
     tell(r, m->server);
+}
+
+static void forget(struct server_registry *r, struct member *m)
+{
+    struct member **at = &r->buckets[m->hash & (r->bucket_count - 1)];
+    while (*at != m)
+        at = &(*at)->next;
+    *at = m->next;
+    if (list_linked(&m->kept)) {
+        list_remove(&m->kept);
+        r->kept_count--;
+    } else {
+        retire(r, m);
+    }
     server_release(m->server);
     free(m);
 }

@@ -5,7 +5,9 @@
  * A snapshot's upstreams attach their servers when they are activated and detach them when the snapshot is
  * replaced (upstream_activate, upstream_deactivate): activate the new one first, so that what is in both
  * never stops. A server that nobody uses any more is retired: its checks end, pools close its idle
- * connections, and it is gone with the last connection or snapshot that holds it. */
+ * connections, and it is gone with the last connection or snapshot that holds it. One that discovery takes
+ * away is remembered for a while (registry_leave): when it comes back it is the same server, with its health,
+ * its weight by hand and its counters. */
 #pragma once
 
 #include "balancer/group.h"
@@ -13,6 +15,10 @@
 #include "balancer/settings.h"
 #include "core/loop.h"
 
+#define REGISTRY_KEPT_MS  600000
+#define REGISTRY_KEPT_MAX 4096u /* the one that has been gone longest is forgotten */
+
+struct discovery;
 struct server_registry;
 struct tls_client;
 
@@ -40,11 +46,16 @@ void registry_free(struct server_registry *r);
 struct server_ids *registry_ids(struct server_registry *r);
 /* The control thread's loop, and a worker's; the latter NULL when there are none. */
 struct loop *registry_loop(struct server_registry *r);
+struct discovery *registry_discovery(struct server_registry *r);
 bool registry_has_workers(const struct server_registry *r);
 struct loop *registry_worker(struct server_registry *r, unsigned index);
 
 /* The server, not held; NULL when no active snapshot has it. */
 struct server *registry_find(struct server_registry *r, struct slice upstream, struct slice name);
+/* The same, and those that are remembered; with the host that it is called by (empty: as its address says).
+ */
+struct server *registry_recall(struct server_registry *r, struct slice upstream, struct slice name,
+                               struct slice host);
 
 /* How one snapshot uses a server. It, and what it points to, must live until it is detached. */
 struct server_use {
@@ -60,6 +71,10 @@ struct server_use {
  * when out of memory. */
 int registry_attach(struct server_registry *r, struct server **s, struct server_use *use);
 void registry_detach(struct server_registry *r, struct server *s, struct server_use *use);
+/* Detaches; the server is remembered for REGISTRY_KEPT_MS when that was the last use. */
+void registry_leave(struct server_registry *r, struct server *s, struct server_use *use);
+/* The settings of one of its uses have changed. */
+void registry_refresh(struct server_registry *r, struct server *s);
 
 /* The group of an upstream's servers, not held; made when there is none yet. NULL when out of memory. */
 struct server_group *registry_group(struct server_registry *r, struct slice upstream);

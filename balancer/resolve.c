@@ -1,6 +1,5 @@
-#include "balancer/resolve.h"
+#include "balancer/resolve_internal.h"
 
-#include <ares.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -10,14 +9,6 @@
 #define FIRST_BACKOFF_MS 1000
 #define QUERY_MS         2000
 #define QUERY_TRIES      3
-
-struct resolver {
-    struct loop *loop;
-    ares_channel channel;
-    struct list sockets;
-    struct timer timer; /* c-ares' own time limits */
-    msec_t interval;
-};
 
 /* One of c-ares' sockets. */
 struct resolve_socket {
@@ -46,7 +37,6 @@ static void on_time_limit(struct timer *t);
 static void on_due(struct timer *t);
 static void look_up(struct resolve_name *n);
 static void on_answer(void *argument, int status, int timeouts, struct ares_addrinfo *answer);
-static void arm_time_limit(struct resolver *r);
 
 struct resolver *resolver_create(struct loop *l, const char *servers, msec_t interval)
 {
@@ -56,6 +46,7 @@ struct resolver *resolver_create(struct loop *l, const char *servers, msec_t int
     r->loop = l;
     r->interval = interval ? interval : INTERVAL_MS;
     list_init(&r->sockets);
+    list_init(&r->queries);
     timer_init(&r->timer, on_time_limit);
     if (ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS) {
         free(r);
@@ -79,6 +70,7 @@ void resolver_free(struct resolver *r)
     if (!r)
         return;
     ares_destroy(r->channel); /* calls back for all that is under way, and closes its sockets */
+    resolver_free_queries(r);
     loop_timer_clear(r->loop, &r->timer);
     ares_library_cleanup();
     ASSERT(list_empty(&r->sockets));
@@ -136,7 +128,7 @@ static void look_up(struct resolve_name *n)
     const struct ares_addrinfo_hints hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     n->busy = true;
     ares_getaddrinfo(r->channel, n->host, NULL, &hints, on_answer, n);
-    arm_time_limit(r);
+    resolver_arm(r);
 }
 
 /* IPv4 first: a name that has both often stands for a server that listens on IPv4 alone ("localhost"); when
@@ -247,17 +239,17 @@ static void on_socket(evutil_socket_t fd, short what, void *argument)
     struct resolver *r = ((struct resolve_socket *)argument)->resolver;
     ares_process_fd(r->channel, what & EV_READ ? fd : ARES_SOCKET_BAD,
                     what & EV_WRITE ? fd : ARES_SOCKET_BAD);
-    arm_time_limit(r);
+    resolver_arm(r);
 }
 
 static void on_time_limit(struct timer *t)
 {
     struct resolver *r = CONTAINER_OF(t, struct resolver, timer);
     ares_process_fd(r->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-    arm_time_limit(r);
+    resolver_arm(r);
 }
 
-static void arm_time_limit(struct resolver *r)
+void resolver_arm(struct resolver *r)
 {
     struct timeval left;
     if (!ares_timeout(r->channel, NULL, &left)) {

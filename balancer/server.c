@@ -110,6 +110,12 @@ static void set_host(struct server *s, enum address_kind kind, const struct addr
 
 struct server *server_create(struct server_ids *ids, struct slice upstream, struct slice name)
 {
+    return server_create_as(ids, upstream, name, (struct slice){0});
+}
+
+struct server *server_create_as(struct server_ids *ids, struct slice upstream, struct slice name,
+                                struct slice called)
+{
     struct address address = {0};
     struct slice host = {0};
     uint16_t port;
@@ -118,7 +124,8 @@ struct server *server_create(struct server_ids *ids, struct slice upstream, stru
     if (kind == ADDRESS_BAD)
         return NULL; /* the option table has told it already */
 
-    size_t size = sizeof(struct server) + upstream.len + name.len + 2 + ADDRESS_TEXT_MAX + host.len;
+    size_t size =
+        sizeof(struct server) + upstream.len + name.len + 2 + ADDRESS_TEXT_MAX + host.len + called.len;
     size = (size + 63) & ~(size_t)63;
     struct server *s = aligned_alloc(64, size);
     if (!s)
@@ -133,7 +140,10 @@ struct server *server_create(struct server_ids *ids, struct slice upstream, stru
     pthread_mutex_init(&s->lock, NULL);
     char *at = put_text((char *)(s + 1), upstream, &s->upstream);
     at = put_text(at, name, &s->name);
-    set_host(s, kind, &address, host, at);
+    if (called.len)
+        put_text(at, called, &s->host);
+    else
+        set_host(s, kind, &address, host, at);
     if (ids)
         give_id(s, ids);
     if (kind == ADDRESS_SOCKET)

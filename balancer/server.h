@@ -118,6 +118,9 @@ struct server {
 /* A reference of the caller's. `ids` may be NULL (a dry run). NULL when out of memory, or when `name` is no
  * address. */
 struct server *server_create(struct server_ids *ids, struct slice upstream, struct slice name);
+/* The same; `host`, unless it is empty, is what it is called in place of its address: what TLS verifies. */
+struct server *server_create_as(struct server_ids *ids, struct slice upstream, struct slice name,
+                                struct slice host);
 
 static inline struct server *server_hold(struct server *s)
 {

@@ -29,8 +29,13 @@ enum check_type { CHECK_HTTP, CHECK_TCP, CHECK_TLS, CHECK_GRPC, CHECK_UDP };
 
 struct server_settings {
     const struct config_node *node;
-    struct slice address; /* as in the file: host:port, name:port, unix:/path */
-    uint64_t weight;      /* 0 = gets nothing new */
+    struct slice
+        address;       /* as in the file: host:port, name:port, unix:/path; empty where one of these is not */
+    struct slice dns;  /* name:port, each of whose addresses is a server */
+    struct slice srv;  /* name of SRV records, each target of which is a server */
+    struct slice file; /* with a list of servers */
+    msec_t refresh;    /* of these three: the longest time between two looks */
+    uint64_t weight;   /* 0 = gets nothing new */
     bool backup;
     uint64_t max_connections; /* 0 = no limit */
 };
@@ -78,6 +83,18 @@ struct upstream_settings {
 };
 
 extern const struct option_table upstream_table;
+extern const struct option_table server_table;
+
+/* A list of servers in a file of its own: addresses alone. */
+struct server_file_settings {
+    struct option_list servers; /* of struct server_settings */
+};
+extern const struct option_table server_file_table;
+
+/* An entry of a list in a file of its own, where `entry` says what holds for all that do not say otherwise.
+ */
+struct server_settings server_settings_inherit(const struct server_settings *s,
+                                               const struct server_settings *entry);
 
 /* Whether an HTTP status is in one of the ranges. */
 bool status_ranges_contain(const struct status_ranges *r, unsigned status);

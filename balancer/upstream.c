@@ -1,4 +1,4 @@
-#include "balancer/upstream.h"
+#include "balancer/upstream_internal.h"
 
 #include <stdlib.h>
 
@@ -10,22 +10,12 @@
 static int make_tls(struct upstream *u, struct config *c, const struct config_node *node);
 static int make_members(struct upstream *u);
 static int make_locals(struct upstream *u);
-static struct server_set *make_set(struct upstream *u);
 static void take_set(struct letter *letter);
 
-/* A server as this upstream uses it. */
-struct upstream_member {
-    struct server *server; /* held */
-    struct server_use use;
-};
-
 static const struct policy *const policies[] = {
-    [BALANCE_ROUND_ROBIN] = &policy_round_robin,
-    [BALANCE_LEAST_CONNECTIONS] = &policy_least_connections,
-    [BALANCE_RANDOM_TWO] = &policy_random_two,
-    [BALANCE_EWMA] = &policy_ewma,
-    [BALANCE_RING_HASH] = &policy_ring_hash,
-    [BALANCE_MAGLEV] = &policy_maglev,
+    [BALANCE_ROUND_ROBIN] = &policy_round_robin, [BALANCE_LEAST_CONNECTIONS] = &policy_least_connections,
+    [BALANCE_RANDOM_TWO] = &policy_random_two,   [BALANCE_EWMA] = &policy_ewma,
+    [BALANCE_RING_HASH] = &policy_ring_hash,     [BALANCE_MAGLEV] = &policy_maglev,
     [BALANCE_SOURCE_HASH] = &policy_source_hash,
 };
 
@@ -86,65 +76,23 @@ static int make_tls(struct upstream *u, struct config *c, const struct config_no
     return 0;
 }
 
-static const struct server_settings *settings_of(const struct upstream *u, size_t i)
-{
-    return (const struct server_settings *)u->settings->servers.at + i;
-}
-
-static struct server *find_or_make(struct upstream *u, const struct server_settings *settings)
-{
-    struct server *s = u->registry ? registry_find(u->registry, u->name, settings->address) : NULL;
-    if (s)
-        return server_hold(s);
-    s = server_create(u->registry ? registry_ids(u->registry) : NULL, u->name, settings->address);
-    if (s)
-        server_configure(s, (uint32_t)settings->weight, (uint32_t)settings->max_connections,
-                         settings->backup);
-    return s;
-}
-
-/* Which transport a check goes over: what it is about. A bare tcp check is a connect, whatever the upstream
- * speaks. */
-static struct tls_client *check_transport(const struct upstream *u)
-{
-    const struct check_settings *check = u->settings->health_check;
-    if (!check || check->type == CHECK_UDP ||
-        (check->type == CHECK_TCP && check->send.len == 0 && check->receive.len == 0))
-        return NULL;
-    return u->tls ? u->tls : u->check_tls;
-}
-
 static int make_members(struct upstream *u)
 {
-    size_t count = u->settings->servers.count;
-    u->members = calloc(count + 1, sizeof *u->members);
-    if (!u->members)
-        return -1;
-    while (u->member_count < count) {
-        struct upstream_member *m = &u->members[u->member_count];
-        const struct server_settings *settings = settings_of(u, u->member_count);
-        m->server = find_or_make(u, settings);
-        if (!m->server)
-            return -1;
-        m->use = (struct server_use){.settings = settings,
-                                     .check = u->settings->health_check,
-                                     .tls = check_transport(u),
-                                     .proxy_protocol = u->settings->proxy_protocol};
-        u->member_count++;
-    }
-    return 0;
+    bool changed;
+    u->by_name = table_create();
+    return u->by_name ? upstream_collect(u, &changed) : -1;
 }
 
 /* Primaries, then backups. */
-static struct server_set *make_set(struct upstream *u)
+struct server_set *upstream_make_set(struct upstream *u)
 {
     struct server **servers = calloc(u->member_count + 1, sizeof(struct server *));
     size_t sizes[2] = {0}, count = 0;
     for (int backup = 0; servers && backup < 2; backup++) {
         for (size_t i = 0; i < u->member_count; i++) {
-            if (u->members[i].use.settings->backup != (backup == 1))
+            if (u->members[i]->settings.backup != (backup == 1))
                 continue;
-            servers[count++] = u->members[i].server;
+            servers[count++] = u->members[i]->server;
             sizes[backup]++;
         }
     }
@@ -167,7 +115,7 @@ static int make_locals(struct upstream *u)
         u->locals[w] = (struct upstream_worker){.letter.deliver = take_set, .index = w};
         budget_init(&u->budgets[w]);
     }
-    u->set = make_set(u);
+    u->set = upstream_make_set(u);
     if (!u->set)
         return -1;
     list_append(&u->sets, &u->set->link);
@@ -207,7 +155,7 @@ void upstream_replace(struct upstream *u, struct server_set *set)
 /* The registry knew some of the servers by now. No worker has seen the upstream yet. */
 static int correct_set(struct upstream *u)
 {
-    struct server_set *set = make_set(u);
+    struct server_set *set = upstream_make_set(u);
     if (!set) {
         upstream_deactivate(u);
         return -1;
@@ -220,23 +168,39 @@ static int correct_set(struct upstream *u)
     return 0;
 }
 
+/* *other: the registry knew a server by another struct by now. */
+static int attach(struct upstream *u, bool *other)
+{
+    for (size_t i = 0; i < u->member_count; i++) {
+        struct upstream_member *m = u->members[i];
+        const struct server *before = m->server;
+        /* The name is the key, and is the server's. */
+        table_remove(u->by_name, m->server->name);
+        if (registry_attach(u->registry, &m->server, &m->use) != 0) {
+            while (i-- > 0)
+                registry_detach(u->registry, u->members[i]->server, &u->members[i]->use);
+            return -1;
+        }
+        *other |= m->server != before;
+        if (table_put(u->by_name, m->server->name, (uint64_t)(uintptr_t)m) != 0)
+            log_error("a server cannot be found by its name: out of memory",
+                      LOG_SLICE("server", m->server->name));
+    }
+    return 0;
+}
+
 int upstream_activate(struct upstream *u)
 {
     ASSERT(u->magic == UPSTREAM_MAGIC && u->registry && !u->active);
-    bool other = false;
     u->group.settings = u->settings;
     if (registry_use_group(u->registry, u->name, &u->group) != 0)
         return -1;
-    for (size_t i = 0; i < u->member_count; i++) {
-        struct upstream_member *m = &u->members[i];
-        const struct server *before = m->server;
-        if (registry_attach(u->registry, &m->server, &m->use) != 0) {
-            while (i-- > 0)
-                registry_detach(u->registry, u->members[i].server, &u->members[i].use);
-            registry_unuse_group(u->registry, u->name, &u->group);
-            return -1;
-        }
-        other |= m->server != before;
+    bool other = false;
+    /* What a source said since the upstream was made counts. */
+    if (upstream_use_sources(u) != 0 || upstream_collect(u, &other) != 0 || attach(u, &other) != 0) {
+        upstream_leave_sources(u);
+        registry_unuse_group(u->registry, u->name, &u->group);
+        return -1;
     }
     u->active = true;
     return other ? correct_set(u) : 0;
@@ -247,8 +211,9 @@ void upstream_deactivate(struct upstream *u)
     if (!u->active)
         return;
     u->active = false;
+    upstream_leave_sources(u);
     for (size_t i = 0; i < u->member_count; i++)
-        registry_detach(u->registry, u->members[i].server, &u->members[i].use);
+        registry_detach(u->registry, u->members[i]->server, &u->members[i]->use);
     registry_unuse_group(u->registry, u->name, &u->group);
 }
 
@@ -262,14 +227,13 @@ void upstream_free(struct upstream *u)
     LIST_EACH_SAFE (node, &u->sets) {
         server_set_free(CONTAINER_OF(node, struct server_set, link));
     }
-    for (size_t i = 0; i < u->member_count; i++)
-        server_release(u->members[i].server);
+    upstream_drop_members(u);
+    table_free(u->by_name);
     tls_client_free(u->tls);
     tls_client_free(u->check_tls);
     free(u->locals);
     free(u->budgets);
     breaker_free(u->breaker);
-    free(u->members);
     u->magic = 0;
     free(u);
 }

@@ -24,6 +24,7 @@
 #include "balancer/registry.h"
 #include "balancer/server_set.h"
 #include "balancer/settings.h"
+#include "core/hash.h"
 
 #define UPSTREAM_MAGIC 0x55505354u
 
@@ -52,11 +53,15 @@ struct upstream {
     struct retry_budget *budgets;   /* by worker */
     struct breaker *breaker;        /* NULL = none */
     /* The control thread's. */
-    struct server_set *set;          /* the newest */
-    struct list sets;                /* all that are not freed yet */
-    unsigned turn;                   /* sets made so far */
-    struct upstream_member *members; /* how this upstream uses each of its servers */
+    struct server_set *set;           /* the newest */
+    struct list sets;                 /* all that are not freed yet */
+    unsigned turn;                    /* sets made so far */
+    struct upstream_member **members; /* how this upstream uses each of its servers, in order */
     size_t member_count;
+    struct table *by_name;   /* of members */
+    struct source_use *uses; /* of the file's entries, and of what is done by hand; NULL = not active */
+    unsigned looks;
+    struct timer gather; /* a source has another answer */
 };
 
 /* Faults (TLS files and the like) are recorded in c; NULL then, or when out of memory. `settings` and `name`
@@ -108,3 +113,22 @@ const char *pick_failure_text(enum pick_failure why);
 
 /* The server as the file calls it, or NULL. */
 struct server *upstream_server(const struct upstream *u, struct slice name);
+
+/* Where servers come from (discovery.h). Control thread. */
+
+struct found;
+struct source;
+
+/* Looks at once at what the sources say now. Does nothing unless the upstream is active. */
+void upstream_refresh(struct upstream *u);
+/* By hand, until weir stops or the other is done, reloads or not. `added` is taken over. 0, or -1 when out of
+ * memory, not active, or (remove) when there is no such server. */
+int upstream_add_server(struct upstream *u, struct found *added);
+int upstream_remove_server(struct upstream *u, struct slice server);
+
+/* Where a server comes from: "file", "dns api.internal:8000", "hand". */
+const char *upstream_source(const struct upstream *u, struct slice server);
+/* The source of an entry of settings->servers; NULL when it has none, or is not active. And what was done by
+ * hand; NULL = nothing. */
+const struct source *upstream_entry_source(const struct upstream *u, size_t entry);
+const struct source *upstream_hand(const struct upstream *u);

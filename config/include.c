@@ -308,3 +308,13 @@ int config_parse(struct config *c, const char *name, struct slice text)
     }
     return finish(c, rc);
 }
+
+int config_parse_value(struct config *c, const char *name, struct slice text)
+{
+    size_t nodes_left = CONFIG_NODES_MAX;
+    struct slice file = arena_copy(&c->arena, slice_text(name));
+    if (!file.at)
+        return finish(c, -1);
+    struct yaml_source source = {.file = file.at, .text = text, .nodes_left = &nodes_left};
+    return finish(c, yaml_read(c, &source, &c->root));
+}

@@ -81,6 +81,9 @@ void config_free(struct config *c);
  * the faults, and options may be applied to it, so that one run tells every fault. Once per struct config. */
 int config_load(struct config *c, const char *path);
 int config_parse(struct config *c, const char *name, struct slice text);
+/* As config_parse, of data: the root may be of any kind (NULL in c when the text is empty), and `${NAME}`
+ * stays as it is. */
+int config_parse_value(struct config *c, const char *name, struct slice text);
 
 /* Records a fault at a node's value (or at its key, for an unknown key). The message is preceded by the
  * node's path, `listeners.web.protocol: `. `at` may be NULL: the file as a whole. The same message at the
