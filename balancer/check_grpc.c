@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "balancer/check_http.h"
 #include "balancer/escape.h"
 #include "core/base.h"
 
@@ -30,16 +31,6 @@ static size_t write_request(struct slice service, unsigned char out[PREFIX + 3 +
     return len + PREFIX;
 }
 
-static bool names_host(const struct check_settings *c, struct slice *authority)
-{
-    for (size_t i = 0; i < c->headers.count; i++)
-        if (slice_equal_nocase(c->headers.at[i].name, S("host"))) {
-            *authority = c->headers.at[i].value;
-            return true;
-        }
-    return false;
-}
-
 struct check_h2 *check_grpc_create(const struct check_settings *c, struct slice authority, bool is_tls)
 {
     unsigned char body[PREFIX + 3 + CHECK_GRPC_SERVICE_MAX];
@@ -47,10 +38,9 @@ struct check_h2 *check_grpc_create(const struct check_settings *c, struct slice 
     size_t n = 0;
     if (!fields)
         return NULL;
-    names_host(c, &authority);
     fields[n++] = (struct check_h2_field){S(":method"), S("POST")};
     fields[n++] = (struct check_h2_field){S(":scheme"), is_tls ? S("https") : S("http")};
-    fields[n++] = (struct check_h2_field){S(":authority"), authority};
+    fields[n++] = (struct check_h2_field){S(":authority"), check_http_authority(c, authority)};
     fields[n++] = (struct check_h2_field){S(":path"), S("/grpc.health.v1.Health/Check")};
     fields[n++] = (struct check_h2_field){S("te"), S("trailers")};
     fields[n++] = (struct check_h2_field){S("content-type"), S("application/grpc")};

@@ -40,6 +40,35 @@ struct slice check_http_request(const struct check_settings *c, struct slice hos
     return slice_of(text, len);
 }
 
+struct slice check_http_authority(const struct check_settings *c, struct slice authority)
+{
+    for (size_t i = 0; i < c->headers.count; i++)
+        if (slice_equal_nocase(c->headers.at[i].name, S("host")))
+            return c->headers.at[i].value;
+    return authority;
+}
+
+struct check_h2 *check_http_h2(const struct check_settings *c, struct slice authority, bool is_tls)
+{
+    struct check_h2_field *fields = calloc(c->headers.count + 6, sizeof *fields);
+    size_t n = 0;
+    if (!fields)
+        return NULL;
+    fields[n++] = (struct check_h2_field){S(":method"), S("GET")};
+    fields[n++] = (struct check_h2_field){S(":scheme"), is_tls ? S("https") : S("http")};
+    fields[n++] = (struct check_h2_field){S(":authority"), check_http_authority(c, authority)};
+    fields[n++] = (struct check_h2_field){S(":path"), c->path};
+    if (!has_header(c, "User-Agent"))
+        fields[n++] = (struct check_h2_field){S("user-agent"), S("weir-health-check")};
+    if (!has_header(c, "Accept"))
+        fields[n++] = (struct check_h2_field){S("accept"), S("*/*")};
+    for (size_t i = 0; i < c->headers.count; i++)
+        fields[n++] = (struct check_h2_field){c->headers.at[i].name, c->headers.at[i].value};
+    struct check_h2 *h = check_h2_create(fields, n, slice_of(NULL, 0));
+    free(fields);
+    return h;
+}
+
 static bool is_digit(char c)
 {
     return c >= '0' && c <= '9';

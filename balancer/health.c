@@ -129,10 +129,26 @@ static void send_proxy_header(struct check_run *run, int version)
     conn_raw_write(&run->conn, &iov, 1); /* failed() tells when it breaks */
 }
 
+/* What a check speaks, as far as that is known before its handshake. */
+static enum upstream_protocol protocol_of(const struct server_use *use)
+{
+    if (use->check->type == CHECK_GRPC)
+        return UPSTREAM_HTTP2;
+    return use->check->type == CHECK_HTTP ? (enum upstream_protocol)use->protocol : UPSTREAM_HTTP1;
+}
+
 /* What the handshake offers. */
 static struct slice alpn_of(const struct server_use *use)
 {
-    return use->check->type == CHECK_GRPC ? (struct slice)SLICE("\x02h2") : (struct slice)SLICE("");
+    switch (protocol_of(use)) {
+    case UPSTREAM_HTTP2:
+        return S("\x02h2");
+    case UPSTREAM_AUTO:
+        return S("\x02h2\x08http/1.1");
+    case UPSTREAM_HTTP1:
+        break;
+    }
+    return S("");
 }
 
 static void on_udp_done(struct check_udp *udp, bool ok, const char *text)
@@ -216,22 +232,19 @@ static void send_h2(struct check_run *run)
         send_bytes(run, bytes);
 }
 
-static void ask_grpc(struct check_run *run)
+static void ask_h2(struct check_run *run)
 {
     const struct server_use *use = run->checker->use;
-    const struct tls_info *info = tls_info(&run->conn);
-    if (use->tls && (!info || !slice_equal(info->alpn, S("h2")))) {
-        end(run, false, "TLS: the server does not take HTTP/2 (ALPN)");
-        return;
-    }
-    run->h2 = check_grpc_create(use->check, authority_of(run), use->tls != NULL);
+    bool is_tls = use->tls != NULL;
+    run->h2 = use->check->type == CHECK_GRPC ? check_grpc_create(use->check, authority_of(run), is_tls)
+                                             : check_http_h2(use->check, authority_of(run), is_tls);
     if (run->h2)
         send_h2(run);
     else
         end(run, false, "out of memory");
 }
 
-static void ask_http(struct check_run *run)
+static void ask_h1(struct check_run *run)
 {
     struct slice request = check_http_request(run->checker->use->check, authority_of(run));
     if (request.at)
@@ -239,6 +252,21 @@ static void ask_http(struct check_run *run)
     else
         end(run, false, "out of memory");
     free((void *)(uintptr_t)request.at);
+}
+
+/* Under TLS what ALPN says; else HTTP/2 only where it must be. */
+static void ask(struct check_run *run)
+{
+    const struct server_use *use = run->checker->use;
+    const struct tls_info *info = tls_info(&run->conn);
+    enum upstream_protocol protocol = protocol_of(use);
+    bool chosen = info && slice_equal(info->alpn, S("h2"));
+    if (use->tls && protocol == UPSTREAM_HTTP2 && !chosen)
+        end(run, false, "TLS: the server does not take HTTP/2 (ALPN)");
+    else if (use->tls ? chosen : protocol == UPSTREAM_HTTP2)
+        ask_h2(run);
+    else
+        ask_h1(run);
 }
 
 static void on_connected(struct conn *c)
@@ -256,14 +284,19 @@ static void on_connected(struct conn *c)
             end(run, true, "connected");
         return;
     case CHECK_HTTP:
-        ask_http(run);
-        return;
     case CHECK_GRPC:
-        ask_grpc(run);
+        ask(run);
         return;
     case CHECK_UDP:
         return; /* it has no connection */
     }
+}
+
+static int judge_status(const struct check_run *run, int status, char *text, size_t size)
+{
+    bool ok = status_ranges_contain(&run->checker->use->check->expect, (unsigned)status);
+    snprintf(text, size, ok ? "status %d" : "status %d is not expected", status);
+    return ok ? 1 : -1;
 }
 
 /* Whether the bytes decide it: then it is over. */
@@ -277,8 +310,7 @@ static bool judge_http(struct check_run *run, struct slice in)
         end(run, false, "its answer is not HTTP");
         return true;
     }
-    bool ok = status_ranges_contain(&run->checker->use->check->expect, (unsigned)status);
-    snprintf(text, sizeof text, ok ? "status %d" : "status %d is not expected", status);
+    bool ok = judge_status(run, status, text, sizeof text) > 0;
     end(run, ok, text);
     return true;
 }
@@ -300,6 +332,17 @@ static bool judge_tcp(struct check_run *run, struct slice in)
     return true;
 }
 
+/* As check_grpc_judge. */
+static int judge_http_h2(const struct check_run *run, const struct check_h2_answer *a, char *text,
+                         size_t size)
+{
+    if (a->status)
+        return judge_status(run, a->status, text, size);
+    if (a->reset)
+        snprintf(text, size, "the request was reset with error %u", a->error);
+    return a->reset ? -1 : 0;
+}
+
 /* Takes all of `in`, whether or not it decides. */
 static bool judge_h2(struct check_run *run, struct slice in)
 {
@@ -311,7 +354,9 @@ static bool judge_h2(struct check_run *run, struct slice in)
         end(run, false, fault);
         return true;
     }
-    int judged = check_grpc_judge(check_h2_answer(run->h2), text, sizeof text);
+    const struct check_h2_answer *answer = check_h2_answer(run->h2);
+    int judged = run->checker->use->check->type == CHECK_GRPC ? check_grpc_judge(answer, text, sizeof text)
+                                                              : judge_http_h2(run, answer, text, sizeof text);
     if (judged)
         end(run, judged > 0, text);
     return judged != 0;

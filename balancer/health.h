@@ -1,11 +1,13 @@
 /* Active health checks: one checker for each server that has a check, on the control thread's loop. Every
  * `interval`, give or take a tenth and starting at a random point, so that many do not beat together:
  *
- *   http  GET path over the server's transport; good when the status is one of `expect`. Only the status line
- * is read, bounded. tcp   connect; then `send` if given; good when the answer begins with `receive`, or
- * without one when connected and sent. tls   a TLS handshake, verified as the upstream's `tls` says (without
- * it: the handshake alone). grpc  grpc.health.v1 over HTTP/2 (check_grpc.h), under TLS with ALPN. udp   a
- * datagram and its answer (check_udp.h).
+ *  - http: GET path over the server's transport, in the protocol that the upstream speaks; good when the
+ *    status is one of `expect`. Only the status is read, bounded.
+ *  - tcp: connect; then `send` if given; good when the answer begins with `receive`, or without one when
+ *    connected and sent.
+ *  - tls: a TLS handshake, verified as the upstream's `tls` says (without it: the handshake alone).
+ *  - grpc: grpc.health.v1 over HTTP/2 (check_grpc.h), under TLS with ALPN.
+ *  - udp: a datagram and its answer (check_udp.h).
  *
  * A check that is not over after `timeout` has failed. `fall` failures in a row take the server down, `rise`
  * successes take it back - more of them when it flaps (flapping.h) -; both are logged with the reason. A

@@ -63,6 +63,7 @@ struct server_use {
     const struct check_settings *check; /* NULL = none */
     struct tls_client *tls;             /* over which the check goes; NULL = plain */
     int proxy_protocol;                 /* enum upstream_proxy_protocol: what the check sends first */
+    int protocol;                       /* enum upstream_protocol: what a check of type http speaks */
     struct list link;                   /* the registry's */
 };
 

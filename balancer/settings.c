@@ -96,7 +96,8 @@ static const struct option check_options[] = {
     OPTION_AT(struct check_settings, type, "type", OPTION_CUSTOM, .fallback = "http",
               .parse = parse_check_type, .shape = "http, tcp, tls, grpc, udp",
               .schema = "{\"enum\": [\"http\", \"tcp\", \"tls\", \"grpc\", \"udp\"]}",
-              .help = "http: GET of `path`; tcp: connect, then `send` and `receive`; tls: a handshake; grpc: "
+              .help = "http: GET of `path`, in what `protocol` says; tcp: connect, then `send` and "
+                      "`receive`; tls: a handshake; grpc: "
                       "grpc.health.v1 over HTTP/2, good when it says SERVING; udp: a datagram of `send`, and "
                       "its answer."),
     OPTION_AT(struct check_settings, path, "path", OPTION_TEXT, .fallback = "/", .help = "For http."),

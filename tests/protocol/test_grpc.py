@@ -151,6 +151,25 @@ def test_checks_go_over_tls_with_alpn(site, grpc_server, authority, localhost_ce
     assert weir.admin.server_is_up("up", server.address)
 
 
+@pytest.mark.parametrize("protocol, tls, seen", [
+    ("http1", False, "HTTP/1.1"), ("http2", False, "HTTP/2.0"), ("auto", False, "HTTP/1.1"),
+    ("http1", True, "HTTP/1.1"), ("http2", True, "HTTP/2.0"), ("auto", True, "HTTP/2.0")])
+def test_an_http_check_speaks_what_the_upstream_speaks(site, authority, localhost_cert, protocol, tls, seen):
+    certificates = {"tls": {"certificates": [dict(zip(("cert", "key"), localhost_cert))]}} if tls else {}
+    backend = site(routes=[{"path": {"exact": "/healthz"}, "respond": {"status": 204}}], listeners={"web": certificates},
+                   log={"access": {"format": "${protocol} ${host} ${target} ${header.x-probe}", "output": "access.log"}})
+    address = f"127.0.0.1:{backend.port()}"
+    weir = site(routes=[{"upstream": "up"}], upstreams={"up": {
+        "servers": [address], "protocol": protocol, **({"tls": {"ca": authority.file}} if tls else {}),
+        "health_check": {**CHECK, "type": "http", "path": "/healthz", "expect": [204], "headers": {"host": "t.example", "X-Probe": "p"}}}})
+    check_text(weir, address, "status 204")
+    assert weir.admin.server_is_up("up", address)
+    log = os.path.join(backend.folder, "access.log")
+    assert wait_until(lambda: open(log).readline()) == f"{seen} t.example /healthz p\n"
+    backend.reload(routes=[{"respond": {"status": 503}}])
+    check_text(weir, address, "http check: status 503 is not expected")
+
+
 # -- errors of weir's own ------------------------------------------------------------------------------------------------
 
 GRPC = [("content-type", "application/grpc"), ("te", "trailers")]
