@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "core/log.h"
-#include "proxy/http/h2/internal.h"
+#include "proxy/http/h2/head.h"
 
 #define LINGER_MS      2000
 #define LINGER_CALM_MS 200  /* a flood is not read to its end */

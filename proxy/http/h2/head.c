@@ -11,6 +11,13 @@ void h2_head_begin(struct h2_head *h)
     h->status = 0;
 }
 
+void h2_head_free(struct h2_head *h)
+{
+    free(h->bytes);
+    free(h->lines);
+    *h = (struct h2_head){0};
+}
+
 const char *h2_field_fault(struct slice name, struct slice value)
 {
     struct slice token = name.len && name.at[0] == ':' ? slice_skip(name, 1) : name;

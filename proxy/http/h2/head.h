@@ -5,6 +5,7 @@
 #include "proxy/http/h2/internal.h"
 
 void h2_head_begin(struct h2_head *h);
+void h2_head_free(struct h2_head *h);
 
 /* RFC 9113 §8.2: what is wrong with a field, or NULL; beyond what nghttp2 looks at. */
 const char *h2_field_fault(struct slice name, struct slice value);

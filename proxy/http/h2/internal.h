@@ -1,5 +1,6 @@
-/* What the files of the h2 codec share. connection.c: a connection's life, reading, writing. request.c: from
- * frames to the exchange. response.c: from the exchange to frames. abuse.c: counting. */
+/* What the files of the h2 codec share. connection.c: a connection's life, reading, writing. request_head.c,
+ * stream.c, request.c: from frames to the exchange. response.c: from the exchange to frames. abuse.c:
+ * counting. strict.c: what nghttp2 does not see. */
 #pragma once
 
 #include <nghttp2/nghttp2.h>
@@ -113,12 +114,25 @@ bool h2_is_full(const struct h2_connection *c);
 void h2_set_clock(struct h2_connection *c);
 void h2_count_bytes(struct h2_connection *c);
 
-/* request.c */
+/* request_head.c: fields as they are decoded (head.h), held against the listener's limits, and a request made
+ * of them. */
 
-void h2_request_callbacks(nghttp2_session_callbacks *to);
-void h2_head_free(struct h2_head *h);
+void h2_request_head_begin(struct h2_connection *c);
+void h2_request_head_add(struct h2_connection *c, struct slice name, struct slice value);
+void h2_request_head_end(struct h2_connection *c);
+/* Makes s->x's request. What is wrong with it, or NULL; *status is what the client gets. */
+const char *h2_request_read(struct h2_stream *s, const struct h2_head *h, unsigned *status);
+
+/* stream.c: a stream's life, and what its body does to the windows. */
+
+struct h2_stream *h2_stream_of(struct h2_connection *c, int32_t id);
+/* NULL when out of memory. */
+struct h2_stream *h2_stream_create(struct h2_connection *c, int32_t id);
 /* Ends what there is of the exchange, and frees the stream. */
 void h2_stream_free(struct h2_stream *s, enum exchange_end why);
+/* More of the request's body, and its end. */
+void h2_stream_data(struct h2_stream *s, const uint8_t *data, size_t len);
+void h2_stream_end(struct h2_stream *s);
 /* Gives back what was received to the stream's window, and the connection's. */
 void h2_consume(struct h2_stream *s);
 void h2_reset(struct h2_stream *s, uint32_t error);
@@ -126,6 +140,10 @@ void h2_reset(struct h2_stream *s, uint32_t error);
 void h2_resume(struct h2_stream *s);
 /* (Re)starts the stream's clock, or stops it when it waits for nobody. */
 void h2_stream_clock(struct h2_stream *s);
+
+/* request.c: what nghttp2 tells of frames that came. */
+
+void h2_request_callbacks(nghttp2_session_callbacks *to);
 
 /* response.c */
 
