@@ -78,30 +78,9 @@ static int make_tls(struct upstream *u, struct config *c, const struct config_no
 
 static int make_members(struct upstream *u)
 {
-<<<<<<< ours
     bool changed;
     u->by_name = table_create();
     return u->by_name ? upstream_collect(u, &changed) : -1;
-=======
-    size_t count = u->settings->servers.count;
-    u->members = calloc(count + 1, sizeof *u->members);
-    if (!u->members)
-        return -1;
-    while (u->member_count < count) {
-        struct upstream_member *m = &u->members[u->member_count];
-        const struct server_settings *settings = settings_of(u, u->member_count);
-        m->server = find_or_make(u, settings);
-        if (!m->server)
-            return -1;
-        m->use = (struct server_use){.settings = settings,
-                                     .check = u->settings->health_check,
-                                     .tls = check_transport(u),
-                                     .proxy_protocol = u->settings->proxy_protocol,
-                                     .protocol = u->settings->protocol};
-        u->member_count++;
-    }
-    return 0;
->>>>>>> theirs
 }
 
 /* Primaries, then backups. */

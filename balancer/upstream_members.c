@@ -228,7 +228,8 @@ static struct upstream_member *make_member(struct upstream *u, const struct serv
     m->use = (struct server_use){.settings = &m->settings,
                                  .check = u->settings->health_check,
                                  .tls = check_transport(u),
-                                 .proxy_protocol = u->settings->proxy_protocol};
+                                 .proxy_protocol = u->settings->proxy_protocol,
+                                 .protocol = u->settings->protocol};
     list_init(&m->use.link);
     if (!m->server || (u->active && registry_attach(u->registry, &m->server, &m->use) != 0)) {
         free_member(m);
