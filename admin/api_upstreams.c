@@ -153,12 +153,15 @@ static void problem_no_server(struct http_call *c, const struct upstream *u)
     api_problem(c, 404, detail, NULL);
 }
 
-static void change_server(struct http_call *c, struct server *s, const struct change *change)
+static void change_server(struct http_call *c, struct upstream *u, struct server *s,
+                          const struct change *change)
 {
     struct admin *a = admin_of(c);
     char text[256];
     if (change->has_weight)
         server_set_weight(s, change->weight);
+    if (change->has_weight && upstream_reweigh(u) != 0)
+        log_error("a weight does not count yet: out of memory", LOG_SLICE("server", s->name));
     if (change->has_state)
         server_set_admin(s, change->state);
     if (change->has_state && change->state == ADMIN_UP)
@@ -193,7 +196,7 @@ void api_patch_server(struct http_call *c)
         if (wrong)
             api_problem(c, 400, wrong, NULL);
         else
-            change_server(c, s, &change);
+            change_server(c, u, s, &change);
     }
     json_decref(body);
 }

@@ -58,6 +58,19 @@ void hash_unshare(void *shared)
     free(h);
 }
 
+/* Keys. */
+
+uint64_t hash_of_key(struct slice key)
+{
+    uint64_t hash = key.len ? XXH3_64bits(key.at, key.len) : 0;
+    return key.len && hash == 0 ? 1 : hash;
+}
+
+uint64_t hash_of_ip(const struct ip *ip)
+{
+    return ip->is_unix ? 0 : hash_of_key(slice_of((const char *)ip->bytes, sizeof ip->bytes));
+}
+
 size_t hash_size(const struct tier *t)
 {
     (void)t;

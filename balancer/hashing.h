@@ -41,6 +41,11 @@ struct hash_shared {
 struct hash_shared *hash_share(const struct tier *t, bool bounded);
 void hash_unshare(void *shared);
 
+/* Of a request's key, never 0 but for an empty one: the same in every process. The client's port is no part
+ * of its address; one that came over a unix socket has none, and no key. */
+uint64_t hash_of_key(struct slice key);
+uint64_t hash_of_ip(const struct ip *ip);
+
 size_t hash_size(const struct tier *t);
 void hash_init(void *state, const struct tier *t, unsigned start);
 struct server *hash_pick(void *state, const struct tier *t, const struct pick *p, hash_next *next);

@@ -34,6 +34,7 @@ struct tier {
     struct server *const *servers;
     size_t count;
     const struct policy_options *options; /* NULL = the defaults */
+    bool spills;                          /* when its servers are full, a request goes on to the next tier */
     void *shared;                         /* what share() made; NULL for a policy without it */
 };
 

@@ -1,15 +1,18 @@
 #include "balancer/server_set.h"
 
+#include "balancer/sticky.h"
+
 #include <stdlib.h>
 
-static int make_tiers(struct server_set *set, struct server *const *servers, const size_t *sizes);
+static int make_tiers(struct server_set *set, const struct policy_options *options,
+                      struct server *const *servers, const size_t *sizes);
 static int make_states(struct server_set *set, unsigned turn);
 static int index_tiers(struct server_set *set);
 static void on_released(struct letter *letter);
 
-struct server_set *server_set_create(const struct policy *policy, unsigned workers, unsigned turn,
-                                     struct loop *control, struct server *const *servers, const size_t *sizes,
-                                     size_t tier_count)
+struct server_set *server_set_create(const struct policy *policy, const struct policy_options *options,
+                                     unsigned workers, unsigned turn, struct loop *control,
+                                     struct server *const *servers, const size_t *sizes, size_t tier_count)
 {
     ASSERT(tier_count && tier_count <= SERVER_SET_TIERS);
     struct server_set *set = calloc(1, sizeof *set);
@@ -22,7 +25,7 @@ struct server_set *server_set_create(const struct policy *policy, unsigned worke
     set->control = control;
     set->tier_count = tier_count;
     set->holds = aligned_alloc(64, workers * sizeof *set->holds);
-    if (!set->holds || make_tiers(set, servers, sizes) != 0 || index_tiers(set) != 0 ||
+    if (!set->holds || make_tiers(set, options, servers, sizes) != 0 || index_tiers(set) != 0 ||
         make_states(set, turn) != 0) {
         server_set_free(set);
         return NULL;
@@ -33,7 +36,8 @@ struct server_set *server_set_create(const struct policy *policy, unsigned worke
     return set;
 }
 
-static int make_tiers(struct server_set *set, struct server *const *servers, const size_t *sizes)
+static int make_tiers(struct server_set *set, const struct policy_options *options,
+                      struct server *const *servers, const size_t *sizes)
 {
     size_t count = 0;
     for (size_t t = 0; t < set->tier_count; t++)
@@ -49,7 +53,7 @@ static int make_tiers(struct server_set *set, struct server *const *servers, con
     struct server **first = set->servers;
     for (size_t t = 0; t < set->tier_count; t++) {
         struct tier *tier = &set->tiers[t];
-        *tier = (struct tier){.servers = first, .count = sizes[t]};
+        *tier = (struct tier){.servers = first, .count = sizes[t], .options = options};
         first += sizes[t];
         if (set->policy->share && !(tier->shared = set->policy->share(tier)))
             return -1;
@@ -110,6 +114,7 @@ void server_set_free(struct server_set *set)
             set->policy->unshare(set->tiers[t].shared);
     for (size_t i = 0; i < set->count; i++)
         server_release(set->servers[i]);
+    sticky_free(set->sticky);
     free(set->states);
     free(set->tiers);
     free(set->servers);
@@ -192,10 +197,24 @@ static enum pick_failure why_none(const struct tier *t, const struct pick *p)
     return why;
 }
 
+/* A session's server, also one that gets nothing new: drained by hand, or of weight 0. */
+static bool takes_session(const struct pick *p)
+{
+    const struct server *s = p->prefer;
+    if (pick_tried(p, s) || server_is_suspect(s, p->now_us))
+        return false;
+    return server_usable(s) ||
+           (atomic_load_explicit(&s->address_version, memory_order_relaxed) != 0 &&
+            !atomic_load_explicit(&s->ejected, memory_order_relaxed) && !server_is_down(s));
+}
+
 struct server *server_set_pick(struct server_set *set, unsigned worker, const struct pick *p,
                                enum pick_failure *why)
 {
     ASSERT(worker < set->workers);
+    *why = PICK_OK;
+    if (p->prefer && takes_session(p) && server_begin(p->prefer))
+        return p->prefer;
     *why = PICK_NONE_UP;
     for (size_t t = 0; t < set->tier_count; t++) {
         const struct tier *tier = &set->tiers[t];
@@ -206,9 +225,9 @@ struct server *server_set_pick(struct server_set *set, unsigned worker, const st
             return s;
         }
         enum pick_failure none = why_none(tier, p);
-        if (none != PICK_NONE_UP)
+        if (none != PICK_NONE_UP && *why != PICK_ALL_BUSY)
             *why = none;
-        if (none == PICK_ALL_BUSY)
+        if (*why == PICK_ALL_BUSY && !tier->spills)
             return NULL;
     }
     return NULL;
@@ -227,7 +246,7 @@ size_t server_set_tier(const struct server_set *set, const struct server *s)
 
 void server_set_learn(struct server_set *set, unsigned worker, struct server *s, const struct outcome *o)
 {
-    if (!set->policy->done)
+    if (!set->policy->done || !o || o->kind == OUTCOME_ABANDONED)
         return;
     size_t t = server_set_tier(set, s);
     set->policy->done(set->states[worker * set->tier_count + t], &set->tiers[t], s, o);
@@ -237,7 +256,8 @@ enum pick_failure server_set_state(const struct server_set *set)
 {
     const struct pick none = {0};
     enum pick_failure state = PICK_NONE_UP;
-    for (size_t t = 0; t < set->tier_count && state == PICK_NONE_UP; t++) {
+    for (size_t t = 0; t < set->tier_count && (state == PICK_NONE_UP || (t && set->tiers[t - 1].spills));
+         t++) {
         for (size_t i = 0; i < set->tiers[t].count; i++) {
             if (pick_weight(&none, set->tiers[t].servers[i]))
                 return PICK_OK;

@@ -9,7 +9,10 @@
  *
  * Tiers are asked in order. A later one is asked only when no server of those before it can be used: all are
  * down or drained, or this request has tried them. Servers that are merely full keep the request
- * (PICK_ALL_BUSY): it may wait for them. */
+ * (PICK_ALL_BUSY): it may wait for them; but for those of a tier that spills, which let it go to the next
+ * tier (the next zone), and hold it only before the one after that.
+ *
+ * A sticky session's server comes before every tier, drained or not, as long as it is well. */
 #pragma once
 
 #include "balancer/policy.h"
@@ -27,6 +30,8 @@ enum pick_failure {
     PICK_ALL_TRIED,    /* the usable ones have been tried */
 };
 
+struct sticky_tokens;
+
 struct server_set_hold {
     uint64_t count;
     struct letter letter; /* to the control thread: this worker has let go */
@@ -41,6 +46,7 @@ struct server_set {
     struct tier *tiers; /* at least one; any may be empty */
     size_t tier_count;
     const struct policy *policy;
+    struct sticky_tokens *sticky; /* owned; NULL = no sticky sessions, which whoever made the set sets */
     unsigned workers;
     void **states;                 /* of worker w and tier t: [w * tier_count + t] */
     uint8_t *tier_of;              /* by server id */
@@ -52,10 +58,11 @@ struct server_set {
 
 /* `servers` tier by tier, sizes[i] of them in tier i; each is held once more. `turn` says where the policies
  * begin: another one for each set of an upstream, so that frequent changes do not favour the first servers.
+ * `options` must live as long; NULL = the defaults.
  * Every worker holds it once. NULL when out of memory. */
-struct server_set *server_set_create(const struct policy *policy, unsigned workers, unsigned turn,
-                                     struct loop *control, struct server *const *servers, const size_t *sizes,
-                                     size_t tier_count);
+struct server_set *server_set_create(const struct policy *policy, const struct policy_options *options,
+                                     unsigned workers, unsigned turn, struct loop *control,
+                                     struct server *const *servers, const size_t *sizes, size_t tier_count);
 /* When no worker can use it any more. NULL is allowed. */
 void server_set_free(struct server_set *set);
 
@@ -71,7 +78,7 @@ void server_set_forgo(struct server_set *set, unsigned worker);
 /* Chooses a server and counts the request in; NULL with the reason in *why. */
 struct server *server_set_pick(struct server_set *set, unsigned worker, const struct pick *p,
                                enum pick_failure *why);
-/* Tells the policy how an attempt ended that server_set_pick began. */
+/* Tells the policy how an attempt ended that server_set_pick began. `o` may be NULL. */
 void server_set_learn(struct server_set *set, unsigned worker, struct server *s, const struct outcome *o);
 
 /* Which tier a server of the set is in. */

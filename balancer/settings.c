@@ -7,6 +7,7 @@
 #include "balancer/escape.h"
 #include "balancer/outlier.h"
 #include "balancer/server.h"
+#include "balancer/sticky.h"
 #include "core/address.h"
 #include "tls/settings.h"
 
@@ -30,7 +31,8 @@ static const struct option server_options[] = {
               .help = "Used only when no other server is up."),
     OPTION_AT(struct server_settings, max_connections, "max_connections", OPTION_COUNT, .fallback = "0",
               .max = UINT32_MAX, .help = "Requests or streams at once, over all workers. 0: no limit."),
-    {.name = "zone", .type = OPTION_PLANNED, .help = "Where it stands: the nearest are preferred."},
+    OPTION_AT(struct server_settings, zone, "zone", OPTION_TEXT,
+              .help = "Where it stands; see the upstream's `prefer_zone`."),
     OPTION_AT(struct server_settings, dns, "dns", OPTION_TEXT, .flags = OPTION_FLAG_NONEMPTY,
               .shape = "NAME:PORT", .schema = "{\"type\": \"string\"}",
               .help = "Instead of `address`: every A and AAAA answer is a server, `api.internal:8000`. TLS "
@@ -177,8 +179,22 @@ static const struct option upstream_options[] = {
               .flags = OPTION_FLAG_TRUE, .help = "Absent: servers count as up."),
     OPTION_AT(struct upstream_settings, breaker, "breaker", OPTION_BLOCK_IF, .table = &breaker_table,
               .flags = OPTION_FLAG_TRUE, .help = "Absent: none."),
-    {.name = "hash_key", .type = OPTION_PLANNED, .help = "What ring_hash and maglev hash."},
-    {.name = "sticky", .type = OPTION_PLANNED, .help = "A cookie that keeps a client on its server."},
+    OPTION_AT(struct upstream_settings, hash_key, "hash_key", OPTION_TEXT, .fallback = "ip",
+              .shape = "ip, host, path, header:NAME, cookie:NAME, or a text with variables",
+              .help =
+                  "For ring_hash and maglev: requests with the same key go to the same server. One without "
+                  "(no such header, an empty text) goes to any. TCP and UDP have the client's address "
+                  "alone."),
+    OPTION_AT(struct upstream_settings, hash_balance, "hash_balance", OPTION_NUMBER, .fallback = "125%",
+              .flags = OPTION_FLAG_PERCENT, .max = 100,
+              .help =
+                  "For ring_hash and maglev: a server that has this much of its fair share of the requests "
+                  "in flight is passed over, at least 100%. 0%: no bound."),
+    OPTION_AT(struct upstream_settings, prefer_zone, "prefer_zone", OPTION_TEXT,
+              .help = "weir's own zone: servers whose `zone` it is are used as long as one of them can be, "
+                      "before the others; `backup` ones after both. Empty: no preference."),
+    OPTION_AT(struct upstream_settings, sticky, "sticky", OPTION_BLOCK_IF, .table = &sticky_table,
+              .help = "Absent: none."),
     OPTION_AT(struct upstream_settings, slow_start, "slow_start", OPTION_DURATION, .fallback = "0",
               .max = 86400000,
               .help = "The share of a server that comes back, or is added while others serve, grows from 1 % "
@@ -379,6 +395,8 @@ struct server_settings server_settings_inherit(const struct server_settings *s,
         out.backup = entry->backup;
     if (!gives(s, "max_connections"))
         out.max_connections = entry->max_connections;
+    if (!gives(s, "zone"))
+        out.zone = entry->zone;
     return out;
 }
 
@@ -458,10 +476,18 @@ static int by_address(const void *a, const void *b)
 /* The address is the server's name, in the API too: it must be the only one. */
 static void check_upstream(struct config *c, const struct config_node *node, void *object)
 {
+    static const char *const hash_keys[] = {"hash_key", "hash_balance"};
     struct upstream_settings *u = object;
     struct server_settings *servers = u->servers.at;
     size_t count = u->servers.count;
-    (void)node;
+    bool by_key = u->balance == BALANCE_RING_HASH || u->balance == BALANCE_MAGLEV;
+    for (size_t i = 0; !by_key && node && i < COUNT_OF(hash_keys); i++) {
+        const struct config_node *given = config_get(node, hash_keys[i]);
+        if (given && given->kind != NODE_NULL)
+            config_fault_key(c, given, "only with balance: ring_hash or maglev");
+    }
+    if (u->hash_balance > 0 && u->hash_balance < 1)
+        config_fault(c, key_or(node, "hash_balance"), "expected at least 100%%, or 0%% for no bound");
     if (count < 2)
         return;
     const struct server_settings **sorted = malloc(count * sizeof *sorted);

@@ -38,6 +38,7 @@ struct server_settings {
     uint64_t weight;   /* 0 = gets nothing new */
     bool backup;
     uint64_t max_connections; /* 0 = no limit */
+    struct slice zone;        /* empty = none */
 };
 
 struct keepalive_settings {
@@ -80,6 +81,10 @@ struct upstream_settings {
     msec_t slow_start;                   /* 0 = none */
     double panic_threshold;              /* a share; 0 = never */
     struct tls_client_settings *tls;     /* NULL = plain */
+    struct slice prefer_zone;            /* empty = none */
+    struct slice hash_key;               /* as written; proxy/http/affinity.h reads it */
+    double hash_balance;                 /* 1.25: a server has no more than that of its share; 0 = no bound */
+    struct sticky_settings *sticky;      /* NULL = none; sticky.h */
 };
 
 extern const struct option_table upstream_table;

@@ -1,8 +1,10 @@
 #include "balancer/upstream_internal.h"
 
 #include <stdlib.h>
+#include <sys/random.h>
 
 #include "balancer/outlier.h"
+#include "balancer/sticky.h"
 #include "core/log.h"
 #include "tls/client.h"
 #include "tls/settings.h"
@@ -30,6 +32,8 @@ struct upstream *upstream_create(struct config *c, const struct config_node *nod
     u->name = name;
     u->settings = settings;
     u->policy = policies[settings->balance];
+    u->policy_options = (struct policy_options){.bound = (uint32_t)(settings->hash_balance * 100 + 0.5)};
+    getrandom(&u->policy_options.seed, sizeof u->policy_options.seed, GRND_NONBLOCK);
     u->registry = registry;
     u->workers = workers;
     list_init(&u->sets);
@@ -83,25 +87,46 @@ static int make_members(struct upstream *u)
     return u->by_name ? upstream_collect(u, &changed) : -1;
 }
 
-/* Primaries, then backups. */
+/* Primaries, then backups; among each those of weir's own zone first. */
+enum { TIER_NEAR, TIER_FAR, TIER_NEAR_BACKUP, TIER_FAR_BACKUP, TIERS };
+
+static unsigned tier_of(const struct upstream *u, const struct server_settings *s)
+{
+    bool far = u->settings->prefer_zone.len && !slice_equal(u->settings->prefer_zone, s->zone);
+    return (s->backup ? TIER_NEAR_BACKUP : TIER_NEAR) + (far ? 1u : 0u);
+}
+
+static int complete_set(struct upstream *u, struct server_set *set)
+{
+    set->tiers[TIER_NEAR].spills = set->tiers[TIER_NEAR_BACKUP].spills = true;
+    if (!u->settings->sticky)
+        return 0;
+    set->sticky = sticky_make(u->settings->sticky, u->name, set->servers, set->count);
+    return set->sticky ? 0 : -1;
+}
+
 struct server_set *upstream_make_set(struct upstream *u)
 {
     struct server **servers = calloc(u->member_count + 1, sizeof(struct server *));
-    size_t sizes[2] = {0}, count = 0;
-    for (int backup = 0; servers && backup < 2; backup++) {
+    size_t sizes[TIERS] = {0}, count = 0;
+    for (unsigned t = 0; servers && t < TIERS; t++) {
         for (size_t i = 0; i < u->member_count; i++) {
-            if (u->members[i]->settings.backup != (backup == 1))
+            if (tier_of(u, &u->members[i]->settings) != t)
                 continue;
             servers[count++] = u->members[i]->server;
-            sizes[backup]++;
+            sizes[t]++;
         }
     }
     struct loop *control =
         u->registry && registry_has_workers(u->registry) ? registry_loop(u->registry) : NULL;
-    struct server_set *set = servers ? server_set_create(u->policy, u->workers, u->turn++, control, servers,
-                                                         sizes, COUNT_OF(sizes))
+    struct server_set *set = servers ? server_set_create(u->policy, &u->policy_options, u->workers, u->turn++,
+                                                         control, servers, sizes, COUNT_OF(sizes))
                                      : NULL;
     free(servers);
+    if (set && complete_set(u, set) != 0) {
+        server_set_free(set);
+        return NULL;
+    }
     return set;
 }
 
@@ -152,6 +177,17 @@ void upstream_replace(struct upstream *u, struct server_set *set)
     }
 }
 
+int upstream_reweigh(struct upstream *u)
+{
+    if (!u->policy->share)
+        return 0;
+    struct server_set *set = upstream_make_set(u);
+    if (!set)
+        return -1;
+    upstream_replace(u, set);
+    return 0;
+}
+
 /* The registry knew some of the servers by now. No worker has seen the upstream yet. */
 static int correct_set(struct upstream *u)
 {
@@ -168,12 +204,15 @@ static int correct_set(struct upstream *u)
     return 0;
 }
 
-/* *other: the registry knew a server by another struct by now. */
+/* *other: the registry knew a server by another struct by now, or with a weight that the set was not made
+ * with.
+ */
 static int attach(struct upstream *u, bool *other)
 {
     for (size_t i = 0; i < u->member_count; i++) {
         struct upstream_member *m = u->members[i];
         const struct server *before = m->server;
+        uint32_t weight = server_full_weight(m->server);
         /* The name is the key, and is the server's. */
         table_remove(u->by_name, m->server->name);
         if (registry_attach(u->registry, &m->server, &m->use) != 0) {
@@ -181,7 +220,7 @@ static int attach(struct upstream *u, bool *other)
                 registry_detach(u->registry, u->members[i]->server, &u->members[i]->use);
             return -1;
         }
-        *other |= m->server != before;
+        *other |= m->server != before || server_full_weight(m->server) != weight;
         if (table_put(u->by_name, m->server->name, (uint64_t)(uintptr_t)m) != 0)
             log_error("a server cannot be found by its name: out of memory",
                       LOG_SLICE("server", m->server->name));

@@ -36,13 +36,17 @@ struct upstream_worker {
     unsigned index;
 } __attribute__((aligned(64)));
 
+struct affinity_rule;
+
 struct upstream {
     uint32_t magic;
     struct slice name;
     const struct upstream_settings *settings;
     const struct policy *policy;
-    struct tls_client *tls;       /* NULL = plain */
-    struct tls_client *check_tls; /* for tls checks of a plain upstream */
+    struct policy_options policy_options;
+    const struct affinity_rule *affinity; /* the proxy's: what a request says of its server; NULL = nothing */
+    struct tls_client *tls;               /* NULL = plain */
+    struct tls_client *check_tls;         /* for tls checks of a plain upstream */
     uint64_t transport; /* fingerprint of how connections are made: an idle one is used again only under the
                            same */
     struct server_registry *registry; /* NULL in a dry run */
@@ -105,6 +109,10 @@ void upstream_done(struct upstream *u, struct server_set *set, unsigned worker, 
 /* Hands the set to every worker; it is theirs from their next upstream_enter after the letter. Takes the set
  * over. Control thread. */
 void upstream_replace(struct upstream *u, struct server_set *set);
+
+/* A weight was set by hand: what the policy has made of the weights is made anew, if it has made anything. 0,
+ * or -1 when out of memory: then a greater weight does not count yet. Control thread. */
+int upstream_reweigh(struct upstream *u);
 
 /* What a pick would say now (server_set_state). Control thread, as upstream_server. */
 enum pick_failure upstream_state(const struct upstream *u);

@@ -244,7 +244,8 @@ static struct upstream_member *make_member(struct upstream *u, const struct serv
 
 static bool differ(const struct server_settings *a, const struct server_settings *b)
 {
-    return a->weight != b->weight || a->backup != b->backup || a->max_connections != b->max_connections;
+    return a->weight != b->weight || a->backup != b->backup || a->max_connections != b->max_connections ||
+           !slice_equal(a->zone, b->zone);
 }
 
 /* What is known of the server stays; the settings are those of now. */

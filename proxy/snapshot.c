@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "proxy/http/affinity.h"
 #include "proxy/http/checks.h"
 #include "proxy/http/pages.h"
 
@@ -81,6 +82,11 @@ static int build_upstreams(struct snapshot *s, const struct snapshot_context *co
                                           context->dry ? NULL : context->servers, s->workers);
         if (!s->upstreams[i] && s->config.error_count == faults && faults == 0)
             return -1;
+        const struct affinity_rule *rule;
+        if (affinity_compile(&s->config, &settings[i], &rule) != 0 && s->config.error_count == 0)
+            return -1;
+        if (s->upstreams[i])
+            s->upstreams[i]->affinity = rule;
     }
     return 0;
 }

@@ -4,6 +4,7 @@
 
 #include "balancer/check_grpc.h"
 #include "core/log.h"
+#include "proxy/http/affinity.h"
 #include "proxy/http/client_address.h"
 #include "proxy/http/error_page.h"
 #include "proxy/http/fields.h"
@@ -452,6 +453,8 @@ static int edit_response(struct exchange *x, struct http_response *r)
                    r->is_http2 ? S("2.0 weir")
                    : r->minor  ? S("1.1 weir")
                                : S("1.0 weir")) != 0)
+        return -1;
+    if (x->responder == &forward_responder && affinity_set_cookie(x, &r->fields) != 0)
         return -1;
     if (x->route && x->route->response_headers.count &&
         edits_apply(&x->route->response_headers, &r->fields, &x->arena, exchange_variable, x) != 0)

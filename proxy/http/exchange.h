@@ -154,7 +154,8 @@ struct exchange {
     uint64_t request_bytes, response_bytes; /* of bodies */
     uint64_t drop_until;                    /* of request_bytes */
     usec_t started_us, upstream_started_us, upstream_head_us;
-    struct server *server; /* that answered, or was tried last; held by `servers` */
+    struct server *server;  /* that answered, or was tried last; held by `servers` */
+    struct server *session; /* that the request's sticky cookie names; NULL = none */
     struct upstream *upstream;
     struct server_set *servers; /* the upstream's, held until the exchange ends; NULL = not entered */
     const struct http_response

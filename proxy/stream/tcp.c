@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "balancer/hashing.h"
 #include "balancer/outlier.h"
 #include "core/log.h"
 #include "proxy/introduce.h"
@@ -175,8 +176,10 @@ static void introduce_client(struct tcp_stream *s)
 static void attempt(struct tcp_stream *s)
 {
     enum pick_failure why = PICK_OK;
-    struct pick p = {
-        .tried = s->tried, .tried_count = s->tried_count, .now_us = loop_now_us(&s->worker->loop)};
+    struct pick p = {.tried = s->tried,
+                     .tried_count = s->tried_count,
+                     .hash = s->upstream->policy->hashes ? hash_of_ip(&s->client.ip) : 0,
+                     .now_us = loop_now_us(&s->worker->loop)};
     struct server *server = s->tried_count < ATTEMPTS_MAX
                                 ? upstream_pick(s->upstream, s->servers, s->worker->index, &p, &why)
                                 : NULL;

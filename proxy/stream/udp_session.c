@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "core/hash.h"
+#include "balancer/hashing.h"
 #include "core/log.h"
 #include "core/proxy_protocol.h"
 #include "proxy/stream/udp_internal.h"
@@ -244,7 +244,8 @@ static bool find_server(struct udp_session *s, enum pick_failure *why)
     while (s->tried_count < UDP_TRIED_MAX) {
         struct pick p = {.tried = s->tried,
                          .tried_count = s->tried_count,
-                         .hash = hash_keyed(slice_of((const char *)s->client.ip.bytes, 16))};
+                         .hash = s->upstream->policy->hashes ? hash_of_ip(&s->client.ip) : 0,
+                         .now_us = loop_now_us(&w->loop)};
         bool own_fault;
         s->server = upstream_pick(s->upstream, s->servers, w->index, &p, why);
         if (!s->server)

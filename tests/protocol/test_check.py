@@ -126,7 +126,6 @@ PLANNED = {
     "rate_limit": BASE.replace("upstream: app", "upstream: app\n    rate_limit: { key: ip, rate: 1/s }"),
     "auth": BASE.replace("upstream: app", "upstream: app\n    auth: { basic: users }"),
     "mirror": BASE.replace("upstream: app", "upstream: app\n    mirror: { upstream: app }"),
-    "sticky": BASE + "    sticky: { cookie: id }\n",
 }
 
 

@@ -55,7 +55,7 @@ static struct server_set *make(struct bench *b, size_t primaries)
     servers[primaries] = registry_find(b->registry, S("up"), S("127.0.0.1:4"));
     const size_t sizes[2] = {primaries, 1};
     struct server_set *set =
-        server_set_create(u->policy, 2, 0, b->threads ? &b->control : NULL, servers, sizes, 2);
+        server_set_create(u->policy, NULL, 2, 0, b->threads ? &b->control : NULL, servers, sizes, 2);
     assert_non_null(set);
     return set;
 }
@@ -167,7 +167,7 @@ static void test_what_workers_share_is_made_once_a_tier(void **state)
     p.unshare = unshare_it;
     struct server_set *from = b.f.upstream->set;
     const size_t sizes[3] = {1, 0, 2};
-    struct server_set *set = server_set_create(&p, 2, 5, NULL, from->servers, sizes, 3);
+    struct server_set *set = server_set_create(&p, NULL, 2, 5, NULL, from->servers, sizes, 3);
     assert_int_equal(shared, 3);
     assert_non_null(set->tiers[0].shared);
     assert_int_equal(server_set_tier(set, from->servers[2]), 2);
