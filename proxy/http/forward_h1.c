@@ -157,6 +157,11 @@ static uint64_t progress(const struct forward *f)
     return f->uc->conn.bytes_out;
 }
 
+static void stop_reading(struct forward *f)
+{
+    conn_want_read(&f->uc->conn, false);
+}
+
 static void read_on(struct forward *f)
 {
     conn_want_read(&f->uc->conn, true);
@@ -186,6 +191,7 @@ static const struct forward_side side = {
     .send_body = send_body,
     .backlog = backlog,
     .progress = progress,
+    .pause = stop_reading,
     .read_on = read_on,
     .timer = timer,
     .let_go = let_go,

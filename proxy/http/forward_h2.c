@@ -13,6 +13,8 @@ struct forward_h2 {
 static const struct h2_call_events events;
 static const struct forward_side side;
 
+static void set_timer(struct forward *f, msec_t delay);
+
 static struct forward *of_call(struct h2_call *call)
 {
     struct forward *f = CONTAINER_OF(call, struct forward_h2, call)->forward;
@@ -25,6 +27,25 @@ static struct forward *of_call(struct h2_call *call)
 static void on_timer(struct timer *t)
 {
     forward_timeout(CONTAINER_OF(t, struct forward_h2, timer)->forward);
+}
+
+/* That goes as an extended CONNECT (RFC 8441 §4); other upgrades are HTTP/1.1's, and left out. */
+static bool opens_websocket(const struct forward *f)
+{
+    const struct field *upgrade = fields_find(&f->fields, FIELD_UPGRADE);
+    return upgrade && slice_equal_nocase(upgrade->value, S("websocket")) &&
+           fields_find_name(&f->fields, S("sec-websocket-key"));
+}
+
+static void begin(struct forward *f)
+{
+    struct exchange *x = f->x;
+    if (!f->h2->call.connects || h2_call_may_connect(&f->h2->call)) {
+        forward_send_request(f);
+        return;
+    }
+    forward_let_go(f, true);
+    exchange_fail(x, 502, "the server takes no WebSockets over HTTP/2");
 }
 
 static int prepare(struct forward *f, bool may_be_http1)
@@ -44,7 +65,10 @@ static int prepare(struct forward *f, bool may_be_http1)
         .trailers = &x->trailers,
         .method = x->request.method_id,
         .may_be_http1 = may_be_http1,
+        .connects = opens_websocket(f),
     };
+    if (f->h2->call.connects)
+        f->h2->call.trailers = NULL;
     return 0;
 }
 
@@ -75,14 +99,16 @@ int forward_h2_open(struct forward *f)
     f->side = &side;
     if (opened) {
         f->last_reused = h2_call_is_on_idle(&f->h2->call);
-        forward_send_request(f);
+        begin(f);
+    } else if (f->h2->call.connects) {
+        set_timer(f, forward_timeouts(x)->connect);
     }
     return 0;
 }
 
 static void ready(struct h2_call *call)
 {
-    forward_send_request(of_call(call));
+    begin(of_call(call));
 }
 
 static void speaks_http1(struct h2_call *call, struct upstream_conn *uc)
@@ -150,13 +176,17 @@ static size_t make_head(struct forward *f, nghttp2_nv *nv)
     size_t n = 0;
     if (!target.at)
         return 0;
-    put(&nv[n++], S(":method"), r->method);
+    bool connects = f->h2->call.connects;
+    put(&nv[n++], S(":method"), connects ? S("CONNECT") : r->method);
+    if (connects)
+        put(&nv[n++], S(":protocol"), S("websocket"));
     put(&nv[n++], S(":scheme"), f->upstream->tls ? S("https") : S("http"));
     if (host && host->value.len)
         put(&nv[n++], S(":authority"), host->value);
     put(&nv[n++], S(":path"), target);
     for (uint32_t i = 0; i < f->fields.count; i++)
-        if (!is_left_out(&f->fields.at[i]))
+        if (!is_left_out(&f->fields.at[i]) &&
+            !(connects && slice_equal_nocase(f->fields.at[i].name, S("sec-websocket-key"))))
             put(&nv[n++], f->fields.at[i].name, f->fields.at[i].value);
     if (wants_trailers(x))
         put(&nv[n++], S("te"), S("trailers"));
@@ -172,14 +202,15 @@ static size_t make_head(struct forward *f, nghttp2_nv *nv)
 static int send_head(struct forward *f)
 {
     struct exchange *x = f->x;
-    nghttp2_nv *nv = arena_alloc(&x->arena, (f->fields.count + 6) * sizeof *nv);
+    nghttp2_nv *nv = arena_alloc(&x->arena, (f->fields.count + 7) * sizeof *nv);
     size_t count = nv ? make_head(f, nv) : 0, size = 0;
     for (size_t i = 0; i < count; i++)
         size += nv[i].namelen + nv[i].valuelen + 4;
     if (!count || size > HEAD_BUFFER)
         return -1;
     bool end = x->request_done && x->body.bytes == 0 && x->trailers.count == 0;
-    h2_call_send(&f->h2->call, nv, count, end || x->request.body == BODY_NONE);
+    end = end || x->request.body == BODY_NONE;
+    h2_call_send(&f->h2->call, nv, count, end && !f->h2->call.connects);
     return 0;
 }
 
@@ -215,6 +246,16 @@ static void take_head(struct forward *f, const struct http_response *r, bool end
         x->is_two_way = true;
 }
 
+static void take_tunnel(struct forward *f, struct http_response *head, const struct iovec *body, int count,
+                        bool end)
+{
+    struct exchange *x = f->x;
+    if (head)
+        forward_tunnel_connect(f, head);
+    if (x->phase != EXCHANGE_ENDED)
+        forward_tunnel_take(f, body, count, end);
+}
+
 static void response(struct h2_call *call, struct http_response *head, const struct iovec *body, int count,
                      bool end, const struct fields *trailers)
 {
@@ -222,6 +263,10 @@ static void response(struct h2_call *call, struct http_response *head, const str
     struct exchange *x = f->x;
     if (head)
         take_head(f, head, end);
+    if (f->tunnel || (head && call->connects && head->status / 100 == 2 && !end)) {
+        take_tunnel(f, head, body, count, end);
+        return;
+    }
     if (end) {
         f->outcome = OUTCOME_ANSWERED;
         forward_let_go(f, true);
@@ -240,6 +285,11 @@ static void response(struct h2_call *call, struct http_response *head, const str
         h2_call_pause(call, true);
     }
     forward_watch(f);
+}
+
+static void stop_reading(struct forward *f)
+{
+    h2_call_pause(&f->h2->call, true);
 }
 
 static void read_on(struct forward *f)
@@ -317,6 +367,7 @@ static const struct forward_side side = {
     .send_body = send_body,
     .backlog = backlog,
     .progress = progress,
+    .pause = stop_reading,
     .read_on = read_on,
     .timer = set_timer,
     .let_go = let_go,

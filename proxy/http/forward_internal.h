@@ -30,7 +30,8 @@ struct forward_side {
     /* Bytes accepted and not yet sent, and a number that grows while they are. */
     size_t (*backlog)(const struct forward *f);
     uint64_t (*progress)(const struct forward *f);
-    /* Goes on with reading the response, after f->paused. */
+    /* Stops reading the response, and goes on with it. */
+    void (*pause)(struct forward *f);
     void (*read_on)(struct forward *f);
     /* forward_timeout() after `delay`; 0 stops the clock. */
     void (*timer)(struct forward *f, msec_t delay);
@@ -130,3 +131,7 @@ int forward_h2_open(struct forward *f);
 
 /* forward_tunnel.c: the server has answered 101; `rest` came behind its head. */
 void forward_tunnel(struct forward *f, struct http_response *r, struct slice rest);
+/* Over HTTP/2 it is a 2xx to an extended CONNECT, and what comes is handed over: the end is the call's, too.
+ * Both may end the exchange. */
+void forward_tunnel_connect(struct forward *f, struct http_response *r);
+void forward_tunnel_take(struct forward *f, const struct iovec *iov, int count, bool end);

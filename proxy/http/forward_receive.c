@@ -225,7 +225,7 @@ static void take_response(struct forward *f, struct slice in, bool eof)
         return; /* the time for the head runs on */
     if (exchange_blocked(x)) {
         f->paused = true;
-        conn_want_read(&uc->conn, false);
+        f->side->pause(f);
     }
     forward_watch(f);
 }

@@ -91,15 +91,14 @@ static void answer_connect(struct http_response *r)
     r->reason = S("");
 }
 
-static struct tunnel *create(struct forward *f, const struct http_response *r)
+static struct tunnel *create(struct forward *f, bool is_websocket)
 {
-    const struct field *upgrade = fields_find(&r->fields, FIELD_UPGRADE);
     struct tunnel *t = arena_zalloc(&f->x->arena, sizeof *t);
     if (!t)
         return NULL;
     t->magic = TUNNEL_MAGIC;
     t->f = f;
-    t->is_websocket = upgrade && slice_equal_nocase(upgrade->value, S("websocket"));
+    t->is_websocket = is_websocket;
     t->to_server.frames.masked = true;
     t->active_us = loop_now_us(&f->x->worker->loop);
     timer_init(&t->clock, on_clock);
@@ -159,30 +158,49 @@ static void to_client(struct tunnel *t, struct slice in, bool end)
         exchange_respond_body(x, iov, count, end, NULL);
 }
 
+/* Not by side->send_body(): that frames what it sends as the request's body. */
+static void write_to_server(struct tunnel *t, const struct iovec *iov, int count, bool end)
+{
+    struct forward *f = t->f;
+    if (f->uc) {
+        if (count)
+            conn_write(&f->uc->conn, iov, count);
+        if (end)
+            conn_shutdown(&f->uc->conn);
+    } else if (f->side) {
+        f->side->send_body(f, iov, count, end);
+    }
+}
+
+static void read_on(struct tunnel *t)
+{
+    struct forward *f = t->f;
+    if (!f->x->response_done && f->side)
+        f->side->read_on(f);
+}
+
 static void to_server(struct tunnel *t, struct slice in)
 {
     struct iovec iov[2];
     char room[WEBSOCKET_CLOSE_MAX];
     int count = take(t, &t->to_server, in, iov, room);
     if (count)
-        conn_write(&t->f->uc->conn, iov, count);
+        write_to_server(t, iov, count, false);
 }
 
 /* At once: no frame is on its way there. */
 static void tell(struct tunnel *t, struct way *w)
 {
     struct exchange *x = t->f->x;
-    struct conn *c = &t->f->uc->conn;
     char room[WEBSOCKET_CLOSE_MAX];
     struct iovec iov = close_frame(t, w, room);
     if (w == &t->to_server) {
-        conn_write(c, &iov, 1);
+        write_to_server(t, &iov, 1, false);
         exchange_want_body(x, true);
         return;
     }
     exchange_respond_body(x, &iov, 1, false, NULL);
-    if (!c->eof)
-        conn_want_read(c, true);
+    read_on(t);
 }
 
 /* A side is done with when it has answered the Close, or will say nothing more. Ends both when both are. */
@@ -199,34 +217,88 @@ static void settle(struct tunnel *t)
         exchange_body(x, NULL, 0, true);
 }
 
+/* The client gets the answer; false when that was the end. */
+static bool start(struct forward *f, struct http_response *r, bool is_websocket)
+{
+    struct exchange *x = f->x;
+    f->tunnel = create(f, is_websocket);
+    if (!f->tunnel) {
+        forward_bad_response(f, "out of memory");
+        return false;
+    }
+    f->side->timer(f, 0);
+    x->responder = &tunnel_responder;
+    watch(f->tunnel);
+    exchange_respond(x, r, NULL, 0, false);
+    if (x->phase == EXCHANGE_ENDED)
+        return false;
+    if (x->worker->draining)
+        drain(x);
+    return true;
+}
+
 void forward_tunnel(struct forward *f, struct http_response *r, struct slice rest)
 {
     struct exchange *x = f->x;
+    const struct field *upgrade = fields_find(&r->fields, FIELD_UPGRADE);
+    bool is_websocket = upgrade && slice_equal_nocase(upgrade->value, S("websocket"));
     if (x->request.protocol.len && !agrees_to_websocket(f, r)) {
         forward_bad_response(f, "101 that does not agree to the WebSocket");
-        return;
-    }
-    f->tunnel = create(f, r);
-    if (!f->tunnel) {
-        forward_bad_response(f, "out of memory");
         return;
     }
     if (x->request.protocol.len)
         answer_connect(r);
     f->uc->conn.handler = &tunnel_handler;
-    conn_timer_pause(&f->uc->conn);
-    x->responder = &tunnel_responder;
-    watch(f->tunnel);
-    exchange_respond(x, r, NULL, 0, false);
-    if (x->phase == EXCHANGE_ENDED)
+    if (!start(f, r, is_websocket))
         return;
     to_client(f->tunnel, rest, false);
     if (x->phase == EXCHANGE_ENDED)
         return;
     conn_keep(&f->uc->conn, slice_of(NULL, 0));
     conn_yield(&f->uc->conn);
-    if (x->worker->draining)
-        drain(x);
+}
+
+/* What a server of HTTP/2 does not say, to a client of HTTP/1.1: it waits for the proof. */
+static int answer_upgrade(struct forward *f, struct http_response *r)
+{
+    struct arena *a = &f->x->arena;
+    const struct field *key = fields_find_name(&f->fields, S("sec-websocket-key"));
+    struct slice accept = websocket_accept(a, key->value);
+    r->status = 101;
+    r->reason = S("");
+    r->body = BODY_NONE;
+    if (!accept.len || fields_add(a, &r->fields, FIELD_UPGRADE, S("Upgrade"), S("websocket")) != 0)
+        return -1;
+    return fields_add(a, &r->fields, FIELD_OTHER, S("Sec-WebSocket-Accept"), accept);
+}
+
+void forward_tunnel_connect(struct forward *f, struct http_response *r)
+{
+    fields_remove(&r->fields, FIELD_CONTENT_LENGTH);
+    fields_remove_name(&r->fields, S("sec-websocket-accept"));
+    r->upgrade = true;
+    r->has_content_length = false;
+    if (f->x->request.protocol.len == 0 && answer_upgrade(f, r) != 0)
+        forward_bad_response(f, "out of memory");
+    else
+        start(f, r, true);
+}
+
+void forward_tunnel_take(struct forward *f, const struct iovec *iov, int count, bool end)
+{
+    struct tunnel *t = f->tunnel;
+    struct exchange *x = f->x;
+    for (int i = 0; i < count; i++)
+        to_client(t, slice_of(iov[i].iov_base, iov[i].iov_len), false);
+    if (end) {
+        f->outcome = OUTCOME_ANSWERED;
+        forward_let_go(f, true);
+        to_client(t, slice_of(NULL, 0), true);
+    }
+    if (x->phase != EXCHANGE_ENDED)
+        settle(t);
+    if (x->phase != EXCHANGE_ENDED && !end && exchange_blocked(x) && !t->to_client.told)
+        f->side->pause(f);
 }
 
 static void readable(struct conn *c)
@@ -248,7 +320,7 @@ static void readable(struct conn *c)
     if (x->phase == EXCHANGE_ENDED || end)
         return;
     if (exchange_blocked(x) && !t->to_client.told)
-        conn_want_read(c, false);
+        t->f->side->pause(t->f);
     else
         conn_yield(c);
 }
@@ -267,13 +339,13 @@ static void failed(struct conn *c, int error)
 static void body(struct exchange *x, const struct iovec *iov, int count)
 {
     struct tunnel *t = tunnel_of(x);
-    struct conn *c = &t->f->uc->conn;
+    struct forward *f = t->f;
     t->active_us = loop_now_us(&x->worker->loop);
     for (int i = 0; i < count; i++)
         to_server(t, slice_of(iov[i].iov_base, iov[i].iov_len));
     if (x->request_done)
-        conn_shutdown(c);
-    else if (conn_backlog(c) >= CONN_HIGH_WATER && !t->to_server.told)
+        write_to_server(t, NULL, 0, true);
+    else if (f->side && f->side->backlog(f) >= CONN_HIGH_WATER && !t->to_server.told)
         exchange_want_body(x, false);
     settle(t);
 }
@@ -281,10 +353,8 @@ static void body(struct exchange *x, const struct iovec *iov, int count)
 static void resume(struct exchange *x)
 {
     struct tunnel *t = tunnel_of(x);
-    struct conn *c = &t->f->uc->conn;
     t->active_us = loop_now_us(&x->worker->loop);
-    if (!c->eof)
-        conn_want_read(c, true);
+    read_on(t);
 }
 
 /* The end. */

@@ -108,6 +108,19 @@ struct h2_server *h2_server_find(const struct h2_open *o, bool may_be_http1)
 
 /* The beginning. */
 
+void h2_server_open_calls(struct h2_server *c)
+{
+    LIST_EACH_SAFE (node, &c->waiting) {
+        struct h2_call *call = CONTAINER_OF(node, struct h2_call, link);
+        if (!h2_call_is_ready(call, c))
+            continue;
+        list_remove(&call->link);
+        list_append(&c->calls, &call->link);
+        call->ready_due = true;
+        h2_call_is_due(call);
+    }
+}
+
 static void set_options(nghttp2_option *o)
 {
     nghttp2_option_set_no_auto_window_update(o, 1);
@@ -225,11 +238,8 @@ static void connected(struct conn *conn)
     conn_want_read(conn, true);
     set_clock(c, H2_SERVER_BUSY);
     h2_server_flush_later(c);
-    for (struct h2_call *call; !c->over && (call = first_of(&c->waiting));) {
-        list_remove(&call->link);
-        list_append(&c->calls, &call->link);
-        call->events->ready(call);
-    }
+    h2_server_open_calls(c);
+    h2_calls_tell(c);
 }
 
 /* Reading. */

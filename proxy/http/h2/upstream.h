@@ -70,11 +70,13 @@ struct h2_call {
     const struct fields *trailers; /* of the request: read when its end is sent; may be NULL */
     enum http_method method;
     bool may_be_http1;
+    bool connects; /* an extended CONNECT (RFC 8441): ready() comes when the server's SETTINGS have */
 
     struct h2_server *connection; /* NULL = over */
     struct list link, due;
     int32_t id;      /* of the stream; 0 = nothing was sent */
     bool on_wire;    /* its HEADERS went out */
+    bool ready_due;  /* ready() was waited for, and is to be told */
     bool closed;     /* nghttp2 has forgotten the stream */
     bool out_ended;  /* the request's end was written */
     bool deferred;   /* nghttp2 waits for more of the request */
@@ -119,7 +121,7 @@ void h2_call_write(struct h2_call *call, const struct iovec *iov, int count, boo
 void h2_call_pause(struct h2_call *call, bool pause);
 /* Whether the connection has carried a call before this one, and no other beside it. */
 bool h2_call_is_on_idle(const struct h2_call *call);
-/* The server takes an extended CONNECT (RFC 8441 §3). Known when its SETTINGS have come. */
+/* The server takes an extended CONNECT (RFC 8441 §3). Known when a call that `connects` is ready. */
 bool h2_call_may_connect(const struct h2_call *call);
 /* Of no more interest: a stream that is not over is reset. Idempotent. */
 void h2_call_leave(struct h2_call *call);

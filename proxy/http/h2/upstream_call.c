@@ -10,7 +10,7 @@ void h2_call_attach(struct h2_call *call, struct h2_server *c)
     call->magic = H2_CALL_MAGIC;
     call->connection = c;
     list_init(&call->due);
-    list_append(c->session ? &c->calls : &c->waiting, &call->link);
+    list_append(h2_call_is_ready(call, c) ? &c->calls : &c->waiting, &call->link);
     c->call_count++;
     c->requests++;
     if (c->requests > 1) {
@@ -56,7 +56,7 @@ int h2_call_open(struct h2_call *call, const struct h2_open *o)
     if (!c)
         return -errno;
     h2_call_attach(call, c);
-    return c->session ? 1 : 0;
+    return h2_call_is_ready(call, c) ? 1 : 0;
 }
 
 static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *buf, size_t size, uint32_t *flags,
@@ -180,6 +180,11 @@ static void tell(struct h2_call *call)
 {
     struct h2_server *c = call->connection;
     bool ended = call->ended;
+    if (call->ready_due && call->fate == H2_CALL_GOES_ON) {
+        call->ready_due = false;
+        call->events->ready(call);
+        return;
+    }
     if (call->room && !ended) {
         call->room = false;
         call->events->drained(call);

@@ -209,6 +209,7 @@ static void on_settings(struct h2_server *c)
     uint32_t most = nghttp2_session_get_remote_settings(c->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
     struct pool_notes *notes = pool_notes(c->pool, c->uc->server);
     c->settings_seen = true;
+    h2_server_open_calls(c);
     c->limit = c->allowed = most < H2_CALLS_MAX ? most : H2_CALLS_MAX;
     if (notes)
         notes->streams = c->allowed;

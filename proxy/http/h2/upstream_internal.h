@@ -71,10 +71,18 @@ void h2_server_put(struct h2_server *c, const char *at, size_t n);
 bool h2_server_is_full(const struct h2_server *c);
 /* No more calls; it ends with the last. */
 void h2_server_drain(struct h2_server *c);
+/* Calls that have waited long enough are due to be told. */
+void h2_server_open_calls(struct h2_server *c);
 /* A call was put on it, or is off it. */
 void h2_server_called(struct h2_server *c);
 
 /* upstream_call.c */
+
+/* There is nothing more to wait for before it is sent. */
+static inline bool h2_call_is_ready(const struct h2_call *call, const struct h2_server *c)
+{
+    return c->session && (!call->connects || c->settings_seen);
+}
 
 void h2_call_attach(struct h2_call *call, struct h2_server *c);
 void h2_call_detach(struct h2_call *call);
