@@ -33,7 +33,8 @@ struct upstream *upstream_create(struct config *c, const struct config_node *nod
     u->settings = settings;
     u->policy = policies[settings->balance];
     u->policy_options = (struct policy_options){.bound = (uint32_t)(settings->hash_balance * 100 + 0.5)};
-    getrandom(&u->policy_options.seed, sizeof u->policy_options.seed, GRND_NONBLOCK);
+    if (getrandom(&u->policy_options.seed, sizeof u->policy_options.seed, GRND_NONBLOCK) < 0)
+        u->policy_options.seed = (uint64_t)(uintptr_t)u; /* any will do */
     u->registry = registry;
     u->workers = workers;
     list_init(&u->sets);
