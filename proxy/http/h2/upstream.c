@@ -489,11 +489,10 @@ static void lose(struct h2_server *c, const char *reason)
 {
     ASSERT(!c->in_library && c->magic == H2_SERVER_MAGIC);
     if (c->uc) {
-        if (reason && c->call_count == 0 && c->settings_seen)
-            reason = NULL;
-        if (reason)
-            log_debug("an HTTP/2 connection ends", LOG_SLICE("server", c->uc->server->name),
-                      LOG_TEXT("reason", reason));
+        if (reason && c->call_count)
+            log_warn("a connection is lost", LOG_SLICE("upstream", c->uc->server->upstream),
+                     LOG_SLICE("server", c->uc->server->name), LOG_U64("requests", c->call_count),
+                     LOG_TEXT("reason", reason));
         say_goodbye(c);
         pool_discard(c->uc);
         c->uc = NULL;
