@@ -4,6 +4,7 @@ import os
 import resource
 import select
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -361,6 +362,17 @@ def test_sessions_are_shared_among_servers(site, backend, client):
     assert sorted(client(weir.port("dns")).ask(b"") for _ in range(10)) == [b"a"] * 5 + [b"b"] * 5
 
 
+def test_with_source_hash_every_session_of_a_client_goes_to_one_server(site, backend, client):
+    servers = [backend(b"%d" % n) for n in range(4)]
+    weir = udp(site, *[s.address for s in servers], upstream={"balance": "source_hash"})
+    homes = set()
+    for n in range(1, 13):
+        answers = {client(weir.port("dns"), source=f"127.0.1.{n}").ask(b"") for _ in range(4)}
+        assert len(answers) == 1
+        homes |= answers
+    assert len(homes) > 1
+
+
 def test_a_server_that_refuses_is_left_and_the_datagram_is_sent_again(site, backend, client):
     weir = udp(site, REFUSED, backend(b"good:").address, workers=1)
     for n in range(4):
@@ -620,6 +632,39 @@ def test_a_listener_that_is_removed_brings_what_was_asked_and_is_gone(site, back
     weir.reload(listeners=was)
     c.send(b"again")
     wait_until(lambda: [g for g in server.got if g.data == b"again"], what="the datagram")
+
+
+def test_a_listener_may_come_back_while_its_old_socket_still_waits_for_an_answer(site, backend, client):
+    asked = []
+    server = backend(handler=lambda got: asked.append(got) if got.data == b"slow" else got.data)
+    weir = udp(site, server.address, listener={"bind": [f"127.0.0.1:{free_port()}"]})
+    was = weir.config["listeners"]
+    port = int(was["dns"]["bind"][0].split(":")[1])
+    early = client(port)
+    early.send(b"slow")
+    wait_until(lambda: asked, what="the datagram")
+    weir.reload(listeners={"other": {"protocol": "udp", "upstream": "pool", "bind": [f"127.0.0.1:{free_port()}"]}})
+    weir.reload(listeners=was)
+    assert client(port).ask_again(b"new") == b"new"
+    server.sock.sendto(b"late", asked[0].peer)
+    assert early.receive() == b"late"
+
+
+def test_a_stop_forwards_what_waits_in_the_socket(site, backend, client):
+    server = backend(handler=lambda got: None)
+    weir = udp(site, server.address, workers=1)
+    c = client(weir.port("dns"))
+    with open("/proc/sys/net/core/rmem_max") as limit:
+        room = 8 << 20 if os.geteuid() == 0 else 2 * int(limit.read())
+    sent = [b"%d" % n for n in range(min(5000, room // 1024))]
+    weir.signal(signal.SIGSTOP)
+    for data in sent:
+        c.send(data)
+    weir.signal(signal.SIGTERM)
+    weir.signal(signal.SIGCONT)
+    assert weir.wait() == 0
+    wait_until(lambda: len(server.got) >= len(sent), 5, "every datagram")
+    assert server.received == sent
 
 
 def test_an_address_that_widens_goes_on_serving(site, backend, client):
