@@ -411,7 +411,7 @@ static bool refused(struct udp_session *s, int error, bool has_datagram)
 static void send_pieces(struct udp_session *s, const struct udp_message *m)
 {
     struct slice rest = m->bytes;
-    do {
+    for (bool more = true; more;) {
         size_t len = m->segment && m->segment < rest.len ? m->segment : rest.len;
         struct udp_message piece = {.bytes = slice_of(rest.at, len)};
         if (send_one(s, piece.bytes) == 0) {
@@ -424,9 +424,8 @@ static void send_pieces(struct udp_session *s, const struct udp_message *m)
             udp_count_drop(s->client.listener, UDP_DROP_SEND, 1);
         }
         rest = slice_skip(rest, len);
-        if (len == 0)
-            return;
-    } while (rest.len);
+        more = rest.len != 0;
+    }
 }
 
 static bool needs_pieces(const struct udp_session *s, const struct udp_message *m)

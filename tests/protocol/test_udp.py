@@ -471,6 +471,16 @@ def test_the_first_datagram_says_who_the_client_is(site, backend, client, wildca
     assert first[28:] == b"one" and second == b"two"
 
 
+def test_a_refused_first_datagram_is_introduced_to_the_next_server_too(site, backend, client):
+    server = backend(handler=lambda got: b"ok")
+    weir = udp(site, REFUSED, server.address, upstream={"proxy_protocol": "v2"}, workers=1)
+    for data in (b"", b"one", b""):
+        del server.got[:]
+        c = client(weir.port("dns"))
+        c.ask_again(data)
+        assert server.received[0][:12] == b"\r\n\r\n\0\r\nQUIT\n" and server.received[0][28:] == data
+
+
 # -- health checks -------------------------------------------------------------------------------------------------------------
 
 CHECK = {"type": "udp", "send": "ping\\x00", "receive": "po", "interval": "50ms", "timeout": f"{200 * SCALE:.0f}ms", "fall": 2, "rise": 2}
