@@ -459,6 +459,15 @@ static void handshakes(FILE *out, const struct runtime *rt)
             }
         }
     }
+    family(out, "http2_malformed_total", "counter",
+           "HTTP/2 requests whose stream was reset for what is in them.");
+    for (const struct listener_stats *l = rt->stats.listeners; l; l = l->next) {
+        uint64_t n = sum_listener(rt, l, offsetof(struct listener_worker_stats, h2_malformed));
+        if (!n)
+            continue;
+        label(out, "weir_http2_malformed_total{", "listener", slice_text(l->name));
+        fprintf(out, "} %llu\n", (unsigned long long)n);
+    }
     family(out, "http2_abuse_total", "counter", "HTTP/2 connections that were cut for a flood of some kind.");
     for (const struct listener_stats *l = rt->stats.listeners; l; l = l->next) {
         for (unsigned kind = 0; kind < H2_ABUSE_KINDS; kind++) {

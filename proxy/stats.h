@@ -47,6 +47,7 @@ struct listener_worker_stats {
     counter udp_evicted;     /* sessions that made room for others */
     counter udp_dropped[UDP_DROPS];
     counter grpc[GRPC_STATUSES + 1];    /* calls of gRPC by the status that was told; the last: none was */
+    counter h2_malformed;               /* messages of HTTP/2 that were reset for what is in them */
     counter h2_abuse[H2_ABUSE_KINDS];   /* HTTP/2 connections ended for that, by enum h2_abuse_kind */
     counter terminations[TERMINATIONS]; /* of exchanges, by enum termination */
     _Atomic(struct route_stats_chunk *) chunks[STATS_CHUNKS];

@@ -113,7 +113,7 @@ class H2:
             except (ConnectionResetError, BrokenPipeError):
                 more = b""
             if not more:
-                raise Closed()
+                raise Closed(self.goaways)
             self.buffer += more
         length, kind, flags = int.from_bytes(self.buffer[:3], "big"), self.buffer[3], self.buffer[4]
         stream = int.from_bytes(self.buffer[5:9], "big")
@@ -227,6 +227,45 @@ def test_the_preface_may_come_byte_by_byte(plain):
             time.sleep(0.001)
         client.send(frame(SETTINGS, 0, 0))
         assert client.ask().body == b"module"
+
+
+@pytest.mark.parametrize("name", ["plain", "tls"])
+def test_the_preface_may_be_cut_anywhere(plain, site, authority, localhost_cert, name):
+    tls = trusting(authority.file, alpn=["h2"]) if name == "tls" else None
+    weir = plain if name == "plain" else site([{"path": "/quick", "respond": {"status": 200}}], {}, {
+        "web": {"tls": {"certificates": [{"cert": localhost_cert[0], "key": localhost_cert[1]}]}}})
+    for cut in range(1, len(PREFACE)):
+        with H2(weir.port(), tls=tls, preface=False) as client:
+            client.send(PREFACE[:cut])
+            time.sleep(0.002)  # so that it is seen alone, most often
+            client.send(PREFACE[cut:] + frame(SETTINGS, 0, 0))
+            assert client.ask(path="/quick").status == 200, cut
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "HTTPS"])
+def test_the_scheme_that_is_told_on_is_the_connections(h2, scheme):
+    stream = h2.next_id
+    h2.next_id += 2
+    h2.streams[stream] = Stream()
+    h2.head(stream, [(":method", "GET"), (":scheme", scheme), (":authority", "t.example"), (":path", "/head?q=1")])
+    s = h2.answer(stream)
+    assert s.status == 200 and b"\r\nX-Forwarded-Proto: http\r\n" in s.body and s.body.startswith(b"GET /head?q=1 HTTP/1.1\r\n")
+
+
+def test_a_client_that_says_no_more_gets_its_answers(site, server):
+    weir = site([{"path": "/quick", "respond": {"status": 200, "body": "quick"}}, {"upstream": "app"}], {"app": server.address})
+    with H2(weir.port()) as client:
+        first, second, cut = client.request(), client.request(path="/quick"), client.request(path="/cut", method="POST", end=False)
+        backend = server.accept()
+        backend.read_request()
+        client.until(lambda: client.peer_settings)
+        client.window = False  # it can give none back any more
+        client.sock.shutdown(socket.SHUT_WR)
+        assert client.answer(second).body == b"quick"
+        client.until(lambda: client.streams[cut].reset is not None)
+        backend.respond(body="late")
+        assert client.answer(first).body == b"late"
+        client.read_to_the_end()
 
 
 def test_a_request_comes_to_the_backend_as_http_1_1(h2, module_backend):
@@ -373,6 +412,23 @@ def test_an_answer_before_the_body_ends_the_stream_without_an_error(h2):
     h2.until(lambda: s.ended and s.reset is not None)
     assert s.body == b"quick" and s.reset == NO_ERROR
     assert h2.ask(path="/quick").status == 200
+
+
+def test_a_short_rest_of_a_request_that_is_answered_is_read_without_a_reset(h2):
+    stream = h2.request(path="/quick", method="POST", end=False)
+    s = h2.streams[stream]
+    h2.until(lambda: s.ended)
+    h2.data(stream, b"the rest")
+    assert h2.ask(path="/quick").status == 200
+    assert s.reset is None
+
+
+def test_malformed_requests_are_counted(site):
+    weir = site([{"respond": {"status": 200}}])
+    with H2(weir.port()) as client:
+        assert client.ask([("connection", "close")]).reset == PROTOCOL_ERROR
+        assert client.ask().status == 200
+    assert weir.admin.metrics().sum("weir_http2_malformed_total") == 1
 
 
 def test_the_access_log_tells_http_2(site, tmp_path):
@@ -531,7 +587,6 @@ MALFORMED = {
     "space-in-method": bad(instead=(b":method", b"GET /")),
     "lf-in-method": bad(instead=(b":method", b"GE\nT")),
     "scheme": bad(instead=(b":scheme", b"ftp")),
-    "scheme-of-another": bad(instead=(b":scheme", b"https")),
     "userinfo": bad(instead=(b":authority", b"u@t.example")),
     "crlf-in-authority": bad(instead=(b":authority", b"t\r\nx: y")),
     "empty-authority": bad(instead=(b":authority", b"")),
@@ -760,6 +815,7 @@ def test_a_flood_is_told_to_calm_down_and_a_polite_client_is_served(site, http_b
         assert polite.ask(path="/quick").status == 200
         assert weir.rss_bytes() - before < (60 if weir.is_sanitized else 16) * MiB
     assert "told to calm down" in weir.log()
+    assert weir.admin.metrics().sum("weir_http2_abuse_total") == 1
 
 
 @pytest.mark.parametrize("name", ["ping", "settings", "malformed"])

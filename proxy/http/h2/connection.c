@@ -15,7 +15,6 @@
 static const struct conn_handler handler;
 
 static void after_call(struct h2_connection *c);
-static void end_session(struct h2_connection *c, uint32_t error);
 static void take_input(struct h2_connection *c, struct slice in);
 static void flush(struct task *t);
 static void on_goaway_timer(struct timer *t);
@@ -95,6 +94,7 @@ int h2_take_over(struct conn *conn, struct client *client, struct slice kept, vo
     c->worker = client->listener->worker;
     c->gone = gone;
     c->client.listener = client->listener;
+    h2_strict_init(&c->strict);
     c->abuse.leaked_at = loop_now(&c->worker->loop);
     list_init(&c->streams);
     list_init(&c->resumable);
@@ -118,6 +118,25 @@ int h2_take_over(struct conn *conn, struct client *client, struct slice kept, vo
 
 /* Reading. */
 
+/* Requests that are not whole cannot become so; the others are answered yet. */
+static void half_close(struct h2_connection *c)
+{
+    c->half_closed = true;
+    c->conn->want_read = false;
+    LIST_EACH_SAFE (node, &c->streams) {
+        struct h2_stream *s = CONTAINER_OF(node, struct h2_stream, link);
+        if (s->request_done)
+            continue;
+        nghttp2_session_set_stream_user_data(c->session, s->id, NULL);
+        nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_CANCEL);
+        h2_stream_free(s, END_CLIENT_GONE);
+    }
+    if (c->stream_count)
+        h2_flush_later(c);
+    else
+        hang_up(c, END_CLIENT_GONE);
+}
+
 static void readable(struct conn *conn)
 {
     struct h2_connection *c = of_conn(conn);
@@ -127,16 +146,19 @@ static void readable(struct conn *conn)
         take_input(c, in);
     if (conn->closed || c->lingering)
         return;
-    if (conn_keep(conn, slice_of(NULL, 0)) != 0 || status == CONN_EOF || status == CONN_ERROR) {
+    if (conn_keep(conn, slice_of(NULL, 0)) != 0 || status == CONN_ERROR) {
         hang_up(c, END_CLIENT_GONE);
+        return;
+    }
+    if (status == CONN_EOF) {
+        half_close(c);
         return;
     }
     if (conn->want_read && (conn->can_read || conn->transport_pending))
         conn_yield(conn);
 }
 
-/* Nothing is taken any more; what is left is to tell it. */
-static void end_session(struct h2_connection *c, uint32_t error)
+void h2_end_session(struct h2_connection *c, uint32_t error)
 {
     c->ending = true;
     nghttp2_session_terminate_session(c->session, error);
@@ -150,17 +172,38 @@ static void failed_input(struct h2_connection *c, ssize_t error)
     else if (error == NGHTTP2_ERR_FLOODED)
         h2_calm(c, H2_ABUSE_PING);
     else
-        end_session(c,
-                    error == NGHTTP2_ERR_BAD_CLIENT_MAGIC ? NGHTTP2_PROTOCOL_ERROR : NGHTTP2_INTERNAL_ERROR);
+        h2_end_session(c, error == NGHTTP2_ERR_BAD_CLIENT_MAGIC ? NGHTTP2_PROTOCOL_ERROR
+                                                                : NGHTTP2_INTERNAL_ERROR);
 }
 
-static void take_input(struct h2_connection *c, struct slice in)
+static ssize_t feed(struct h2_connection *c, struct slice in)
 {
     c->in_library = true;
     ssize_t n = nghttp2_session_mem_recv(c->session, (const uint8_t *)in.at, in.len);
     c->in_library = false;
-    if (n < 0)
-        failed_input(c, n);
+    return n;
+}
+
+/* In pieces, so that what nghttp2 does not see is looked at when all before it is known. */
+static void take_input(struct h2_connection *c, struct slice in)
+{
+    ssize_t taken = 0;
+    while (in.len && taken >= 0) {
+        enum h2_found found;
+        int32_t id;
+        size_t n = h2_strict_walk(&c->strict, in, &found, &id);
+        size_t head = found == H2_FOUND_DATA ? n < H2_FRAME_HEAD ? n : H2_FRAME_HEAD : 0;
+        taken = feed(c, slice_of(in.at, n - head));
+        if (found == H2_FOUND_DATA)
+            h2_check_late(c, id);
+        else if (found == H2_FOUND_WRONG)
+            h2_end_session(c, NGHTTP2_PROTOCOL_ERROR);
+        if (head && taken >= 0)
+            taken = feed(c, slice_of(in.at + n - head, head));
+        in = slice_skip(in, n);
+    }
+    if (taken < 0)
+        failed_input(c, taken);
     after_call(c);
 }
 
@@ -248,7 +291,8 @@ static void flush(struct task *t)
     }
     c->out_full = h2_is_full(c);
     resume_streams(c);
-    bool over = !nghttp2_session_want_read(c->session) && !nghttp2_session_want_write(c->session);
+    bool over = !nghttp2_session_want_write(c->session) &&
+                (!nghttp2_session_want_read(c->session) || (c->half_closed && c->stream_count == 0));
     if (over) {
         finish(c);
         return;
@@ -260,7 +304,7 @@ static void drained(struct conn *conn)
 {
     struct h2_connection *c = of_conn(conn);
     h2_flush_later(c);
-    if (!c->ending && !conn->want_read)
+    if (!c->ending && !c->half_closed && !conn->want_read)
         conn_want_read(conn, true);
 }
 
@@ -304,7 +348,7 @@ static void timeout(struct conn *conn)
         hang_up(c, END_TIMEOUT);
         return;
     }
-    end_session(c, NGHTTP2_NO_ERROR);
+    h2_end_session(c, NGHTTP2_NO_ERROR);
     after_call(c);
 }
 
@@ -333,7 +377,7 @@ void h2_calm(struct h2_connection *c, enum h2_abuse_kind kind)
     ip_print(&c->client.ip, peer, sizeof peer);
     log_info("a client is told to calm down", LOG_SLICE("listener", c->client.listener->name),
              LOG_TEXT("client", peer), LOG_TEXT("flood", h2_abuse_name(kind)));
-    end_session(c, NGHTTP2_ENHANCE_YOUR_CALM);
+    h2_end_session(c, NGHTTP2_ENHANCE_YOUR_CALM);
     h2_flush_later(c);
 }
 

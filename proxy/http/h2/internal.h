@@ -8,6 +8,7 @@
 #include "proxy/http/exchange.h"
 #include "proxy/http/h2/abuse.h"
 #include "proxy/http/h2/connection.h"
+#include "proxy/http/h2/strict.h"
 
 #define H2_CONNECTION_MAGIC 0x48324343u
 #define H2_STREAM_MAGIC     0x48325354u
@@ -18,7 +19,9 @@
 #define H2_HELD_MAX          (8u << 20)  /* of bodies that no responder takes; past it the connection waits */
 #define H2_STREAM_HIGH_WATER (64u << 10) /* of a response that was not taken yet */
 #define H2_STREAM_LOW_WATER  (16u << 10)
-#define H2_HEAD_KEPT         (8u << 10) /* memory for a head that an idle connection keeps */
+#define H2_REST_WAIT_MS      1000        /* for the rest of a request that is answered already … */
+#define H2_REST_MAX          (16u << 10) /* … and how much of it is read */
+#define H2_HEAD_KEPT         (8u << 10)  /* memory for a head that an idle connection keeps */
 
 /* A head (or trailer section) as it is decoded: "name: value" CRLF, line after line, pseudo-header fields
  * too. */
@@ -48,8 +51,9 @@ struct h2_connection {
     struct list streams;
     struct list resumable; /* streams whose backlog is low again */
     unsigned stream_count;
-    bool in_library; /* a call of nghttp2's is on the stack */
-    bool head_open;  /* a header block has begun and not ended */
+    bool in_library;  /* a call of nghttp2's is on the stack */
+    bool head_open;   /* a header block has begun and not ended */
+    bool half_closed; /* the client says no more; it still gets what it asked for */
     bool lingering;
     bool ending;    /* the session is terminated: what is left is to tell */
     bool calmed;    /* it ends for a flood */
@@ -61,6 +65,7 @@ struct h2_connection {
     size_t owed; /* received, and not yet given back to the connection's window */
     struct h2_head head;
     struct h2_abuse abuse;
+    struct h2_strict strict;
     struct task flush;
     struct timer goaway_timer;
     char *out; /* during a flush: the loop's buffer */
@@ -78,7 +83,8 @@ struct h2_stream {
     bool deferred;     /* nghttp2 waits for more of the response */
     bool ended;        /* the response's end was handed over */
     bool end_sent;     /* and sent */
-    bool drop_rest;    /* the rest of the request's body is of no use: reset when the response is out */
+    bool drop_rest;    /* the rest of the request's body is of no use: it is not waited for long */
+    uint32_t dropped;  /* of it */
     bool over;         /* the backlog was over the high-water mark */
     bool timed_out;
     bool window_grown;
@@ -103,6 +109,8 @@ static inline const struct timeouts *h2_timeouts(const struct h2_connection *c)
 
 /* connection.c */
 
+/* Nothing is taken any more; what is left is to tell it. */
+void h2_end_session(struct h2_connection *c, uint32_t error);
 /* One write per pass: gathers and sends what nghttp2 has to say, after the pass's events. */
 void h2_flush_later(struct h2_connection *c);
 /* Counts one of that kind; past the limit the connection is told to calm down and ends. */
@@ -144,6 +152,8 @@ void h2_stream_clock(struct h2_stream *s);
 /* request.c: what nghttp2 tells of frames that came. */
 
 void h2_request_callbacks(nghttp2_session_callbacks *to);
+/* DATA or HEADERS have come on a stream: when it is gone, nghttp2 passes over them. */
+void h2_check_late(struct h2_connection *c, int32_t id);
 
 /* response.c */
 

@@ -63,7 +63,10 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     struct h2_connection *c = user_data;
     (void)session;
     h2_request_head_begin(c);
-    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST && !h2_stream_create(c, frame->hd.stream_id))
+    if (frame->headers.cat != NGHTTP2_HCAT_REQUEST)
+        return 0;
+    h2_strict_opened(&c->strict, frame->hd.stream_id);
+    if (!h2_stream_create(c, frame->hd.stream_id))
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     return 0;
 }
@@ -128,6 +131,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
         break;
     case NGHTTP2_RST_STREAM:
         s = h2_stream_of(c, frame->hd.stream_id);
+        h2_strict_reset(&c->strict, frame->hd.stream_id, true);
         if (s && !s->end_sent && is_soon(s))
             h2_count_abuse(c, H2_ABUSE_RESET);
         break;
@@ -150,6 +154,27 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     return 0;
 }
 
+void h2_check_late(struct h2_connection *c, int32_t id)
+{
+    if (c->ending || h2_stream_of(c, id))
+        return;
+    switch (h2_strict_late(&c->strict, id)) {
+    case H2_LATE_NOT:
+        break;
+    case H2_LATE_RESET:
+        h2_count_abuse(c, H2_ABUSE_RESET);
+        nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, id, NGHTTP2_STREAM_CLOSED);
+        h2_flush_later(c);
+        break;
+    case H2_LATE_CLOSED:
+        h2_end_session(c, NGHTTP2_STREAM_CLOSED);
+        break;
+    case H2_LATE_NEVER:
+        h2_end_session(c, NGHTTP2_PROTOCOL_ERROR);
+        break;
+    }
+}
+
 /* Frames by their head alone: what nghttp2 tells no more of. */
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user_data)
 {
@@ -159,8 +184,10 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
     case NGHTTP2_CONTINUATION:
         h2_count_abuse(c, H2_ABUSE_CONTINUATION);
         break;
-    case NGHTTP2_DATA:
     case NGHTTP2_HEADERS:
+        h2_check_late(c, hd->stream_id);
+        break;
+    case NGHTTP2_DATA:
     case NGHTTP2_RST_STREAM:
     case NGHTTP2_SETTINGS:
     case NGHTTP2_PING:
@@ -181,6 +208,9 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
     (void)session;
     if (frame->hd.type == NGHTTP2_HEADERS)
         h2_request_head_end(c);
+    if (error == NGHTTP2_ERR_HTTP_MESSAGING || error == NGHTTP2_ERR_HTTP_HEADER)
+        counter_add(&c->client.listener->stats->h2_malformed, 1);
+    h2_strict_reset(&c->strict, frame->hd.stream_id, false);
     log_debug("bad HTTP/2 frame", LOG_SLICE("listener", c->client.listener->name),
               LOG_TEXT("reason", nghttp2_strerror(error)));
     h2_count_abuse(c, H2_ABUSE_RESET);

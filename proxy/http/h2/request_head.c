@@ -135,11 +135,9 @@ static const char *read_target(struct http_request *r)
     if (r->method_id != METHOD_CONNECT && !slice_equal_nocase(r->scheme, S("http")) &&
         !slice_equal_nocase(r->scheme, S("https")))
         return ":scheme is neither http nor https";
-    r->absolute_form = r->method_id != METHOD_CONNECT; /* :scheme is told, and must be the connection's */
-    bool absolute = r->absolute_form;
-    const char *fault = h1_target(r, r->target.at + slice_find(r->target, '?'));
-    r->absolute_form = absolute;
-    return fault;
+    /* Which of the two is the connection's to say: a client behind something that ends TLS cannot know. */
+    r->scheme = (struct slice){0};
+    return h1_target(r, r->target.at + slice_find(r->target, '?'));
 }
 
 static const char *read_length(struct h2_stream *s, struct http_request *r, struct field_ids seen)

@@ -149,7 +149,10 @@ static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8
 
 static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
+    struct h2_connection *c = user_data;
     bool can_end = frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS;
+    if (frame->hd.type == NGHTTP2_RST_STREAM)
+        h2_strict_reset(&c->strict, frame->hd.stream_id, false);
     if (frame->hd.type == NGHTTP2_GOAWAY || !can_end || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
         return 0;
     struct h2_stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
@@ -157,8 +160,7 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *u
         return 0;
     s->end_sent = true;
     if (s->drop_rest)
-        h2_reset(s, NGHTTP2_NO_ERROR); /* RFC 9113 §8.1 */
-    (void)user_data;
+        h2_stream_clock(s);
     return 0;
 }
 
@@ -322,11 +324,7 @@ static void done(struct exchange *x)
     list_remove(&s->resume);
     exchange_end(x);
     h2_count_bytes(s->connection);
-    if (!s->request_done) {
-        s->drop_rest = true;
-        if (s->end_sent)
-            h2_reset(s, NGHTTP2_NO_ERROR);
-    }
+    s->drop_rest = !s->request_done;
     h2_stream_clock(s);
 }
 

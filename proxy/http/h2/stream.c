@@ -65,6 +65,10 @@ static bool waits_for_body(const struct h2_stream *s)
 
 void h2_stream_clock(struct h2_stream *s)
 {
+    if (s->drop_rest && s->end_sent) {
+        loop_timer(&s->connection->worker->loop, &s->timer, H2_REST_WAIT_MS);
+        return;
+    }
     if (s->tunnel || (!waits_for_body(s) && !s->pending.bytes)) { /* of a tunnel, the responder has one */
         timer_pause(&s->timer);
         return;
@@ -79,6 +83,10 @@ static void on_timer(struct timer *t)
 {
     struct h2_stream *s = CONTAINER_OF(t, struct h2_stream, timer);
     ASSERT(s->magic == H2_STREAM_MAGIC);
+    if (s->drop_rest && s->end_sent) {
+        h2_reset(s, NGHTTP2_NO_ERROR); /* RFC 9113 §8.1 */
+        return;
+    }
     if (s->progress != s->sent + s->received) {
         h2_stream_clock(s);
         return;
@@ -150,13 +158,25 @@ void h2_resume(struct h2_stream *s)
         exchange_resume(s->x);
 }
 
+/* The window closes on what nobody wants. A little of it is no reason for a reset, which some clients take
+ * for a failure. */
+static void drop(struct h2_stream *s, size_t len)
+{
+    give_back(s->connection);
+    if (!s->drop_rest || !s->end_sent || s->dropped > H2_REST_MAX)
+        return;
+    s->dropped += (uint32_t)len;
+    if (s->dropped > H2_REST_MAX)
+        h2_reset(s, NGHTTP2_NO_ERROR); /* RFC 9113 §8.1 */
+}
+
 void h2_stream_data(struct h2_stream *s, const uint8_t *data, size_t len)
 {
     struct h2_connection *c = s->connection;
     c->owed += len;
     s->received += len;
-    if (!s->x) { /* the window closes on what nobody wants */
-        give_back(c);
+    if (!s->x) {
+        drop(s, len);
         return;
     }
     if (s->has_length && s->received > s->length) {
