@@ -6,6 +6,7 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # weir is started by for
 
 import queue  # noqa: E402
 import threading  # noqa: E402
+import time  # noqa: E402
 from concurrent import futures  # noqa: E402
 
 import grpc  # noqa: E402
@@ -15,7 +16,7 @@ from harness import SCALE, wait_until  # noqa: E402
 from harness.admin import find  # noqa: E402
 from harness.ports import free_port, release_ports  # noqa: E402
 from harness.raw_server import serving  # noqa: E402
-from test_h2 import H2  # noqa: E402
+from test_h2 import H2, PING, frame  # noqa: E402
 
 UNKNOWN, SERVING, NOT_SERVING = 0, 1, 2
 CHECK = {"type": "grpc", "interval": "100ms", "timeout": f"{int(2 * SCALE)}s", "rise": 1, "fall": 1}
@@ -532,12 +533,40 @@ def test_a_busy_client_that_probes_with_pings_is_no_flood(site, grpc_server):
     assert abused(weir) == 0
 
 
+def test_a_ping_for_each_frame_of_data_is_no_flood(site, tmp_path):
+    """As clients of gRPC in Go do."""
+    (tmp_path / "large").write_bytes(bytes(40 << 20))
+    weir = site(routes=[{"files": {"root": str(tmp_path)}}], upstreams={})
+    with H2(weir.port()) as client:
+        stream = client.request(path="/large")
+        s, seen, pings = client.streams[stream], 0, 0
+        while not s.ended:
+            client.step(20)
+            if s.body:
+                client.send(frame(PING, 0, 0, b"measured"))
+                seen, pings, s.body = seen + len(s.body), pings + 1, b""
+        assert pings > 2000 and seen == 40 << 20 and client.goaways == []
+    assert abused(weir) == 0
+
+
 def test_many_calls_that_run_out_of_time_are_no_rapid_reset(site, raw_server):
     weir = site(routes=[{"upstream": "up"}], upstreams={"up": raw_server().address})
     with channel_to(weir) as channel:
-        for _ in range(5):
-            calls = [channel.unary_unary("/test.Test/Unary").future(b"", timeout=1.2) for _ in range(100)]
+        for _ in range(10):
+            calls = [channel.unary_unary("/test.Test/Unary").future(b"", timeout=0.3) for _ in range(100)]
             assert {c.code() for c in calls} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+    assert abused(weir) == 0
+
+
+def test_many_calls_that_are_cancelled_after_a_while_are_no_rapid_reset(site, raw_server):
+    weir = site(routes=[{"upstream": "up"}], upstreams={"up": raw_server().address})
+    with channel_to(weir) as channel:
+        for _ in range(5):
+            calls = [channel.unary_unary("/test.Test/Unary").future(b"") for _ in range(100)]
+            late = time.monotonic() + 1.1
+            wait_until(lambda: time.monotonic() > late)  # what "after a while" is
+            for c in calls:
+                c.cancel()
     assert abused(weir) == 0
 
 

@@ -107,10 +107,14 @@ static void on_headers(struct h2_connection *c, const nghttp2_frame *frame)
 }
 
 /* What a client gives up after it has waited is no flood: no more of that can be than streams at once. A
- * client of gRPC resets every call that runs out of time. */
+ * client of gRPC resets every call that runs out of time, a little before weir would end it. */
 static bool is_soon(const struct h2_stream *s)
 {
-    return loop_now(&s->connection->worker->loop) - s->begun < RESET_SOON_MS;
+    struct loop *loop = &s->connection->worker->loop;
+    const struct exchange *x = s->x;
+    if (x && x->expires_us && loop_now_us(loop) > x->expires_us - (x->expires_us - x->started_us) / 5)
+        return false;
+    return loop_now(loop) - s->begun < RESET_SOON_MS;
 }
 
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
