@@ -106,6 +106,8 @@ static bool is_within(const struct hash_shared *h, const struct hash_state *s, c
                       uint32_t weight)
 {
     uint64_t all = s->in_flight + s->picked, whole = s->weight * 100;
+    if (whole == 0)
+        return true; /* all were down a moment ago */
     return server_in_flight(server) < (all * h->bound * weight + whole - 1) / whole;
 }
 

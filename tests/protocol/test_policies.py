@@ -1,11 +1,11 @@
 """Every balancing policy through the running program: keys, weights, slow servers, zones, and what is refused."""
 
-import collections
+import json
 import time
 
 import pytest
 
-from harness import Reply, SCALE, wait_until
+from harness import Reply, SCALE, run_cli, wait_until
 from harness.raw_client import get
 
 from test_balancing import ask, balanced, holding, in_flight  # noqa: F401
@@ -225,3 +225,20 @@ def test_a_full_zone_spills_into_the_others(site, holding):  # noqa: F811
     in_flight(weir, 6)
     wait_until(lambda: sum(s.now for s in servers) == 6)
     assert [s.now for s in servers] == [2, 4]
+
+
+# -- what is refused ----------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("keys,said", [
+    ({"balance": "maglev", "hash_key": "${nope}"}, "unknown variable ${nope}"),
+    ({"balance": "maglev", "hash_key": "nonsense"}, "the same for every request"),
+    ({"balance": "ring_hash", "hash_key": "header:a b"}, "write ${header.NAME}"),
+    ({"balance": "ring_hash", "hash_key": "${status}"}, "${status} is not known yet"),
+    ({"balance": "ewma", "hash_key": "ip"}, "only with balance: ring_hash or maglev"),
+], ids=["variable", "word", "name", "status", "policy"])
+def test_a_key_that_cannot_be_is_refused_where_it_stands(tmp_path, keys, said):
+    file = tmp_path / "weir.yaml"
+    file.write_text(json.dumps({"listeners": {"web": {"bind": "127.0.0.1:8080"}}, "routes": [{"upstream": "app"}],
+                                "upstreams": {"app": {"servers": ["127.0.0.1:1"], **keys}}}))
+    done = run_cli("check", "-c", str(file))
+    assert done.returncode == 1 and f"upstreams.app.hash_key: {said}" in done.stdout + done.stderr

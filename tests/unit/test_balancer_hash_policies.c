@@ -225,6 +225,22 @@ static void test_requests_without_a_key_are_spread(void **state)
     }
 }
 
+/* What was added up while all were down is nothing to divide by. */
+static void test_a_server_that_comes_up_while_all_were_down_is_picked(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct bench_tier b;
+        tier_make(&b, hashing[i], 100, NULL, 1);
+        for (size_t k = 0; k < 100; k++)
+            server_set_health(b.servers[k], HEALTH_DOWN, "test", 1);
+        assert_null(tier_pick(&b, 0, &(struct pick){.hash = key(1)}));
+        server_set_health(b.servers[7], HEALTH_UP, "", 2);
+        assert_ptr_equal(tier_pick(&b, 0, &(struct pick){.hash = key(1)}), b.servers[7]);
+        tier_free(&b);
+    }
+}
+
 /* Great weights do not make great tables. */
 static void test_great_weights_keep_their_shares(void **state)
 {
@@ -255,6 +271,7 @@ int main(void)
         cmocka_unit_test(test_the_bound_counts_weights),
         cmocka_unit_test(test_without_a_bound_a_key_keeps_its_server),
         cmocka_unit_test(test_requests_without_a_key_are_spread),
+        cmocka_unit_test(test_a_server_that_comes_up_while_all_were_down_is_picked),
         cmocka_unit_test(test_great_weights_keep_their_shares),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

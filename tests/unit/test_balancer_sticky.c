@@ -107,6 +107,10 @@ static void test_a_session_whose_server_cannot_take_it_gets_another(void **state
     assert_ptr_not_equal(pick_for(&f, "127.0.0.1:3"), s);
     server_end(s);
 
+    atomic_store(&s->suspect_until_us, 1000);
+    assert_ptr_not_equal(pick_for(&f, "127.0.0.1:3"), s);
+    atomic_store(&s->suspect_until_us, 0);
+
     server_set_weight(s, 0);
     assert_ptr_equal(pick_for(&f, "127.0.0.1:3"), s);
     atomic_store(&s->ejected, true);
