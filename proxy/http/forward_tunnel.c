@@ -7,7 +7,6 @@
  * §7.4.1) and nothing behind it; what still comes is read until the Close that answers, and dropped. Both
  * have answered: both are closed. */
 #include "core/log.h"
-#include "proxy/http/fields.h"
 #include "proxy/http/forward_internal.h"
 #include "proxy/http/websocket.h"
 
@@ -59,37 +58,6 @@ static void watch(struct tunnel *t)
 }
 
 /* Beginning. */
-
-static bool has_token(struct slice list, struct slice token)
-{
-    struct slice each;
-    while (slice_next(&list, ',', &each))
-        if (slice_equal_nocase(slice_trim(each), token))
-            return true;
-    return false;
-}
-
-/* RFC 6455 §4.1: the client of an extended CONNECT cannot look at it, as it knows no key. */
-static bool agrees_to_websocket(struct forward *f, const struct http_response *r)
-{
-    const struct field *key = fields_find_name(&f->fields, S("sec-websocket-key"));
-    const struct field *accept = fields_find_name(&r->fields, S("sec-websocket-accept"));
-    const struct field *upgrade = fields_find(&r->fields, FIELD_UPGRADE);
-    const struct field *connection = fields_find(&r->fields, FIELD_CONNECTION);
-    return key && accept && upgrade && connection && slice_equal_nocase(upgrade->value, S("websocket")) &&
-           has_token(connection->value, S("upgrade")) &&
-           slice_equal(accept->value, websocket_accept(&f->x->arena, key->value));
-}
-
-/* RFC 8441 §5: a 200 without what belongs to the connection; the Upgrade goes with the other hop-by-hop
- * fields. */
-static void answer_connect(struct http_response *r)
-{
-    fields_remove_name(&r->fields, S("sec-websocket-accept"));
-    fields_remove(&r->fields, FIELD_CONTENT_LENGTH);
-    r->status = 200;
-    r->reason = S("");
-}
 
 static struct tunnel *create(struct forward *f, bool is_websocket)
 {
@@ -242,12 +210,12 @@ void forward_tunnel(struct forward *f, struct http_response *r, struct slice res
     struct exchange *x = f->x;
     const struct field *upgrade = fields_find(&r->fields, FIELD_UPGRADE);
     bool is_websocket = upgrade && slice_equal_nocase(upgrade->value, S("websocket"));
-    if (x->request.protocol.len && !agrees_to_websocket(f, r)) {
+    if (x->request.protocol.len && !websocket_agrees(&x->arena, &f->fields, &r->fields)) {
         forward_bad_response(f, "101 that does not agree to the WebSocket");
         return;
     }
     if (x->request.protocol.len)
-        answer_connect(r);
+        websocket_answer_connect(r);
     f->uc->conn.handler = &tunnel_handler;
     if (!start(f, r, is_websocket))
         return;
@@ -258,27 +226,12 @@ void forward_tunnel(struct forward *f, struct http_response *r, struct slice res
     conn_yield(&f->uc->conn);
 }
 
-/* What a server of HTTP/2 does not say, to a client of HTTP/1.1: it waits for the proof. */
-static int answer_upgrade(struct forward *f, struct http_response *r)
-{
-    struct arena *a = &f->x->arena;
-    const struct field *key = fields_find_name(&f->fields, S("sec-websocket-key"));
-    struct slice accept = websocket_accept(a, key->value);
-    r->status = 101;
-    r->reason = S("");
-    r->body = BODY_NONE;
-    if (!accept.len || fields_add(a, &r->fields, FIELD_UPGRADE, S("Upgrade"), S("websocket")) != 0)
-        return -1;
-    return fields_add(a, &r->fields, FIELD_OTHER, S("Sec-WebSocket-Accept"), accept);
-}
-
 void forward_tunnel_connect(struct forward *f, struct http_response *r)
 {
-    fields_remove(&r->fields, FIELD_CONTENT_LENGTH);
-    fields_remove_name(&r->fields, S("sec-websocket-accept"));
+    struct exchange *x = f->x;
+    websocket_answer_connect(r);
     r->upgrade = true;
-    r->has_content_length = false;
-    if (f->x->request.protocol.len == 0 && answer_upgrade(f, r) != 0)
+    if (x->request.protocol.len == 0 && websocket_answer_upgrade(&x->arena, &f->fields, r) != 0)
         forward_bad_response(f, "out of memory");
     else
         start(f, r, true);

@@ -4,6 +4,8 @@
 #include <openssl/rand.h>
 #include <string.h>
 
+#include "proxy/http/fields.h"
+
 #define OPCODE_CLOSE   0x8
 #define KEY_BYTES      16
 #define KEY_CHARACTERS 24
@@ -35,6 +37,46 @@ struct slice websocket_accept(struct arena *a, struct slice key)
     if (EVP_Digest(text, key.len + guid.len, digest, &len, EVP_sha1(), NULL) != 1)
         return slice_of(NULL, 0);
     return slice_of(out, (size_t)EVP_EncodeBlock((unsigned char *)out, digest, (int)len));
+}
+
+static bool has_token(struct slice list, struct slice token)
+{
+    struct slice each;
+    while (slice_next(&list, ',', &each))
+        if (slice_equal_nocase(slice_trim(each), token))
+            return true;
+    return false;
+}
+
+bool websocket_agrees(struct arena *a, const struct fields *request, const struct fields *response)
+{
+    const struct field *key = fields_find_name(request, S("sec-websocket-key"));
+    const struct field *accept = fields_find_name(response, S("sec-websocket-accept"));
+    const struct field *upgrade = fields_find(response, FIELD_UPGRADE);
+    const struct field *connection = fields_find(response, FIELD_CONNECTION);
+    return key && accept && upgrade && connection && slice_equal_nocase(upgrade->value, S("websocket")) &&
+           has_token(connection->value, S("upgrade")) &&
+           slice_equal(accept->value, websocket_accept(a, key->value));
+}
+
+void websocket_answer_connect(struct http_response *r)
+{
+    fields_remove_name(&r->fields, S("sec-websocket-accept"));
+    fields_remove(&r->fields, FIELD_CONTENT_LENGTH);
+    r->has_content_length = false;
+    r->status = 200;
+    r->reason = S("");
+}
+
+int websocket_answer_upgrade(struct arena *a, const struct fields *request, struct http_response *r)
+{
+    const struct field *key = fields_find_name(request, S("sec-websocket-key"));
+    struct slice accept = websocket_accept(a, key->value);
+    r->status = 101;
+    r->body = BODY_NONE;
+    if (!accept.len || fields_add(a, &r->fields, FIELD_UPGRADE, S("Upgrade"), S("websocket")) != 0)
+        return -1;
+    return fields_add(a, &r->fields, FIELD_OTHER, S("Sec-WebSocket-Accept"), accept);
 }
 
 /* Frames. */

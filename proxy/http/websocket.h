@@ -3,14 +3,24 @@
 #pragma once
 
 #include "core/arena.h"
-#include "core/base.h"
-#include "core/slice.h"
+#include "proxy/http/message.h"
 
 /* A new Sec-WebSocket-Key: 16 random bytes in base64 (§4.1); empty when there are none to be had. */
 struct slice websocket_key(struct arena *a);
 
 /* The Sec-WebSocket-Accept that proves that `key` was understood (§4.2.2); empty when out of memory. */
 struct slice websocket_accept(struct arena *a, struct slice key);
+
+/* Whether the 101 proves that it understood the request's key (§4.1): for a client that knows no key, as it
+ * asked by an extended CONNECT (RFC 8441). */
+bool websocket_agrees(struct arena *a, const struct fields *request, const struct fields *response);
+
+/* Makes of a yes - a 101, or a 2xx to an extended CONNECT - the one for a client of HTTP/2 (RFC 8441 §5): a
+ * 200 without what belongs to the connection. The Upgrade goes with the other hop-by-hop fields. */
+void websocket_answer_connect(struct http_response *r);
+/* And of that one the 101 for a client of HTTP/1.1, which waits for the proof that its key was seen. 0, or -1
+ * when out of memory. */
+int websocket_answer_upgrade(struct arena *a, const struct fields *request, struct http_response *r);
 
 /* One direction's frames (§5.2), followed. Zero but for `masked` at the beginning. */
 struct websocket_frames {
