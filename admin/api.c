@@ -14,6 +14,8 @@ const struct http_endpoint admin_endpoints[] = {
     {"PATCH", "/api/v1/routes/{*}", api_patch_route, ENDPOINT_CHANGES},
     {"GET", "/api/v1/upstreams", api_upstreams, 0},
     {"PATCH", "/api/v1/upstreams/{}/servers/{*}", api_patch_server, ENDPOINT_CHANGES},
+    {"POST", "/api/v1/upstreams/{}/servers", api_add_server, ENDPOINT_CHANGES},
+    {"DELETE", "/api/v1/upstreams/{}/servers/{*}", api_delete_server, ENDPOINT_CHANGES},
     {"GET", "/api/v1/certificates", api_certificates, 0},
     {"POST", "/api/v1/reload", api_reload, ENDPOINT_CHANGES},
     {"POST", "/api/v1/explain", api_explain, 0},

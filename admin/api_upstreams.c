@@ -1,6 +1,7 @@
-/* Upstreams and their servers: what they are, how they do, and changes by hand that last as long as the
- * process knows the server. */
-#include "admin/internal.h"
+/* Upstreams and their servers: what they are, how they do, and changes by hand. */
+#include "admin/api_upstreams.h"
+
+#include "balancer/discovery.h"
 
 static const char *balance_text(const struct upstream *u)
 {
@@ -33,7 +34,7 @@ static uint64_t errors_of(const struct server_totals *t)
     return sum;
 }
 
-static json_t *server_json(const struct runtime *rt, struct server *s)
+json_t *server_json(const struct runtime *rt, const struct upstream *u, struct server *s)
 {
     struct counters *tables[WORKERS_MAX];
     struct server_totals t;
@@ -41,10 +42,10 @@ static json_t *server_json(const struct runtime *rt, struct server *s)
     counters_sum(tables, metrics_tables(rt, tables), s, &t);
     server_report(s, &r);
     uint64_t answered = sum_of(t.durations, COUNTERS_DURATIONS);
-    json_t *out = json_pack("{s:o, s:s, s:s, s:b, s:I, s:I, s:b, s:I, s:I}", //
-                            "address", json_slice(s->name), "state", r.state, "reason", r.reason, "usable",
-                            r.usable, "weight", (json_int_t)r.weight, "file_weight",
-                            (json_int_t)r.file_weight, "backup", r.backup, "max_connections",
+    json_t *out = json_pack("{s:o, s:s, s:s, s:s, s:b, s:I, s:I, s:b, s:I, s:I}", //
+                            "address", json_slice(s->name), "source", upstream_source(u, s->name), "state",
+                            r.state, "reason", r.reason, "usable", r.usable, "weight", (json_int_t)r.weight,
+                            "file_weight", (json_int_t)r.file_weight, "backup", r.backup, "max_connections",
                             (json_int_t)r.max_connections, "in_flight", (json_int_t)r.in_flight);
     json_t *more =
         json_pack("{s:b, s:I, s:f, s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:f, s:I, s:I}", //
@@ -77,19 +78,49 @@ static const char *state_of(const struct upstream *u)
     size_t usable = 0;
     for (size_t i = 0; i < u->set->count; i++)
         usable += server_usable(u->set->servers[i]);
-    return usable == u->set->count ? "up" : usable ? "degraded" : "down";
+    return usable && usable == u->set->count ? "up" : usable ? "degraded" : "down";
+}
+
+static json_t *source_json(const struct source *s)
+{
+    return json_pack("{s:s, s:I, s:s, s:o, s:o}", "source", s->name, "servers", (json_int_t)s->found_count,
+                     "reason", s->reason, "asked", json_time(s->asked_us), "changed",
+                     json_time(s->changed_us));
+}
+
+/* Of the entries that are no addresses: what they gave last, and why not anew. */
+static json_t *sources_json(const struct upstream *u)
+{
+    json_t *all = json_array();
+    for (size_t i = 0; all && i < u->settings->servers.count; i++) {
+        const struct source *s = upstream_entry_source(u, i);
+        if (s)
+            json_array_append_new(all, source_json(s));
+    }
+    return all;
+}
+
+static json_t *removed_json(const struct upstream *u)
+{
+    const struct source *hand = upstream_hand(u);
+    size_t count = 0;
+    const struct slice *hidden = hand ? hand_hidden(hand, &count) : NULL;
+    json_t *all = json_array();
+    for (size_t i = 0; all && i < count; i++)
+        json_array_append_new(all, json_slice(hidden[i]));
+    return all;
 }
 
 static json_t *upstream_json(const struct runtime *rt, const struct upstream *u)
 {
     json_t *servers = json_array();
     for (size_t i = 0; servers && i < u->set->count; i++)
-        json_array_append_new(servers, server_json(rt, u->set->servers[i]));
+        json_array_append_new(servers, server_json(rt, u, u->set->servers[i]));
     const struct server_group *g = registry_group(rt->registry, u->name);
-    return json_pack("{s:o, s:s, s:s, s:b, s:b, s:b, s:o, s:o}", "name", json_slice(u->name), "balance",
-                     balance_text(u), "state", state_of(u), "panic", g && group_in_panic(g), "tls",
+    return json_pack("{s:o, s:s, s:s, s:b, s:b, s:b, s:o, s:o, s:o, s:o}", "name", json_slice(u->name),
+                     "balance", balance_text(u), "state", state_of(u), "panic", g && group_in_panic(g), "tls",
                      u->tls != NULL, "checked", u->settings->health_check != NULL, "breaker", breaker_json(u),
-                     "servers", servers);
+                     "sources", sources_json(u), "removed", removed_json(u), "servers", servers);
 }
 
 json_t *upstreams_json(struct admin *a)
@@ -141,7 +172,7 @@ static const char *read_state(const json_t *value, struct change *out)
     return "\"state\" must be \"up\", \"drain\" or \"down\"";
 }
 
-static void problem_no_server(struct http_call *c, const struct upstream *u)
+void problem_no_server(struct http_call *c, const struct upstream *u)
 {
     char detail[512];
     int n = snprintf(detail, sizeof detail,
@@ -151,6 +182,15 @@ static void problem_no_server(struct http_call *c, const struct upstream *u)
         n += snprintf(detail + n, sizeof detail - (size_t)n, "%s %.*s", i ? "," : "",
                       SLICE_FMT(u->set->servers[i]->name));
     api_problem(c, 404, detail, NULL);
+}
+
+/* Until the file's weight changes, or as long as the process knows the server. */
+static const char *lasts(const struct change *change)
+{
+    if (change->has_weight && change->weight < 0 && (!change->has_state || change->state == ADMIN_UP))
+        return "the file's again";
+    return change->has_weight ? "until its weight in the file changes, it leaves the upstream, or weir stops"
+                              : "until it is set again, it leaves the upstream, or weir stops";
 }
 
 static void change_server(struct http_call *c, struct upstream *u, struct server *s,
@@ -173,7 +213,10 @@ static void change_server(struct http_call *c, struct upstream *u, struct server
     log_info("a server was changed by hand", LOG_SLICE("upstream", s->upstream), LOG_SLICE("server", s->name),
              LOG_TEXT("state", r.state), LOG_U64("weight", r.weight));
     events_notice(a, "change", text);
-    api_reply(c, 200, server_json(a->runtime, s));
+    json_t *answer = server_json(a->runtime, u, s);
+    if (answer)
+        json_object_set_new(answer, "lasts", json_string(lasts(change)));
+    api_reply(c, 200, answer);
 }
 
 void api_patch_server(struct http_call *c)

@@ -1,5 +1,6 @@
 #include "admin/explain_text.h"
 
+#include "balancer/discovery.h"
 #include "proxy/http/message.h"
 
 #define LOSERS_SHOWN 100u
@@ -165,6 +166,25 @@ void explain_print_action(const struct explained *e, FILE *out)
     }
 }
 
+/* Entries that are no addresses: what they come to is known to the running process alone. */
+static void print_sources(const struct upstream *u, FILE *out)
+{
+    static const char *const names[] = {[SOURCE_DNS] = "dns", [SOURCE_SRV] = "srv", [SOURCE_FILE] = "file"};
+    const struct server_settings *all = u->settings->servers.at;
+    for (size_t i = 0; i < u->settings->servers.count; i++) {
+        enum source_kind kind;
+        struct slice what;
+        if (!discovery_entry(&all[i], &kind, &what))
+            continue;
+        const struct source *s = upstream_entry_source(u, i);
+        if (!s)
+            fprintf(out, LABEL "  %s %.*s%s: found while weir runs\n", "", names[kind], SLICE_FMT(what),
+                    all[i].backup ? " backup" : "");
+        else if (s->reason[0] || s->found_count == 0)
+            fprintf(out, LABEL "  %s: %s\n", "", s->name, s->reason[0] ? s->reason : "no answer yet");
+    }
+}
+
 static void print_servers(const struct upstream *u, FILE *out)
 {
     for (size_t i = 0; i < u->set->count; i++) {
@@ -176,10 +196,14 @@ static void print_servers(const struct upstream *u, FILE *out)
         if (r.max_connections)
             fprintf(out, " at most %u at once", r.max_connections);
         fprintf(out, "%s", r.backup ? " backup" : "");
+        const char *source = upstream_source(u, u->set->servers[i]->name);
+        if (strcmp(source, "file") != 0)
+            fprintf(out, " (%s)", source);
         if (u->active)
             fprintf(out, ", %s%s%s", r.state, r.reason[0] ? ": " : "", r.reason);
         fprintf(out, "\n");
     }
+    print_sources(u, out);
 }
 
 static void print_targets(const struct route *r, FILE *out)

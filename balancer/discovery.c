@@ -33,6 +33,36 @@ struct found *found_create(const struct address *a, struct slice host, uint32_t 
     return f;
 }
 
+struct backing *backing_create(void)
+{
+    struct backing *b = calloc(1, sizeof *b);
+    if (!b)
+        return NULL;
+    b->references = 1;
+    config_init(&b->config);
+    return b;
+}
+
+void backing_release(struct backing *b)
+{
+    if (--b->references)
+        return;
+    config_free(&b->config);
+    free(b);
+}
+
+struct found *found_of(struct backing *b, const struct server_settings *s)
+{
+    struct found *f = calloc(1, sizeof *f);
+    if (!f)
+        return NULL;
+    f->references = 1;
+    f->settings = *s;
+    f->backing = b;
+    b->references++;
+    return f;
+}
+
 struct found *found_hold(struct found *f)
 {
     f->references++;
@@ -43,10 +73,8 @@ void found_release(struct found *f)
 {
     if (!f || --f->references)
         return;
-    if (f->backing && --f->backing->references == 0) {
-        config_free(&f->backing->config);
-        free(f->backing);
-    }
+    if (f->backing)
+        backing_release(f->backing);
     free(f);
 }
 

@@ -42,6 +42,12 @@ struct found {
     char text[];
 };
 
+/* NULL when out of memory. */
+struct backing *backing_create(void);
+void backing_release(struct backing *b);
+/* A server whose settings lie in the backing, which it holds. NULL when out of memory. */
+struct found *found_of(struct backing *b, const struct server_settings *s);
+
 struct found *found_hold(struct found *f);
 /* NULL is allowed. */
 void found_release(struct found *f);

@@ -100,18 +100,6 @@ static int read_text(const char *path, char **text, size_t *len)
     return 0;
 }
 
-static struct found *found_of(struct backing *b, const struct server_settings *s)
-{
-    struct found *f = calloc(1, sizeof *f);
-    if (!f)
-        return NULL;
-    f->references = 1;
-    f->settings = *s;
-    f->backing = b;
-    b->references++;
-    return f;
-}
-
 static int publish(struct list_file *l, struct backing *b, const struct server_file_settings *settings)
 {
     const struct server_settings *all = settings->servers.at;
@@ -155,11 +143,9 @@ static void fail(struct list_file *l, const char *reason)
 static void take(struct list_file *l)
 {
     struct server_file_settings settings = {0};
-    struct backing *b = calloc(1, sizeof *b);
+    struct backing *b = backing_create();
     if (!b)
         return;
-    b->references = 1;
-    config_init(&b->config);
     config_parse_value(&b->config, l->source.what.at, slice_of(l->text, l->len));
     const struct config_node *root = b->config.root;
     bool is_empty = !root || root->kind == NODE_NULL;
@@ -172,10 +158,7 @@ static void take(struct list_file *l)
         fail(l, "is empty; a list without servers is []");
     else if (publish(l, b, &settings) != 0)
         source_fail(&l->source, "out of memory");
-    if (--b->references == 0) {
-        config_free(&b->config);
-        free(b);
-    }
+    backing_release(b);
 }
 
 static void look(struct list_file *l)

@@ -434,7 +434,8 @@ enum server_standing server_standing(struct server *s)
 void server_join(struct server *s, struct server_group *g)
 {
     pthread_mutex_lock(&s->lock);
-    s->group = group_hold(g);
+    if (!s->group)
+        s->group = group_hold(g); /* else it was away for a while: its upstream's group is the same */
     if (s->ready)
         start_slowly(s);
     group_stir(g);

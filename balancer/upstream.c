@@ -327,8 +327,3 @@ const char *pick_failure_text(enum pick_failure why)
     }
     return "";
 }
-
-struct server *upstream_server(const struct upstream *u, struct slice name)
-{
-    return server_set_find(u->set, name);
-}

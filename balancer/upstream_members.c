@@ -296,6 +296,12 @@ static void want(struct look *l, struct server_settings settings, struct source 
 
 /* For people. */
 
+struct server *upstream_server(const struct upstream *u, struct slice name)
+{
+    const struct upstream_member *m = find_member(u, name);
+    return m ? m->server : NULL;
+}
+
 const char *upstream_source(const struct upstream *u, struct slice server)
 {
     const struct upstream_member *m = find_member(u, server);

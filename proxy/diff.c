@@ -106,41 +106,95 @@ static void diff_routes(FILE *out, const struct snapshot *old, const struct snap
     table_free(now);
 }
 
-static const struct server_settings *find_server(const struct upstream *u, struct slice address)
+/* `10.0.0.1:80`, `dns api.internal:8000`: what an entry is told apart by; in `text` if need be. */
+static struct slice entry_name(const struct server_settings *s, char *text, size_t size)
+{
+    const struct slice what[] = {s->dns, s->srv, s->file};
+    static const char *const kinds[] = {"dns", "srv", "file"};
+    for (size_t i = 0; i < COUNT_OF(what); i++) {
+        if (what[i].len == 0)
+            continue;
+        snprintf(text, size, "%s %.*s", kinds[i], SLICE_FMT(what[i]));
+        return slice_text(text);
+    }
+    return s->address;
+}
+
+#define ENTRY_MAX 4200
+
+/* By what stands in the file; the value is the entry's address. Names of sources are the config's memory. */
+static struct table *index_servers(struct config *c, const struct upstream *u)
 {
     const struct server_settings *all = u->settings->servers.at;
-    for (size_t i = 0; i < u->settings->servers.count; i++)
-        if (slice_equal(all[i].address, address))
-            return &all[i];
-    return NULL;
+    struct table *t = table_create();
+    char text[ENTRY_MAX];
+    for (size_t i = 0; t && i < u->settings->servers.count; i++) {
+        struct slice name = entry_name(&all[i], text, sizeof text);
+        if (name.at == text)
+            name = arena_copy(&c->arena, name);
+        if (table_put(t, name, (uint64_t)(uintptr_t)&all[i]) != 0) {
+            table_free(t);
+            t = NULL;
+        }
+    }
+    return t;
 }
 
-static void diff_servers(FILE *out, const struct upstream *old, const struct upstream *fresh)
+static const struct server_settings *find_server(const struct table *t, const struct server_settings *like)
+{
+    char text[ENTRY_MAX];
+    uint64_t value;
+    return table_get(t, entry_name(like, text, sizeof text), &value)
+               ? (const struct server_settings *)(uintptr_t)value
+               : NULL;
+}
+
+static void diff_server(FILE *out, struct slice upstream, const struct server_settings *was,
+                        const struct server_settings *now)
+{
+    char text[ENTRY_MAX];
+    struct slice name = entry_name(now, text, sizeof text);
+    fprintf(out, "upstream %.*s: server %.*s ", SLICE_FMT(upstream), SLICE_FMT(name));
+    if (!was)
+        fprintf(out, "added\n");
+    else if (was->weight != now->weight)
+        fprintf(out, "weight %llu -> %llu\n", (unsigned long long)was->weight,
+                (unsigned long long)now->weight);
+    else
+        fprintf(out, "changed\n");
+}
+
+static void diff_removed(FILE *out, const struct upstream *old, const struct server_settings *was)
+{
+    char text[ENTRY_MAX];
+    struct slice name = entry_name(was, text, sizeof text);
+    struct server *s = was->address.len ? upstream_server(old, was->address) : NULL;
+    fprintf(out, "upstream %.*s: server %.*s removed; ", SLICE_FMT(old->name), SLICE_FMT(name));
+    if (was->address.len)
+        fprintf(out, "%u requests in flight end\n", s ? server_in_flight(s) : 0);
+    else
+        fprintf(out, "requests in flight at its servers end\n");
+}
+
+static void diff_servers(FILE *out, struct config *c, const struct upstream *old,
+                         const struct upstream *fresh)
 {
     const struct server_settings *now = fresh->settings->servers.at, *before = old->settings->servers.at;
-    for (size_t i = 0; i < fresh->settings->servers.count; i++) {
-        const struct server_settings *was = find_server(old, now[i].address);
-        if (!was)
-            fprintf(out, "upstream %.*s: server %.*s added\n", SLICE_FMT(fresh->name),
-                    SLICE_FMT(now[i].address));
-        else if (was->weight != now[i].weight)
-            fprintf(out, "upstream %.*s: server %.*s weight %llu -> %llu\n", SLICE_FMT(fresh->name),
-                    SLICE_FMT(now[i].address), (unsigned long long)was->weight,
-                    (unsigned long long)now[i].weight);
-        else if (was->backup != now[i].backup || was->max_connections != now[i].max_connections)
-            fprintf(out, "upstream %.*s: server %.*s changed\n", SLICE_FMT(fresh->name),
-                    SLICE_FMT(now[i].address));
+    struct table *was = index_servers(c, old), *is = index_servers(c, fresh);
+    for (size_t i = 0; was && is && i < fresh->settings->servers.count; i++) {
+        const struct server_settings *s = find_server(was, &now[i]);
+        if (!s || s->weight != now[i].weight || s->backup != now[i].backup ||
+            s->max_connections != now[i].max_connections || s->refresh != now[i].refresh)
+            diff_server(out, fresh->name, s, &now[i]);
     }
-    for (size_t i = 0; i < old->settings->servers.count; i++) {
-        if (find_server(fresh, before[i].address))
-            continue;
-        struct server *s = upstream_server(old, before[i].address);
-        fprintf(out, "upstream %.*s: server %.*s removed; %u requests in flight end\n",
-                SLICE_FMT(fresh->name), SLICE_FMT(before[i].address), s ? server_in_flight(s) : 0);
-    }
+    for (size_t i = 0; was && is && i < old->settings->servers.count; i++)
+        if (!find_server(is, &before[i]))
+            diff_removed(out, old, &before[i]);
+    table_free(was);
+    table_free(is);
 }
 
-static void diff_upstreams(FILE *out, const struct snapshot *old, const struct snapshot *fresh)
+static void diff_upstreams(FILE *out, const struct snapshot *old, struct snapshot *fresh)
 {
     for (size_t i = 0; i < fresh->upstream_count; i++) {
         struct upstream *u = fresh->upstreams[i], *before = u ? snapshot_upstream(old, u->name) : NULL;
@@ -150,7 +204,7 @@ static void diff_upstreams(FILE *out, const struct snapshot *old, const struct s
             fprintf(out, "upstream %.*s: added\n", SLICE_FMT(u->name));
             continue;
         }
-        diff_servers(out, before, u);
+        diff_servers(out, &fresh->config, before, u);
         char *keys = NULL;
         size_t len = 0;
         FILE *f = open_memstream(&keys, &len);
@@ -176,7 +230,7 @@ static void diff_rest(FILE *out, const struct snapshot *old, const struct snapsh
             fprintf(out, "%s: changed\n", keys[i]);
 }
 
-char *snapshot_diff(const struct snapshot *old, const struct snapshot *fresh)
+char *snapshot_diff(const struct snapshot *old, struct snapshot *fresh)
 {
     char *text = NULL;
     size_t len = 0;

@@ -328,7 +328,7 @@ struct reload_result runtime_diff(struct runtime *rt, const char *file)
         return failure("out of memory\n");
     struct reload_result r = s->config.error_count
                                  ? failure(config_errors_text(&s->config))
-                                 : (struct reload_result){true, snapshot_diff(rt->snapshot, s)};
+                                 : (struct reload_result){true, snapshot_diff_all(rt->snapshot, s)};
     snapshot_free(s);
     return r;
 }

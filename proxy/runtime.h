@@ -106,4 +106,6 @@ void runtime_reopen(struct runtime *rt);
 uint64_t runtime_connections(const struct runtime *rt);
 
 /* What differs between two snapshots, a line each; malloc'ed, empty when nothing does. */
-char *snapshot_diff(const struct snapshot *old, const struct snapshot *fresh);
+char *snapshot_diff(const struct snapshot *old, struct snapshot *fresh);
+/* The same, and what was changed by hand and is not in the file, so that it can be written there. */
+char *snapshot_diff_all(const struct snapshot *old, struct snapshot *fresh);

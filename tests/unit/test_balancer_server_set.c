@@ -80,7 +80,7 @@ static void test_a_set_is_freed_when_its_last_user_has_left(void **state)
     assert_non_null(third);
     upstream_replace(u, make(&b, 2));
     assert_int_equal(sets(&b), 2);
-    assert_null(upstream_server(u, S("127.0.0.1:3")));
+    assert_null(server_set_find(u->set, S("127.0.0.1:3")));
     assert_string_equal(third->name.at, "127.0.0.1:3"); /* still readable */
 
     struct server_set *now = upstream_enter(u, 0);

@@ -3,6 +3,7 @@
 from .admin import Admin
 from .certs import Authority
 from .deadline import SCALE, Deadline, after, wait_until
+from .dns_server import DnsServer
 from .http_backend import HttpBackend, Reply
 from .message import Fields, ProtocolError
 from .metrics import Metrics
@@ -14,7 +15,7 @@ from .udp import UdpBackend, UdpClient
 from .weir import Weir, WeirFailed, run_cli
 
 __all__ = [
-    "Admin", "Authority", "Deadline", "Fields", "HttpBackend", "Metrics", "ProtocolError", "RawClient", "RawServer",
+    "Admin", "Authority", "Deadline", "DnsServer", "Fields", "HttpBackend", "Metrics", "ProtocolError", "RawClient", "RawServer",
     "Reply", "SCALE", "TcpBackend", "UdpBackend", "UdpClient", "Weir", "WeirFailed", "after", "free_port", "get", "release_ports", "run_cli",
     "wait_until",
 ]

@@ -30,8 +30,9 @@ class HttpBackend:
         self.requests = []          # every request, in order of arrival
         self.per_connection = []    # the number of requests that each connection brought
         self.violations = []        # what came that is not one well-formed request after another
+        self.ended = 0              # connections that are over
         self._lock = threading.Lock()
-        self._server = RawServer(self._serve, tls=tls, port=port, address=address)
+        self._server = RawServer(self._serve_all, tls=tls, port=port, address=address)
         self.port, self.address = self._server.port, self._server.address
 
     @property
@@ -70,6 +71,13 @@ class HttpBackend:
 
     def __exit__(self, *_):
         self.close()
+
+    def _serve_all(self, connection):
+        try:
+            self._serve(connection)
+        finally:
+            with self._lock:
+                self.ended += 1
 
     def _serve(self, connection):
         with self._lock:
