@@ -22,7 +22,8 @@ ROOT = os.path.dirname(HERE)
 
 
 class Case:
-    """`listener` of the proxy that is asked, `kind` of load: keepalive, close (a connection a request), full or resumed handshakes."""
+    """`listener` of the proxy that is asked, `kind` of load: keepalive, close (a connection a request), full or resumed
+    handshakes, h2 (100 streams at once on each connection)."""
 
     def __init__(self, name, title, listener, path, connections=64, kind="keepalive", floor=True):
         self.name, self.title, self.listener, self.path = name, title, listener, path
@@ -39,6 +40,8 @@ CASES = [
     Case("l4-close", "TCP, a new connection for each 1 KiB answer", "tcp", "/1k", kind="close"),
     Case("tls-1k", "HTTPS, 1 KiB, 64 keep-alive connections", "https", "/1k", floor=False),
     Case("tls-1m", "HTTPS, 1 MiB, 32 keep-alive connections", "https", "/1m", 32, floor=False),
+    Case("h2-1k", "HTTP/2 without TLS, 1 KiB, 8 connections with 100 streams each", "h2c", "/1k", 8, "h2", False),
+    Case("h2-1m", "HTTP/2 without TLS, 1 MiB, 8 connections with 4 streams each", "h2c", "/1m", 8, "h2", False),
     Case("tls-handshake", "HTTPS, a full handshake (ECDSA P-256) for each 1 KiB answer", "https", "/1k", 32, "full", False),
     Case("tls-resumed", "HTTPS, a resumed handshake for each 1 KiB answer", "https", "/1k", 32, "resumed", False),
 ]

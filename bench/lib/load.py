@@ -38,6 +38,8 @@ def measure(case, proxy, processes, seconds):
 def generate(case, proxy, processes, seconds):
     port = proxy.ports[case.listener]
     on_load_cpu = ["taskset", "-c", str(processes.load_cpu)]
+    if case.kind == "h2":
+        return generate_h2(case, f"http://127.0.0.1:{port}{case.path}", on_load_cpu, processes, seconds)
     if case.kind in ("full", "resumed"):
         command = [processes.tool("handshake"), str(port), str(case.connections), str(seconds), case.kind, case.path]
     else:
@@ -52,3 +54,21 @@ def generate(case, proxy, processes, seconds):
     if not told:
         raise BenchError(f"{command[0]} told no result: {output[-800:]}")
     return {key: int(value) for key, value in (pair.split("=") for pair in told[1].split())}
+
+
+def generate_h2(case, url, on_load_cpu, processes, seconds):
+    """h2load, which tells no percentiles: they are taken from its log of every request (start, status, microseconds)."""
+    log = os.path.join(processes.folder, "h2load.log")
+    if os.path.exists(log):
+        os.unlink(log)
+    streams = 100 if case.path == "/1k" else 4
+    output = run(on_load_cpu + ["h2load", "-t1", f"-c{case.connections}", f"-m{streams}", f"-D{max(1, round(seconds))}",
+                                f"--log-file={log}", url]).stdout
+    told = re.search(r"^requests: .* (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", output, re.M)
+    if not told:
+        raise BenchError(f"h2load told no result: {output[-800:]}")
+    with open(log) as f:
+        times = sorted(int(line.split()[2]) for line in f)
+    done, errors = int(told[1]), sum(int(n) for n in told.groups()[1:])
+    at = lambda share: times[min(len(times) - 1, int(len(times) * share))] if times else 0  # noqa: E731
+    return {"requests": done, "errors": errors, "us": max(1, round(seconds)) * 1_000_000, "p50_us": at(0.5), "p99_us": at(0.99)}

@@ -64,7 +64,7 @@ class Processes:
         """A template with @NAMES@ filled in, written into the folder; its path."""
         with open(os.path.join(self.here, template)) as f:
             text = f.read()
-        text = re.sub(r"@([A-Z_]+)@", lambda m: str({**self.values, **values}[m[1]]), text)
+        text = re.sub(r"@([A-Z0-9_]+)@", lambda m: str({**self.values, **values}[m[1]]), text)
         path = os.path.join(self.folder, name)
         with open(path, "w") as f:
             f.write(text)

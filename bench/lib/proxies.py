@@ -1,4 +1,4 @@
-"""The programs that are compared, all behind one interface: started from a template, asked on three ports, measured as one."""
+"""The programs that are compared, all behind one interface: started from a template, asked on its ports, measured as one."""
 
 import glob
 import os
@@ -10,13 +10,13 @@ from .processes import SIZES, BenchError, end, free_port, wait_for_port
 
 
 class Proxy:
-    """One program with its listeners http, https and tcp. CPU time and memory are those of all its processes together."""
+    """One program with its listeners http, https, h2c and tcp. CPU time and memory are those of all its processes together."""
 
     name = ""
 
     def __init__(self, processes, binary):
         self.processes, self.binary, self.process = processes, binary, None
-        self.ports = {"http": free_port(), "https": free_port(), "tcp": free_port()}
+        self.ports = {"http": free_port(), "https": free_port(), "h2c": free_port(), "tcp": free_port()}
         self.version = ""
 
     def command(self):
