@@ -2,6 +2,7 @@
 #include "admin/api_upstreams.h"
 
 #include "balancer/discovery.h"
+#include "balancer/ewma.h"
 
 static const char *balance_text(const struct upstream *u)
 {
@@ -62,6 +63,8 @@ json_t *server_json(const struct runtime *rt, const struct upstream *u, struct s
         json_object_update_new(out, more);
     else
         json_decref(more);
+    uint32_t learned_us = ewma_value(s, loop_now_us((struct loop *)(uintptr_t)&rt->control));
+    json_object_set_new(out, "learned_ms", learned_us ? json_real((double)learned_us / 1000) : json_null());
     return out;
 }
 

@@ -63,7 +63,7 @@ static struct maglev *make_table(const struct hash_shared *h)
 {
     uint32_t size = size_for(h->count);
     struct maglev *m = malloc(sizeof *m + size * sizeof m->places[0]);
-    struct order *orders = malloc(h->count * sizeof *orders);
+    struct order *orders = calloc(h->count, sizeof *orders);
     void *memory = malloc(edf_bytes(h->count));
     if (m && orders && memory) {
         struct edf turns;

@@ -89,6 +89,8 @@ def test_ewma_leaves_a_slow_server_alone(site, http_backend):
     weir = balanced(site, addresses([slow, *quick]), balance="ewma", workers=1)
     ask(weir, 40)
     assert ask(weir, 100).count("slow") <= 3
+    learned = {s["address"]: s["learned_ms"] for s in weir.admin.upstreams()["upstreams"][0]["servers"]}
+    assert learned[slow.address] > 50 and all(learned[b.address] for b in quick)
 
 
 def test_ewma_outlives_a_reload(site, http_backend):
