@@ -43,7 +43,8 @@ static const struct option timeouts_options[] = {
     OPTION_AT(struct timeouts, upstream_keepalive, "upstream_keepalive", OPTION_DURATION, .fallback = "60s",
               .min = 1, .help = "An idle connection to a server."),
     OPTION_AT(struct timeouts, idle, "idle", OPTION_DURATION, .fallback = "10m", .min = 1,
-              .help = "A tcp, udp or upgraded (WebSocket) stream with no byte either way."),
+              .help = "A tcp, udp or upgraded (WebSocket) stream, or a call of gRPC, with no byte either "
+                      "way."),
     OPTION_AT(struct timeouts, drain, "drain", OPTION_DURATION, .fallback = "30s",
               .help = "At a stop or upgrade, before what is left is cut."),
 };

@@ -595,13 +595,33 @@ class Talk(threading.Thread):
         assert self.error is None and self.got == self.sent(), (len(self.got), self.error)
 
 
-def test_streams_of_ten_thousand_messages_go_on_through_reloads(site, grpc_server):
-    weir = forwarding(site, grpc_server(METHODS))
-    with channel_to(weir) as one, channel_to(weir, options=[("grpc.use_local_subchannel_pool", 1)]) as two:
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_streams_of_ten_thousand_messages_go_on_through_reloads(site, grpc_server, authority, localhost_cert, tls):
+    server = grpc_server(METHODS, credentials=tls_credentials(localhost_cert) if tls else None)
+    certificates = {"tls": {"certificates": [dict(zip(("cert", "key"), localhost_cert))]}}
+    weir = forwarding(site, server, upstream={"tls": {"ca": authority.file}} if tls else {}, listener=certificates if tls else {})
+    roots = authority if tls else None
+    with channel_to(weir, roots) as one, channel_to(weir, roots, options=[("grpc.use_local_subchannel_pool", 1)]) as two:
         talks = [Talk(c, b"%d" % i, 10_000) for i, c in enumerate([one, two])]
         for n in range(1, 8):
             wait_until(lambda: all(len(t.got) > n * 1000 for t in talks), 120)
             weir.reload(routes=[{"path": {"exact": f"/{n}"}, "respond": {"body": "x"}}, {"upstream": "up"}])
+        for talk in talks:
+            talk.finish()
+
+
+def test_streams_go_on_when_a_reload_takes_away_their_server_and_their_listener(site, grpc_server):
+    old, new = grpc_server(METHODS), grpc_server(METHODS)
+    weir = forwarding(site, old, timeouts={"drain": "5m"})
+    with channel_to(weir) as channel:
+        talks = [Talk(channel, b"%d" % n, 5000) for n in range(2)]
+        wait_until(lambda: all(len(t.got) > 500 for t in talks), 60)
+        upstreams = {"up": {"servers": [new.address], "protocol": "http2"}}
+        weir.reload(upstreams=upstreams, listeners={"web": {"bind": weir.config["listeners"]["web"]["bind"]}, "next": {}})
+        with grpc.insecure_channel(f"127.0.0.1:{weir.port('next')}") as other:
+            assert other.unary_unary("/test.Test/Unary")(b"after", timeout=LONG) == b"after"
+        wait_until(lambda: all(len(t.got) > 2000 for t in talks), 60)
+        weir.reload(upstreams=upstreams, listeners={"next": {}})
         for talk in talks:
             talk.finish()
 
