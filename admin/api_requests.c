@@ -19,11 +19,6 @@ static json_t *text_or_null(struct slice s)
     return s.len ? json_slice(s) : json_null();
 }
 
-static json_t *words_or_null(const char *text)
-{
-    return text ? json_string(text) : json_null();
-}
-
 /* Milliseconds from the exchange's start, or null when it did not come to that. */
 static json_t *at_ms(uint32_t us)
 {
@@ -34,7 +29,7 @@ static json_t *attempt_json(const struct record *r, const struct record_attempt 
 {
     return json_pack("{s:o, s:s, s:o, s:o, s:b, s:f, s:o, s:o, s:o, s:o}", //
                      "server", text_or_null(record_slice(r, a->server)), "outcome", outcome_word(a->outcome),
-                     "reason", words_or_null(a->reason), "status",
+                     "reason", text_or_null(record_slice(r, a->reason)), "status",
                      a->status ? json_integer(a->status) : json_null(), "reused", a->reused, "started_ms",
                      (double)a->started_us / 1000, "connected_ms", at_ms(a->connected_us), "sent_ms",
                      at_ms(a->sent_us), "head_ms", at_ms(a->head_us), "ended_ms", at_ms(a->ended_us));
@@ -62,9 +57,9 @@ static json_t *record_json(const struct record *r)
                   text_or_null(record_slice(r, r->route)), "upstream",
                   text_or_null(record_slice(r, r->upstream)), "status", r->status ? (int)r->status : 499,
                   "termination", termination_word((enum termination)r->termination), "reason",
-                  words_or_null(r->reason), "duration_ms", (double)r->took_us / 1000, "bytes_in",
-                  (json_int_t)r->request_bytes, "bytes_out", (json_int_t)r->response_bytes, "worker",
-                  (int)r->worker, "attempts_made", (int)r->attempts_made, "attempts", attempts);
+                  text_or_null(record_slice(r, r->reason)), "duration_ms", (double)r->took_us / 1000,
+                  "bytes_in", (json_int_t)r->request_bytes, "bytes_out", (json_int_t)r->response_bytes,
+                  "worker", (int)r->worker, "attempts_made", (int)r->attempts_made, "attempts", attempts);
     if (out && more)
         json_object_update_new(out, more);
     else

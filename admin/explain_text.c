@@ -264,6 +264,22 @@ static void print_texts(const char *name, const struct option_texts *texts, FILE
     fprintf(out, "\n");
 }
 
+static void print_retries(const struct retries_settings *s, FILE *out)
+{
+    char on[256];
+    if (s->attempts == 0) {
+        fprintf(out, LABEL "none\n", "retries");
+        return;
+    }
+    retry_on_print(&s->on, on, sizeof on);
+    fprintf(out, LABEL "%llu more attempts on %s, %s methods, at most %g%% of the requests", "retries",
+            (unsigned long long)s->attempts, on, s->methods == RETRY_ALL ? "all" : "idempotent",
+            s->budget * 100);
+    if (s->timeout)
+        print_duration(out, ", each ", s->timeout);
+    fprintf(out, "\n");
+}
+
 static void print_bounds(const struct explained *e, FILE *out)
 {
     const struct route *r = e->why.route;
@@ -279,8 +295,7 @@ static void print_bounds(const struct explained *e, FILE *out)
         print_duration(out, ", in all", r->timeout);
     fprintf(out, "\n");
     if (r->action == ROUTE_UPSTREAM || r->action == ROUTE_SPLIT)
-        fprintf(out, LABEL "%llu more attempts, at most %g%% of the requests\n", "retries",
-                (unsigned long long)r->retries.attempts, r->retries.budget * 100);
+        print_retries(&r->retries, out);
     print_texts("allow", &r->settings->allow, out);
     print_texts("deny", &r->settings->deny, out);
     for (size_t i = 0; i < r->error_count; i++)

@@ -69,10 +69,9 @@ static struct record_text put(struct record *r, struct slice s, size_t max)
 static void write_attempts(struct record *r, const struct exchange *x)
 {
     r->attempts_made = x->attempts;
-    for (unsigned i = 0; i < x->tries_count && i < RECORDER_ATTEMPTS; i++) {
-        const struct attempt *a = &x->tries[i];
+    for (const struct attempt *a = x->tries; a && r->attempt_count < RECORDER_ATTEMPTS; a = a->next) {
         r->attempts[r->attempt_count++] = (struct record_attempt){.server = put(r, a->server->name, 64),
-                                                                  .reason = a->reason,
+                                                                  .reason = put(r, slice_text(a->reason), 96),
                                                                   .started_us = a->started_us,
                                                                   .connected_us = a->connected_us,
                                                                   .sent_us = a->sent_us,
@@ -92,7 +91,6 @@ static void write_down(struct record *r, const struct exchange *x, enum terminat
                          .took_us = loop_now_us(l) - x->started_us,
                          .request_bytes = x->request_bytes,
                          .response_bytes = x->response_bytes,
-                         .reason = x->reason,
                          .status = (uint16_t)exchange_meant_status(x),
                          .termination = (uint8_t)termination,
                          .protocol = x->protocol,
@@ -103,6 +101,7 @@ static void write_down(struct record *r, const struct exchange *x, enum terminat
     r->listener = put(r, x->listener->name, 64);
     r->route = put(r, x->route ? x->route->name : S(""), 64);
     r->upstream = put(r, x->upstream ? x->upstream->name : S(""), 64);
+    r->reason = put(r, slice_text(x->reason), 96);
     write_attempts(r, x);
     r->host = put(r, x->host.len ? x->host : x->request.host, 128);
     r->target = put(r, x->request.target, RECORDER_TEXT);

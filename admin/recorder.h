@@ -20,8 +20,7 @@ struct record_text {
 };
 
 struct record_attempt {
-    struct record_text server;
-    const char *reason;                                            /* static text; NULL = it did not fail */
+    struct record_text server, reason;                             /* no reason: it did not fail */
     uint32_t started_us, connected_us, sent_us, head_us, ended_us; /* as in struct attempt */
     uint16_t status;
     uint8_t outcome;
@@ -33,14 +32,13 @@ struct record {
     int64_t wall_us; /* of its end, since the epoch */
     usec_t took_us;
     uint64_t request_bytes, response_bytes;
-    const char *reason; /* static text or NULL */
-    uint16_t status;    /* 0 = none was sent */
+    uint16_t status; /* 0 = none was sent */
     uint8_t termination;
     uint8_t protocol; /* 10, 11, 20 */
     uint8_t worker;
     uint8_t attempt_count;
     uint16_t attempts_made; /* may be more than are kept */
-    struct record_text id, client, method, host, target, listener, route, upstream;
+    struct record_text id, client, method, host, target, listener, route, upstream, reason;
     struct record_attempt attempts[RECORDER_ATTEMPTS];
     uint16_t text_len;
     char text[RECORDER_TEXT];

@@ -35,3 +35,9 @@ void suspicion_try(struct server *s, usec_t now_us)
     if (now_us >= until)
         atomic_compare_exchange_strong(&s->suspect_until_us, &until, now_us + moment(failures));
 }
+
+void suspicion_hold(struct server *s, usec_t until_us)
+{
+    if (atomic_load_explicit(&s->suspect_until_us, memory_order_relaxed) < until_us)
+        atomic_store_explicit(&s->suspect_until_us, until_us, memory_order_relaxed);
+}

@@ -23,5 +23,8 @@ static inline bool server_is_suspect(const struct server *s, usec_t now_us)
 /* An attempt is over that says something about the server. */
 void suspicion_learn(struct server *s, const struct outcome *o);
 
+/* It wants no requests before then (Retry-After). */
+void suspicion_hold(struct server *s, usec_t until_us);
+
 /* A server was picked whose moment may be over: no other request tries it before this one has. */
 void suspicion_try(struct server *s, usec_t now_us);

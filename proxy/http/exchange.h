@@ -98,8 +98,9 @@ enum exchange_end {
 /* One try of a server, for who wants the story later. Times in microseconds from the exchange's start; 0 =
  * it did not come to that. */
 struct attempt {
+    struct attempt *next;
     const struct server *server;
-    const char *reason; /* static text: why it failed; NULL = it did not */
+    const char *reason; /* static text or in the arena: why it failed; NULL = it did not */
     uint32_t started_us, connected_us, sent_us, head_us, ended_us;
     uint16_t status; /* of the response; 0 = none came */
     uint8_t outcome; /* enum outcome_kind */
@@ -135,7 +136,7 @@ struct exchange {
     bool want_body;     /* what the codec was last told */
     bool is_tls;
     bool is_two_way;    /* the answer began before the request's end: both go on, at their own pace */
-    bool is_counted; /* in the in_flight of its route */
+    bool is_counted;    /* in the in_flight of its route */
     bool was_tunnel;    /* it became a stream of bytes */
     bool drop_body;     /* what still comes of the request's body is not wanted */
     bool keep_alive_ok; /* false: this answer ends the connection (h1), and the request need not be read */
@@ -147,9 +148,8 @@ struct exchange {
     uint16_t meant_status; /* of an error of weir's own that gRPC carries as a 200; 0 = `status` is meant */
     uint16_t attempts;
     enum exchange_end end;
-    uint8_t termination; /* enum termination, where whoever ends it knows better than termination_of() */
-    uint8_t tries_count;
-    struct attempt *tries; /* the responder's, in the arena; those past the room for them are not there */
+    uint8_t termination;   /* enum termination, where whoever ends it knows better than termination_of() */
+    struct attempt *tries; /* the responder's, in the arena; the first of them */
     const char *reason; /* static text: why weir answered an error, or why it ended; NULL = nothing to say */
     uint64_t request_bytes, response_bytes; /* of bodies */
     uint64_t drop_until;                    /* of request_bytes */

@@ -1,14 +1,7 @@
-#include <errno.h>
-
-#include "core/log.h"
 #include "proxy/http/forward_internal.h"
 #include "proxy/http/forward_request.h"
 
-#define REFUSED_MAX 4 /* times that a request is sent again because it was not processed */
-
-static void attempt(struct forward *f);
-
-static struct retry_budget *budget_of(const struct forward *f)
+struct retry_budget *forward_budget(const struct forward *f)
 {
     return &f->upstream->budgets[f->x->worker->index];
 }
@@ -30,24 +23,22 @@ static void start(struct exchange *x)
     f->replayable = true;
     x->responder_state = f;
     affinity_of(x, f->upstream, &f->affinity);
-    budget_request(budget_of(f), x->route->retries.budget);
-    attempt(f);
+    budget_request(forward_budget(f), x->route->retries.budget);
+    forward_attempt(f);
 }
 
-static void no_server(struct forward *f, enum pick_failure why)
+void forward_no_server(struct forward *f, enum pick_failure why)
 {
     struct exchange *x = f->x;
     if (why == PICK_BREAKER_OPEN)
         x->termination = TERMINATION_BREAKER_OPEN;
     if (f->tried_count)
-        exchange_fail(x, 502, "the servers that were tried could not be reached");
+        forward_give_up(f);
     else
         exchange_fail(x, 503, pick_failure_text(why));
 }
 
-/* A server that has not been asked yet; or, when all have, the last one if its failure says nothing about
- * it. */
-static struct server *pick(struct forward *f, enum pick_failure *why)
+struct server *forward_pick(struct forward *f, enum pick_failure *why)
 {
     unsigned worker = f->x->worker->index;
     struct pick p = {.tried = f->tried,
@@ -69,16 +60,58 @@ static int open_connection(struct forward *f)
     return f->upstream->settings->protocol == UPSTREAM_HTTP1 ? forward_h1_open(f) : forward_h2_open(f);
 }
 
-static void attempt(struct forward *f)
+/* Of this attempt, and what is told of it later. */
+static int begin_record(struct forward *f, struct server *s)
+{
+    struct exchange *x = f->x;
+    struct attempt *a = x->tries ? arena_zalloc(&x->arena, sizeof *a) : &f->first_attempt;
+    if (!a)
+        return -1;
+    a->server = s;
+    a->started_us = forward_stamp(f);
+    if (x->tries)
+        f->attempt->next = a;
+    else
+        x->tries = a;
+    f->attempt = a;
+    return 0;
+}
+
+/* Nobody but servers that could not be reached a moment ago is left: to ask them all for each request would
+ * be the storm that the budget is there against. */
+static bool is_hopeless(struct forward *f, const struct server *s)
+{
+    return f->passes_over && server_is_suspect(s, loop_now_us(&f->x->worker->loop)) &&
+           !budget_retry(forward_budget(f));
+}
+
+/* Who comes while others wait for a place waits behind them. */
+static struct server *next_server(struct forward *f)
+{
+    enum pick_failure why = PICK_ALL_BUSY;
+    bool in_line = f->tried_count == 0 && upstream_has_waiting(f->upstream);
+    struct server *s = f->next ? f->next : in_line ? NULL : forward_pick(f, &why);
+    f->next = NULL;
+    if (!s) {
+        if (why != PICK_ALL_BUSY || !forward_wait(f))
+            forward_no_server(f, why);
+        return NULL;
+    }
+    if (UNLIKELY(is_hopeless(f, s)) || begin_record(f, s) != 0) {
+        upstream_done(f->upstream, f->x->servers, f->x->worker->index, s, NULL);
+        forward_give_up(f);
+        return NULL;
+    }
+    return s;
+}
+
+void forward_attempt(struct forward *f)
 {
     struct exchange *x = f->x;
     struct worker *w = x->worker;
-    enum pick_failure why = PICK_OK;
-    struct server *s = pick(f, &why);
-    if (!s) {
-        no_server(f, why);
+    struct server *s = next_server(f);
+    if (!s)
         return;
-    }
     f->server_counted = true;
     f->tried[f->tried_count++] = s;
     x->server = s;
@@ -88,8 +121,8 @@ static void attempt(struct forward *f)
     if (x->upstream_started_us == 0)
         x->upstream_started_us = f->attempt_us;
     f->outcome = OUTCOME_ABANDONED;
-    f->sent = f->sending_done = f->head_begun = f->watches_sending = f->paused = false;
-    f->last_reused = f->says_nothing = false;
+    f->sent = f->sending_done = f->head_begun = f->head_received = f->watches_sending = f->paused = false;
+    f->last_reused = f->says_nothing = f->passes_over = false;
     f->scanned = 0;
     int error = open_connection(f);
     if (error)
@@ -109,6 +142,35 @@ static void watch_sending(struct forward *f)
     f->side->timer(f, exchange_body_timeout(f->x));
 }
 
+/* What is left of the attempt's own time, at least 1; 0 = it has none. */
+static msec_t attempt_left(const struct forward *f)
+{
+    msec_t limit = f->x->route->retries.timeout;
+    msec_t passed = (loop_now_us(&f->x->worker->loop) - f->attempt_us) / 1000;
+    return limit == 0 ? 0 : limit > passed ? limit - passed : 1;
+}
+
+bool forward_attempt_is_over(const struct forward *f)
+{
+    return attempt_left(f) == 1;
+}
+
+static msec_t sooner(msec_t a, msec_t left)
+{
+    return left && left < a ? left : a;
+}
+
+msec_t forward_connect_time(const struct forward *f)
+{
+    return sooner(forward_timeouts(f->x)->connect, attempt_left(f));
+}
+
+static msec_t response_time(const struct forward *f)
+{
+    const struct route_timeouts *t = &f->x->route->timeouts;
+    return sooner(t->has_response ? t->response : forward_timeouts(f->x)->response, attempt_left(f));
+}
+
 void forward_watch(struct forward *f)
 {
     const struct exchange *x = f->x;
@@ -120,29 +182,9 @@ void forward_watch(struct forward *f)
     if (f->head_received && !f->paused)
         f->side->timer(f, exchange_body_timeout(x));
     else if (!f->head_received && f->sending_done)
-        f->side->timer(f, x->route->timeouts.has_response ? x->route->timeouts.response
-                                                          : forward_timeouts(x)->response);
+        f->side->timer(f, response_time(f));
     else
         f->side->timer(f, 0); /* it is the client's turn */
-}
-
-void forward_timeout(struct forward *f)
-{
-    struct exchange *x = f->x;
-    if (!f->sent) {
-        forward_unreachable(f, ETIMEDOUT, NULL);
-        return;
-    }
-    if (f->watches_sending && (f->side->backlog(f) == 0 || f->side->progress(f) != f->progress_out)) {
-        forward_watch(f); /* slow, but it moves */
-        return;
-    }
-    f->outcome = OUTCOME_TIMEOUT;
-    forward_let_go(f, false);
-    exchange_fail(x, 504,
-                  f->watches_sending ? "the server did not take the request in time"
-                  : f->head_received ? "the server's body took too long"
-                                     : "the server's answer took too long");
 }
 
 /* Ends. */
@@ -163,6 +205,13 @@ void forward_let_go(struct forward *f, bool reusable)
 {
     struct exchange *x = f->x;
     const struct forward_side *side = f->side;
+    if (f->attempt && f->attempt->ended_us == 0) {
+        f->attempt->ended_us = forward_stamp(f);
+        f->attempt->outcome = (uint8_t)f->outcome;
+        f->attempt->reused = f->last_reused;
+        f->attempt->status = f->head_received ? f->status : 0;
+        f->attempt->head_us = f->head_received ? forward_stamp_of(f, x->upstream_head_us) : 0;
+    }
     if (side) {
         usec_t took = loop_now_us(&x->worker->loop) - f->attempt_us;
         counters_response(counters_of(&x->worker->counters, x->server), f->head_received ? f->status : 0,
@@ -176,76 +225,14 @@ void forward_let_go(struct forward *f, bool reusable)
     }
 }
 
-static bool may_resend(struct forward *f)
-{
-    struct exchange *x = f->x;
-    return !f->head_begun && !x->head_sent && method_is_idempotent(x->request.method_id) && f->replayable &&
-           f->resent < x->route->retries.attempts && budget_retry(budget_of(f));
-}
-
-void forward_unreachable(struct forward *f, int error, const char *why)
-{
-    struct exchange *x = f->x;
-    log_warn("server cannot be reached", LOG_SLICE("upstream", f->upstream->name),
-             LOG_SLICE("server", x->server->name), LOG_TEXT("reason", why ? why : strerror(error)));
-    f->outcome = error == ETIMEDOUT ? OUTCOME_TIMEOUT : OUTCOME_UNREACHABLE;
-    forward_let_go(f, false);
-    if (x->route->retries.attempts == 0)
-        exchange_fail(x, error == ETIMEDOUT ? 504 : 502, "the server cannot be reached");
-    else
-        attempt(f);
-}
-
-void forward_lost(struct forward *f, const char *reason)
-{
-    struct exchange *x = f->x;
-    bool again = f->sent && may_resend(f);
-    /* An idle connection that the server has closed says nothing of it. */
-    f->says_nothing = f->last_reused && !f->head_begun;
-    f->outcome = f->says_nothing ? OUTCOME_ABANDONED : OUTCOME_RESET;
-    forward_let_go(f, false);
-    if (!again) {
-        log_warn("no answer", LOG_SLICE("upstream", f->upstream->name), LOG_SLICE("server", x->server->name),
-                 LOG_TEXT("reason", reason));
-        exchange_fail(x, 502, reason);
-        return;
-    }
-    f->resent++;
-    attempt(f);
-}
-
-void forward_refused(struct forward *f, const char *reason)
-{
-    struct exchange *x = f->x;
-    bool again = !f->head_begun && !x->head_sent && f->replayable && f->refused < REFUSED_MAX;
-    f->says_nothing = true;
-    f->outcome = OUTCOME_ABANDONED;
-    forward_let_go(f, false);
-    if (!again) {
-        log_warn("a request was refused", LOG_SLICE("upstream", f->upstream->name),
-                 LOG_SLICE("server", x->server->name), LOG_TEXT("reason", reason));
-        exchange_fail(x, 502, reason);
-        return;
-    }
-    f->refused++;
-    attempt(f);
-}
-
-void forward_bad_response(struct forward *f, const char *reason)
-{
-    struct exchange *x = f->x;
-    log_warn("bad response", LOG_SLICE("upstream", f->upstream->name), LOG_SLICE("server", x->server->name),
-             LOG_TEXT("reason", reason));
-    f->outcome = OUTCOME_BAD;
-    forward_let_go(f, false);
-    exchange_fail(x, 502, reason);
-}
-
 static void cancel(struct exchange *x)
 {
     struct forward *f = x->responder_state;
-    if (f)
-        forward_let_go(f, false);
+    if (!f)
+        return;
+    queue_leave(&f->waiter);
+    forward_stop_waiting(f);
+    forward_let_go(f, false);
 }
 
 static void resume(struct exchange *x)

@@ -40,7 +40,7 @@ int forward_h1_open(struct forward *f)
     struct introduction i = {
         .client = &x->client, .destination = x->destination, .from = x->down_ops->connection(x)};
     introduce(&f->uc->conn, f->upstream, &i);
-    conn_timer(&f->uc->conn, forward_timeouts(x)->connect);
+    conn_timer(&f->uc->conn, forward_connect_time(f));
     return 0;
 }
 
@@ -57,6 +57,8 @@ static void connection_failed(struct forward *f, int error)
 {
     struct upstream_conn *uc = f->uc;
     const char *why = tls_failure(&uc->conn);
+    if (!why && error == ETIMEDOUT && uc->conn.handshaking)
+        why = "the TLS handshake took too long";
     if (why)
         why = arena_printf(&f->x->arena, "%s", why); /* it goes with the connection */
     f->uc = NULL;
@@ -180,6 +182,7 @@ static void let_go(struct forward *f, bool reusable)
     struct exchange *x = f->x;
     struct upstream_conn *uc = f->uc;
     f->uc = NULL;
+    conn_keep(&uc->conn, slice_of(NULL, 0));
     if (reusable)
         pool_give(&x->worker->pool, f->upstream, uc, forward_timeouts(x)->upstream_keepalive);
     else

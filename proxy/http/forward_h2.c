@@ -91,7 +91,7 @@ int forward_h2_open(struct forward *f)
                         .upstream = u,
                         .server = x->server,
                         .introduction = &i,
-                        .connect_ms = forward_timeouts(x)->connect,
+                        .connect_ms = forward_connect_time(f),
                         .keepalive_ms = forward_timeouts(x)->upstream_keepalive};
     int opened = h2_call_open(&f->h2->call, &o);
     if (opened < 0)
@@ -261,6 +261,8 @@ static void response(struct h2_call *call, struct http_response *head, const str
 {
     struct forward *f = of_call(call);
     struct exchange *x = f->x;
+    if (head && UNLIKELY(head->status >= RETRY_STATUS_MIN) && forward_answers_again(f, head, end))
+        return;
     if (head)
         take_head(f, head, end);
     if (f->tunnel || (head && call->connects && head->status / 100 == 2 && !end)) {

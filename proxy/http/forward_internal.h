@@ -1,6 +1,8 @@
 /* What the files of the upstream responder share among themselves; nobody else includes it.
  *
- *     forward.c          choosing a server, trying again, the clock, ending
+ *     forward.c          choosing a server, the clock, ending
+ *     forward_retry.c    what becomes of an attempt that failed
+ *     forward_queue.c    waiting for a server that is not at max_connections
  *     forward_request.c  the request as a server sees it
  *     forward_send.c     sending it, and keeping its body as long as it may have to be sent again
  *     forward_h1.c       a server that speaks HTTP/1.1: connecting, writing
@@ -42,6 +44,13 @@ struct forward_side {
     bool may_refuse;
 };
 
+/* Why the last attempt failed: what the client gets if there is no further one. */
+struct forward_failure {
+    enum termination as;
+    uint16_t status;
+    const char *reason; /* static text, or in the exchange's arena */
+};
+
 /* Lives in the exchange's arena. Ends with the exchange, or earlier when both messages are through. */
 struct forward {
     uint32_t magic;
@@ -53,17 +62,24 @@ struct forward {
     bool last_reused;          /* the attempt's connection had been idle before */
     bool says_nothing;         /* the attempt's end is not the server's fault: it may be asked again */
     bool server_counted;       /* upstream_done is owed */
+    bool passes_over;          /* the last server could not be connected to: this attempt is no second one */
+    bool waits;                /* for `backoff` */
     bool paused;               /* the client takes no more of the response: it is not read */
     enum outcome_kind outcome; /* of the attempt, so far */
     bool watches_sending;      /* the timer runs for the server to take more of the request */
     struct exchange *x;
     struct upstream *upstream;
     struct affinity affinity;
+    struct queue_waiter waiter;
     const struct forward_side *side; /* NULL between attempts */
     struct upstream_conn *uc;        /* over HTTP/1.1; NULL between attempts */
     struct forward_h2 *h2;           /* made with the first attempt that needs it */
     struct server *tried[FORWARD_ATTEMPTS_MAX];
     unsigned tried_count;
+    struct server *next; /* picked and counted in already, for the attempt to come; NULL = not yet */
+    struct forward_failure failure;
+    struct attempt first_attempt, *attempt; /* what is told of this one */
+    struct timer backoff;
     unsigned resent;  /* attempts after one that had been sent */
     unsigned refused; /* attempts that the server did not process, and said so */
     usec_t attempt_us;
@@ -91,11 +107,45 @@ static inline const struct timeouts *forward_timeouts(const struct exchange *x)
     return &x->listener->config->settings->timeouts;
 }
 
-/* forward.c. Each of these may end the exchange. */
+static inline uint32_t forward_stamp_of(const struct forward *f, usec_t now_us)
+{
+    usec_t us = now_us - f->x->started_us;
+    return us == 0 ? 1 : us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
+}
+
+/* Now, as struct attempt tells it. */
+static inline uint32_t forward_stamp(const struct forward *f)
+{
+    return forward_stamp_of(f, loop_now_us(&f->x->worker->loop));
+}
+
+/* forward.c. Each of these may end the exchange, but for those that give something. */
+
+struct retry_budget *forward_budget(const struct forward *f);
+/* A server that has not been asked yet, counted in; or, when all have, the last one if its failure says
+ * nothing about it. */
+struct server *forward_pick(struct forward *f, enum pick_failure *why);
+/* Asks the next server. */
+void forward_attempt(struct forward *f);
+/* There is none, for that reason. */
+void forward_no_server(struct forward *f, enum pick_failure why);
+/* For connecting, TLS included. */
+msec_t forward_connect_time(const struct forward *f);
+/* retries.timeout has passed. */
+bool forward_attempt_is_over(const struct forward *f);
 
 /* Lets go of the connection and the server, and tells the upstream how the attempt went (f->outcome);
  * `reusable`: the connection may serve others. */
 void forward_let_go(struct forward *f, bool reusable);
+/* Sets the timer for what the server has to do next: take the request, answer it, or go on answering. */
+void forward_watch(struct forward *f);
+
+/* forward_retry.c. Each of these may end the exchange. */
+
+/* No further attempt: the client gets what the last one's failure says. */
+void forward_give_up(struct forward *f);
+/* Ends a wait for the next attempt, as the exchange ends. */
+void forward_stop_waiting(struct forward *f);
 /* There is no connection, so nothing was sent: another server is asked whatever the method. `error` is an
  * errno; `why`, if it is not NULL, says more. */
 void forward_unreachable(struct forward *f, int error, const char *why);
@@ -103,12 +153,17 @@ void forward_unreachable(struct forward *f, int error, const char *why);
 void forward_lost(struct forward *f, const char *reason);
 /* The server has not processed the request, and said so: tries again, whatever the method. */
 void forward_refused(struct forward *f, const char *reason);
-/* Sets the timer for what the server has to do next: take the request, answer it, or go on answering. */
-void forward_watch(struct forward *f);
-/* That timer ran out. */
+/* The timer ran out that forward_watch() set. */
 void forward_timeout(struct forward *f);
 /* The server broke the protocol. */
 void forward_bad_response(struct forward *f, const char *reason);
+/* A final head came whose status is one of retries.on: true when another server is asked instead, and the
+ * connection was let go of (`reusable`: nothing of the answer is still to come). */
+bool forward_answers_again(struct forward *f, const struct http_response *r, bool reusable);
+
+/* forward_queue.c: what there is no server for just now waits until there is; or gets its 503. False when
+ * nothing of that was done: the upstream has no queue. */
+bool forward_wait(struct forward *f);
 
 /* forward_send.c */
 void forward_send_request(struct forward *f);

@@ -130,12 +130,22 @@ static void upgrade(struct forward *f, struct http_response *r, struct slice res
         forward_tunnel(f, r, rest);
 }
 
+/* The whole answer is in `in`, and the connection is as good as before. */
+static bool is_whole(const struct forward *f, const struct http_response *r, struct slice in)
+{
+    bool has_length = r->body == BODY_NONE || r->body == BODY_LENGTH;
+    bool whole = has_length && in.len == (r->body == BODY_LENGTH ? r->content_length : 0);
+    return whole && r->keep_alive && f->sending_done && !f->uc->conn.eof;
+}
+
 /* The final head, and what of the body came with it. True when the body goes on. */
 static bool begin_response(struct forward *f, struct http_response *r, struct slice *in)
 {
     struct exchange *x = f->x;
     struct h1_fault fault;
     struct pieces p;
+    if (UNLIKELY(r->status >= RETRY_STATUS_MIN) && forward_answers_again(f, r, is_whole(f, r, *in)))
+        return false;
     set_up_body(f, r);
     x->upstream_head_us = loop_now_us(&x->worker->loop);
     if (!r->keep_alive || r->body == BODY_UNTIL_CLOSE || r->status == 101)
@@ -238,7 +248,6 @@ static void finish(struct forward *f, struct slice rest)
     if (rest.len)
         log_warn("bytes behind a response; the connection is closed",
                  LOG_SLICE("upstream", f->upstream->name), LOG_SLICE("server", f->x->server->name));
-    conn_keep(&uc->conn, slice_of(NULL, 0));
     f->outcome = OUTCOME_ANSWERED;
     forward_let_go(f, reusable);
 }

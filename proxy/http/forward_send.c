@@ -34,13 +34,18 @@ void forward_send_request(struct forward *f)
         return;
     }
     f->sent = true;
+    if (!f->last_reused)
+        f->attempt->connected_us = forward_stamp(f);
     if (x->request.body != BODY_NONE) {
         send_kept_body(f);
-        bool once = !method_is_idempotent(x->request.method_id) && !f->side->may_refuse;
+        bool once = !method_is_idempotent(x->request.method_id) && !f->side->may_refuse &&
+                    x->route->retries.methods == RETRY_IDEMPOTENT;
         if (once || x->body.bytes > EXCHANGE_BODY_KEPT)
             forget_body(f);
     }
     f->sending_done = x->request_done;
+    if (f->sending_done)
+        f->attempt->sent_us = forward_stamp(f);
     forward_watch(f);
     if (!f->sending_done)
         exchange_want_body(x, f->side->backlog(f) < CONN_HIGH_WATER);
@@ -67,6 +72,8 @@ void forward_body(struct exchange *x, const struct iovec *iov, int count)
         f->side->send_body(f, iov, FORWARD_VECTORS, false);
     f->side->send_body(f, iov, count, x->request_done);
     f->sending_done = x->request_done;
+    if (f->sending_done)
+        f->attempt->sent_us = forward_stamp(f);
     forward_watch(f);
     if (!f->sending_done && f->side->backlog(f) >= CONN_HIGH_WATER)
         exchange_want_body(x, false);

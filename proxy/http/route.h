@@ -10,6 +10,7 @@
 #include "proxy/http/conditions.h"
 #include "proxy/http/edits.h"
 #include "proxy/http/regex.h"
+#include "proxy/http/retries.h"
 #include "proxy/http/rewrite.h"
 #include "proxy/http/template.h"
 
@@ -45,11 +46,6 @@ struct files_settings {
     struct option_texts index;
     struct slice fallback; /* a path under root, with its "/"; empty = none */
     bool browse;
-};
-
-struct retries_settings {
-    uint64_t attempts; /* further ones after the first */
-    double budget;     /* share of requests that may be retries */
 };
 
 struct route_limits {

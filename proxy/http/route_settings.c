@@ -81,27 +81,6 @@ static const struct option_table files_table = {
     .check = check_files,
 };
 
-static const struct option retries_options[] = {
-    OPTION_AT(
-        struct retries_settings, attempts, "attempts", OPTION_COUNT, .fallback = "1", .max = 10,
-        .help =
-            "Further attempts of a request that was sent and lost its connection before a byte came back: "
-            "idempotent ones alone, to another server. A server that cannot be connected to is passed over "
-            "for the next one besides, each once and at most 8. 0: neither."),
-    OPTION_AT(struct retries_settings, budget, "budget", OPTION_NUMBER, .fallback = "20%", .max = 1,
-              .flags = OPTION_FLAG_PERCENT, .help = "The share of requests that may be sent again."),
-    {.name = "on", .type = OPTION_PLANNED, .help = "What is tried again."},
-    {.name = "methods", .type = OPTION_PLANNED, .help = "Which methods are tried again."},
-};
-
-static const struct option_table retries_table = {
-    .name = "retries",
-    .help = "When a request is sent to another server.",
-    .options = retries_options,
-    .count = COUNT_OF(retries_options),
-    .size = sizeof(struct retries_settings),
-};
-
 static const struct option limit_options[] = {
     OPTION_AT(struct route_limits, body_size, "body_size", OPTION_SIZE,
               .set_offset = offsetof(struct route_limits, has_body_size),

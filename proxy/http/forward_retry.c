@@ -1,0 +1,200 @@
+/* What becomes of an attempt that failed: another one, or an error for the client. */
+#include <errno.h>
+#include <string.h>
+
+#include "core/log.h"
+#include "proxy/http/forward_internal.h"
+
+#define REFUSED_MAX        4           /* times that a request is sent again because it was not processed */
+#define RETRY_AFTER_MAX_US 60000000ull /* of a server's Retry-After, what is believed */
+
+static void on_backoff(struct timer *t);
+
+void forward_give_up(struct forward *f)
+{
+    f->x->termination = (uint8_t)f->failure.as;
+    exchange_fail(f->x, f->failure.status, f->failure.reason);
+}
+
+/* `reason` is static text, or in the exchange's arena. */
+static void note(struct forward *f, enum outcome_kind outcome, enum termination as, unsigned status,
+                 const char *reason)
+{
+    f->outcome = outcome;
+    f->failure = (struct forward_failure){as, (uint16_t)status, reason};
+    f->attempt->reason = reason;
+}
+
+static void log_failure(const struct forward *f, const char *what, const char *reason)
+{
+    log_warn(what, LOG_SLICE("upstream", f->upstream->name), LOG_SLICE("server", f->x->server->name),
+             LOG_TEXT("reason", reason));
+}
+
+/* Whether the request, which the server may have seen, is sent once more; takes a token of the budget. */
+static bool may_resend(struct forward *f, enum retry_cause cause, unsigned status)
+{
+    struct exchange *x = f->x;
+    const struct retries_settings *s = &x->route->retries;
+    return f->replayable && !x->head_sent && f->resent < s->attempts &&
+           retries_want(s, cause, status, x->request.method_id, true) && budget_retry(forward_budget(f));
+}
+
+static void resend(struct forward *f)
+{
+    struct worker *w = f->x->worker;
+    f->sent = false;
+    f->resent++;
+    msec_t wait = retries_wait(&f->x->route->retries, f->resent, worker_random(w));
+    if (wait == 0) {
+        forward_attempt(f);
+        return;
+    }
+    timer_init(&f->backoff, on_backoff);
+    f->waits = true;
+    loop_timer(&w->loop, &f->backoff, wait);
+}
+
+static void on_backoff(struct timer *t)
+{
+    struct forward *f = CONTAINER_OF(t, struct forward, backoff);
+    ASSERT(f->magic == FORWARD_MAGIC);
+    f->waits = false;
+    forward_attempt(f);
+}
+
+void forward_stop_waiting(struct forward *f)
+{
+    if (f->waits)
+        loop_timer_clear(&f->x->worker->loop, &f->backoff);
+    f->waits = false;
+    if (f->next)
+        upstream_done(f->upstream, f->x->servers, f->x->worker->index, f->next, NULL);
+    f->next = NULL;
+}
+
+void forward_unreachable(struct forward *f, int error, const char *why)
+{
+    bool timed_out = error == ETIMEDOUT;
+    struct exchange *x = f->x;
+    log_failure(f, "server cannot be reached", why ? why : strerror(error));
+    note(f, timed_out ? OUTCOME_TIMEOUT : OUTCOME_UNREACHABLE,
+         timed_out ? (why ? TERMINATION_TLS_TIMEOUT : TERMINATION_CONNECT_TIMEOUT)
+         : why     ? TERMINATION_TLS_FAILED
+                   : TERMINATION_CONNECT_FAILED,
+         timed_out ? 504 : 502,
+         timed_out ? "connecting to the server took too long" : "the server cannot be reached");
+    forward_let_go(f, false);
+    /* Nothing was sent: the method does not matter, and who is asked next is not asked a second time. */
+    f->passes_over = true;
+    if (retries_want(&x->route->retries, RETRY_CONNECT, 0, x->request.method_id, false))
+        forward_attempt(f);
+    else
+        forward_give_up(f);
+}
+
+void forward_lost(struct forward *f, const char *reason)
+{
+    /* An idle connection that the server has closed says nothing of it. */
+    f->says_nothing = f->last_reused && !f->head_begun;
+    note(f, f->says_nothing ? OUTCOME_ABANDONED : OUTCOME_RESET,
+         f->head_received ? TERMINATION_SERVER_CLOSED_RESPONDING : TERMINATION_SERVER_CLOSED_WAITING, 502,
+         reason);
+    bool again = f->sent && may_resend(f, RETRY_RESET, 0);
+    if (!again)
+        log_failure(f, "no answer", reason);
+    forward_let_go(f, false);
+    if (again)
+        resend(f);
+    else
+        forward_give_up(f);
+}
+
+void forward_refused(struct forward *f, const char *reason)
+{
+    bool again = !f->head_begun && !f->x->head_sent && f->replayable && f->refused < REFUSED_MAX;
+    note(f, OUTCOME_ABANDONED, TERMINATION_SERVER_CLOSED_WAITING, 502, reason);
+    f->says_nothing = true;
+    if (!again)
+        log_failure(f, "a request was refused", reason);
+    forward_let_go(f, false);
+    if (!again) {
+        forward_give_up(f);
+        return;
+    }
+    f->refused++;
+    forward_attempt(f);
+}
+
+void forward_timeout(struct forward *f)
+{
+    if (!f->sent) {
+        forward_unreachable(f, ETIMEDOUT, NULL);
+        return;
+    }
+    if (f->watches_sending && (f->side->backlog(f) == 0 || f->side->progress(f) != f->progress_out)) {
+        forward_watch(f); /* slow, but it moves */
+        return;
+    }
+    if (f->watches_sending)
+        note(f, OUTCOME_TIMEOUT, TERMINATION_SEND_TIMEOUT, 504,
+             "the server did not take the request in time");
+    else if (f->head_received)
+        note(f, OUTCOME_TIMEOUT, TERMINATION_BODY_TIMEOUT, 504, "the server's body took too long");
+    else if (forward_attempt_is_over(f))
+        note(f, OUTCOME_TIMEOUT, TERMINATION_ATTEMPT_TIMEOUT, 504,
+             "the attempt took longer than retries.timeout");
+    else
+        note(f, OUTCOME_TIMEOUT, TERMINATION_RESPONSE_TIMEOUT, 504, "the server's answer took too long");
+    bool again = may_resend(f, RETRY_TIMEOUT, 0);
+    forward_let_go(f, false);
+    if (again)
+        resend(f);
+    else
+        forward_give_up(f);
+}
+
+void forward_bad_response(struct forward *f, const char *reason)
+{
+    log_failure(f, "bad response", reason);
+    note(f, OUTCOME_BAD, TERMINATION_BAD_RESPONSE, 502, reason);
+    forward_let_go(f, false);
+    forward_give_up(f);
+}
+
+/* A server that asks to be left alone for a while is: others are asked first (RFC 9110 §10.2.3). */
+static void respect_retry_after(const struct forward *f, const struct http_response *r)
+{
+    const struct field *after = fields_find(&r->fields, FIELD_RETRY_AFTER);
+    uint64_t seconds;
+    if (!after || slice_to_u64(after->value, &seconds) != 0)
+        return;
+    usec_t us = seconds < RETRY_AFTER_MAX_US / 1000000 ? seconds * 1000000 : RETRY_AFTER_MAX_US;
+    suspicion_hold(f->x->server, loop_now_us(&f->x->worker->loop) + us);
+}
+
+bool forward_answers_again(struct forward *f, const struct http_response *r, bool reusable)
+{
+    struct exchange *x = f->x;
+    const struct retries_settings *s = &x->route->retries;
+    if (!f->replayable || f->resent >= s->attempts || x->head_sent ||
+        !retries_want(s, RETRY_STATUS, r->status, x->request.method_id, true))
+        return false;
+    /* The answer goes to the client when nobody else can be asked. */
+    enum pick_failure why;
+    f->next = forward_pick(f, &why);
+    if (!f->next)
+        return false;
+    if (!budget_retry(forward_budget(f))) {
+        forward_stop_waiting(f);
+        return false;
+    }
+    note(f, OUTCOME_ANSWERED, TERMINATION_COMPLETE, r->status, "the status is one of retries.on");
+    f->status = r->status;
+    f->head_received = true;
+    x->upstream_head_us = loop_now_us(&x->worker->loop);
+    forward_let_go(f, reusable);
+    respect_retry_after(f, r);
+    resend(f);
+    return true;
+}
