@@ -15,6 +15,7 @@
 
 #include "core/log.h"
 #include "proxy/http/exchange.h"
+#include "proxy/http/websocket.h"
 #include "tests/fuzz/h2_backend_check.h"
 #include "tests/fuzz/h2_frames.h"
 
@@ -154,6 +155,21 @@ static void say_long(struct backend *b, bool is_head)
         say(b, body, sizeof body);
 }
 
+/* To a WebSocket: with the proof, or with another. */
+static void agree(struct backend *b, const struct seen_request *r)
+{
+    char text[256];
+    struct arena a;
+    arena_init(&a, NULL, 0);
+    struct slice key = fuzz.script & 16 ? S("another") : r->key;
+    int n = snprintf(text, sizeof text,
+                     "HTTP/1.1 101 On\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
+                     "Sec-WebSocket-Accept: %.*s\r\n\r\n\x81\x06tunnel",
+                     SLICE_FMT(websocket_accept(&a, key)));
+    say(b, text, (size_t)n);
+    arena_reset(&a);
+}
+
 /* True when the connection is to be closed. */
 static bool answer(struct backend *b, const struct seen_request *r)
 {
@@ -180,8 +196,10 @@ static bool answer(struct backend *b, const struct seen_request *r)
         say_text(b, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf");
         return true;
     case 6:
-        say_text(b, r->upgrade ? "HTTP/1.1 101 On\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\ntunnel"
-                               : "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nuntil close");
+        if (r->upgrade)
+            agree(b, r);
+        else
+            say_text(b, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nuntil close");
         b->deaf = true; /* what comes now is no HTTP */
         return !r->upgrade;
     default:

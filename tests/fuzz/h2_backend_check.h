@@ -10,13 +10,14 @@
 #include "core/slice.h"
 
 struct seen_request {
-    bool head;      /* its head is all there */
-    bool complete;  /* its body too */
-    bool is_head;   /* the method is HEAD */
-    bool upgrade;   /* it asks for another protocol */
-    size_t len;     /* when complete */
-    int fill;       /* the byte that its body is made of; -1 = not told */
-    uint64_t bytes; /* of body that came so far */
+    bool head;        /* its head is all there */
+    bool complete;    /* its body too */
+    bool is_head;     /* the method is HEAD */
+    bool upgrade;     /* it asks for another protocol */
+    struct slice key; /* of a WebSocket */
+    size_t len;       /* when complete */
+    int fill;         /* the byte that its body is made of; -1 = not told */
+    uint64_t bytes;   /* of body that came so far */
 };
 
 static bool seen_token_char(char c)
@@ -170,6 +171,9 @@ static void seen_head_field(struct slice name, struct slice value, struct seen_f
         f->upgrades++;
         ASSERT(seen_is(value, "websocket"));
         r->upgrade = true;
+    } else if (seen_is(name, "sec-websocket-key")) {
+        ASSERT(r->key.len == 0);
+        r->key = value;
     } else if (seen_is(name, "te")) {
         ASSERT(seen_is(value, "trailers"));
     } else if (seen_is(name, "x-fill")) {
