@@ -1,6 +1,7 @@
 """UDP listeners: sessions, where answers come from, and what happens when a server or a socket goes."""
 
 import os
+import random
 import resource
 import select
 import shutil
@@ -12,7 +13,7 @@ import threading
 
 import pytest
 
-from harness import SCALE, Deadline, UdpBackend, UdpClient, WeirFailed, free_port, wait_until
+from harness import SCALE, Deadline, UdpBackend, UdpClient, WeirFailed, after, free_port, wait_until
 
 REFUSED = "127.0.0.1:9"  # nobody listens there
 
@@ -853,3 +854,49 @@ def test_many_questions_to_dns_are_answered_to_who_asked(site, client, dnsmasq):
             c.send(dns_query(turn * 100 + n, "a.test", 1))
         for n, c in enumerate(clients):
             assert dns_answer(c.receive())[0] == turn * 100 + n
+
+
+# -- everything at once --------------------------------------------------------------------------------------------------------
+
+def any_configuration(choose, port, servers):
+    """What a reload may bring: other servers, policies, limits and addresses, or another listener."""
+    pool = {"servers": [f"127.0.0.1:{p}" for p in choose.sample(servers, choose.randint(1, len(servers)))],
+            "on_down": choose.choice(["close", "keep"]), "balance": choose.choice(["round_robin", "least_connections", "source_hash"])}
+    if choose.random() < 0.5:
+        pool["health_check"] = {"type": "udp", "send": "ping", "interval": "20ms", "timeout": "50ms", "fall": 1, "rise": 1}
+    listener = {"protocol": "udp", "upstream": "pool", "bind": [choose.choice(["127.0.0.1", ""]) + f":{port}"],
+                "limits": {"connections": choose.choice([5, 50, 500])}, "timeouts": {"idle": choose.choice(["50ms", "300ms", "10s"])}}
+    return {"upstreams": {"pool": pool}, "listeners": {choose.choice(["dns", "dns", "dns", "other"]): listener}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_sessions_end_well_while_servers_die_and_configurations_change(site, backend, client, seed):
+    choose = random.Random(seed)
+    port, servers, alive = free_port(), [free_port() for _ in range(5)], {}
+    weir = site(None, **any_configuration(choose, port, servers))
+    clients = [client((choose.choice(["127.0.0.1", "127.0.0.2"]), port)) for _ in range(200)]
+    for c in clients:
+        c.sock.setblocking(False)
+    end = after(5)
+    while not end.passed():
+        for c in choose.sample(clients, 50):
+            try:
+                c.send(choose.choice([b"", b"x" * 1500, b"y" * 60000]))
+                while True:
+                    c.sock.recv(1 << 16)
+            except OSError:
+                pass
+        which = choose.choice(servers)
+        if choose.random() < 0.1 and which in alive:
+            alive.pop(which).close()
+        elif choose.random() < 0.2 and which not in alive:
+            alive[which] = backend(port=which, handler=lambda got: choose.choice([got.data, [got.data] * 3, None, b""]))
+        if choose.random() < 0.1:
+            weir.reload(**any_configuration(choose, port, servers))
+    last = backend(b"last:")
+    weir.reload(upstreams={"pool": {"servers": [last.address]}},
+                listeners={"last": {"protocol": "udp", "upstream": "pool", "bind": [f":{port}"], "timeouts": {"idle": "1s"}}})
+    with UdpClient(port) as c:
+        assert c.ask_again(b"x", answers=[b"last:x"])
+    wait_until(lambda: weir.admin.metrics().sum("weir_connections") == 0, 15, "the end of every session")
