@@ -433,6 +433,37 @@ def test_a_server_that_cannot_be_reached_costs_no_call(site, grpc_server):
     assert weir.admin.metrics().sum("weir_retries_total") > 0
 
 
+def test_servers_that_end_their_connections_again_and_again_fail_no_call(site, grpc_server):
+    """max_connection_age: GOAWAY, and the calls that are under way may end."""
+    options = [("grpc.max_connection_age_ms", 200), ("grpc.max_connection_age_grace_ms", 60_000)]
+    servers = [grpc_server(METHODS, options=options) for _ in range(2)]
+    weir = forwarding(site, *servers)
+    with channel_to(weir) as channel:
+        talk, unary, n = Talk(channel, b"long", 5000), channel.unary_unary("/test.Test/Unary"), 0
+        while talk.is_alive() or n < 500:
+            calls = [unary.future(b"%d" % i, timeout=LONG) for i in range(20)]
+            assert [c.result() for c in calls] == [b"%d" % i for i in range(20)]
+            n += 20
+        talk.finish()
+    assert weir.admin.metrics().sum("weir_upstream_connections_opened_total") > 4
+
+
+def test_a_server_that_stops_in_order_finishes_its_streams_and_gets_no_new_ones(site, grpc_server):
+    old, new = grpc_server(METHODS), grpc_server(METHODS)
+    weir = forwarding(site, old, upstream={"servers": [old.address, {"address": new.address, "backup": True}]})
+    with channel_to(weir) as channel:
+        going = queue.SimpleQueue()
+        stream = channel.stream_stream("/test.Test/Both")(iter(going.get, None), timeout=LONG)
+        going.put(b"first")
+        assert next(stream) == b"first"
+        old.grpc.stop(60 * SCALE)
+        for n in range(20):
+            assert channel.unary_unary("/test.Test/Unary")(b"%d" % n, timeout=LONG) == b"%d" % n
+        going.put(b"last")
+        going.put(None)
+        assert list(stream) == [b"last"]
+
+
 def test_a_reader_that_does_not_read_stops_the_server(site, grpc_server):
     produced = []
 
