@@ -114,16 +114,24 @@ static json_t *removed_json(const struct upstream *u)
     return all;
 }
 
+static json_t *queue_json(const struct upstream *u)
+{
+    return u->queue ? json_pack("{s:I, s:I}", "waiting", (json_int_t)queue_waiting(u->queue), "size",
+                                (json_int_t)u->settings->queue->size)
+                    : json_null();
+}
+
 static json_t *upstream_json(const struct runtime *rt, const struct upstream *u)
 {
     json_t *servers = json_array();
     for (size_t i = 0; servers && i < u->set->count; i++)
         json_array_append_new(servers, server_json(rt, u, u->set->servers[i]));
     const struct server_group *g = registry_group(rt->registry, u->name);
-    return json_pack("{s:o, s:s, s:s, s:b, s:b, s:b, s:o, s:o, s:o, s:o}", "name", json_slice(u->name),
+    return json_pack("{s:o, s:s, s:s, s:b, s:b, s:b, s:o, s:o, s:o, s:o, s:o}", "name", json_slice(u->name),
                      "balance", balance_text(u), "state", state_of(u), "panic", g && group_in_panic(g), "tls",
                      u->tls != NULL, "checked", u->settings->health_check != NULL, "breaker", breaker_json(u),
-                     "sources", sources_json(u), "removed", removed_json(u), "servers", servers);
+                     "queue", queue_json(u), "sources", sources_json(u), "removed", removed_json(u),
+                     "servers", servers);
 }
 
 json_t *upstreams_json(struct admin *a)

@@ -383,6 +383,34 @@ static void panics(FILE *out, const struct runtime *rt)
     }
 }
 
+static void queues(FILE *out, const struct runtime *rt)
+{
+    static const struct {
+        const char *name, *type, *help;
+        size_t offset; /* SIZE_MAX: those that wait */
+    } families[] = {
+        {"upstream_queue", "gauge", "Requests and streams that wait for a server.", SIZE_MAX},
+        {"upstream_queue_timeouts_total", "counter", "Waited in vain.", offsetof(struct queue, timeouts)},
+        {"upstream_queue_refused_total", "counter", "Found the queue full.", offsetof(struct queue, refused)},
+        {"upstream_queued_total", "counter", "Have waited, or still do.", offsetof(struct queue, joined)},
+    };
+    for (size_t f = 0; f < COUNT_OF(families); f++) {
+        family(out, families[f].name, families[f].type, families[f].help);
+        for (size_t i = 0; i < rt->snapshot->upstream_count; i++) {
+            const struct upstream *u = rt->snapshot->upstreams[i];
+            if (!u->queue)
+                continue;
+            size_t at = families[f].offset;
+            uint64_t value = at == SIZE_MAX
+                                 ? queue_waiting(u->queue)
+                                 : counter_get((const counter *)(const void *)((const char *)u->queue + at));
+            fprintf(out, "weir_%s{", families[f].name);
+            label(out, "", "upstream", u->name);
+            fprintf(out, "} %llu\n", (unsigned long long)value);
+        }
+    }
+}
+
 static void upstreams(FILE *out, const struct runtime *rt)
 {
     size_t count;
@@ -398,6 +426,7 @@ static void upstreams(FILE *out, const struct runtime *rt)
     if (rows)
         ejections(out, rows, count);
     panics(out, rt);
+    queues(out, rt);
     family(out, "upstream_requests_total", "counter",
            "Answers of the server by status; none where none came.");
     for (size_t i = 0; rows && i < count; i++) {

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "balancer/outlier.h"
+#include "balancer/queue.h"
 #include "core/log.h"
 
 struct server_group *group_create(struct slice name)
@@ -22,8 +23,17 @@ struct server_group *group_create(struct slice name)
 
 void group_release(struct server_group *g)
 {
-    if (g && atomic_fetch_sub_explicit(&g->references, 1, memory_order_acq_rel) == 1)
-        free(g);
+    if (!g || atomic_fetch_sub_explicit(&g->references, 1, memory_order_acq_rel) != 1)
+        return;
+    queue_free(group_queue(g));
+    free(g);
+}
+
+int group_make_queue(struct server_group *g, unsigned workers)
+{
+    struct queue *q = group_queue(g) ? group_queue(g) : queue_create(g, workers);
+    atomic_store_explicit(&g->queue, q, memory_order_release);
+    return q ? 0 : -1;
 }
 
 /* What it consists of. */

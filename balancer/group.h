@@ -15,6 +15,7 @@
 #include "balancer/settings.h"
 #include "core/list.h"
 
+struct queue;
 struct server_totals;
 
 #define GROUP_TICK_MS 100
@@ -22,17 +23,18 @@ struct server_totals;
 struct server_group {
     _Atomic uint32_t references;
     _Atomic bool panic;
-    _Atomic bool stirred;      /* a server's state changed since the last tick */
-    _Atomic bool serving;      /* some server was ready at the last tick */
-    _Atomic uint32_t count;    /* servers in it */
-    _Atomic uint32_t ejected;  /* of them */
-    _Atomic msec_t slow_start; /* 0 = none */
-    struct list servers;       /* of struct server, by group_link */
-    struct list uses;          /* of struct group_use; the last one counts */
-    bool restless;             /* some server is ejected or starting slowly */
-    usec_t compared_us;        /* when latencies were */
-    struct server_group *next; /* the registry's */
-    struct slice name;         /* NUL-terminated */
+    _Atomic bool stirred;          /* a server's state changed since the last tick */
+    _Atomic bool serving;          /* some server was ready at the last tick */
+    _Atomic uint32_t count;        /* servers in it */
+    _Atomic uint32_t ejected;      /* of them */
+    _Atomic msec_t slow_start;     /* 0 = none */
+    _Atomic(struct queue *) queue; /* NULL until an upstream wants one */
+    struct list servers;           /* of struct server, by group_link */
+    struct list uses;              /* of struct group_use; the last one counts */
+    bool restless;                 /* some server is ejected or starting slowly */
+    usec_t compared_us;            /* when latencies were */
+    struct server_group *next;     /* the registry's */
+    struct slice name;             /* NUL-terminated */
 };
 
 /* How one snapshot uses it; must stay until group_unuse. */
@@ -70,6 +72,11 @@ void group_join(struct server_group *g, struct server *s);
 /* The server is retired already. */
 void group_leave(struct server_group *g, struct server *s, usec_t now_us);
 
+/* Those who wait for a place. Made with the first settings that want one, for good. 0, or -1 when out of
+ * memory.
+ */
+int group_make_queue(struct server_group *g, unsigned workers);
+
 /* Whether group_tick must go on being called. */
 bool group_watched(const struct server_group *g);
 void group_tick(struct server_group *g, usec_t now_us, const struct group_watch *w);
@@ -81,6 +88,10 @@ static inline void group_stir(struct server_group *g)
 {
     if (!atomic_load_explicit(&g->stirred, memory_order_relaxed))
         atomic_store_explicit(&g->stirred, true, memory_order_relaxed);
+}
+static inline struct queue *group_queue(const struct server_group *g)
+{
+    return atomic_load_explicit(&g->queue, memory_order_acquire);
 }
 static inline bool group_in_panic(const struct server_group *g)
 {

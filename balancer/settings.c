@@ -6,6 +6,7 @@
 #include "balancer/check_grpc.h"
 #include "balancer/escape.h"
 #include "balancer/outlier.h"
+#include "balancer/queue.h"
 #include "balancer/server.h"
 #include "balancer/sticky.h"
 #include "core/address.h"
@@ -199,7 +200,9 @@ static const struct option upstream_options[] = {
               .max = 86400000,
               .help = "The share of a server that comes back, or is added while others serve, grows from 1 % "
                       "to the whole over this time. 0: at once."),
-    {.name = "queue", .type = OPTION_PLANNED, .help = "Where requests wait when every server is full."},
+    OPTION_AT(struct upstream_settings, queue, "queue", OPTION_BLOCK_IF, .table = &queue_table,
+              .flags = OPTION_FLAG_TRUE,
+              .help = "Absent: when every server is at `max_connections`, it is a 503 at once."),
     OPTION_AT(struct upstream_settings, outlier, "outlier", OPTION_BLOCK_IF, .table = &outlier_table,
               .flags = OPTION_FLAG_TRUE, .help = "Absent: how requests end says nothing of a server."),
     OPTION_AT(struct upstream_settings, panic_threshold, "panic_threshold", OPTION_NUMBER, .fallback = "0%",

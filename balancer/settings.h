@@ -6,6 +6,7 @@
 
 struct breaker_settings;
 struct outlier_settings;
+struct queue_settings;
 struct tls_client_settings;
 
 enum balance {
@@ -78,6 +79,7 @@ struct upstream_settings {
     struct check_settings *health_check; /* NULL = none */
     struct breaker_settings *breaker;    /* NULL = none */
     struct outlier_settings *outlier;    /* NULL = none; outlier.h */
+    struct queue_settings *queue;        /* NULL = none; queue.h */
     msec_t slow_start;                   /* 0 = none */
     double panic_threshold;              /* a share; 0 = never */
     struct tls_client_settings *tls;     /* NULL = plain */

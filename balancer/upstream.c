@@ -229,6 +229,15 @@ static int attach(struct upstream *u, bool *other)
     return 0;
 }
 
+static int make_queue(struct upstream *u)
+{
+    struct server_group *g = registry_group(u->registry, u->name);
+    if (group_make_queue(g, u->workers) != 0)
+        return -1;
+    u->queue = group_queue(g);
+    return 0;
+}
+
 int upstream_activate(struct upstream *u)
 {
     ASSERT(u->magic == UPSTREAM_MAGIC && u->registry && !u->active);
@@ -243,6 +252,10 @@ int upstream_activate(struct upstream *u)
         return -1;
     }
     u->active = true;
+    if (u->settings->queue && make_queue(u) != 0) {
+        upstream_deactivate(u);
+        return -1;
+    }
     return other ? correct_set(u) : 0;
 }
 
@@ -278,6 +291,11 @@ void upstream_free(struct upstream *u)
     free(u);
 }
 
+bool upstream_wait(struct upstream *u, unsigned worker, struct loop *l, struct queue_waiter *w)
+{
+    return u->queue && queue_join(u->queue, u->settings->queue, worker, l, w);
+}
+
 /* Picking. */
 
 struct server *upstream_pick(struct upstream *u, struct server_set *set, unsigned worker,
@@ -295,7 +313,10 @@ struct server *upstream_pick(struct upstream *u, struct server_set *set, unsigne
 void upstream_done(struct upstream *u, struct server_set *set, unsigned worker, struct server *s,
                    const struct outcome *o)
 {
+    struct queue *queue = s->group ? group_queue(s->group) : NULL;
     server_end(s);
+    if (UNLIKELY(queue != NULL))
+        queue_wake(queue, worker);
     if (!o || o->kind == OUTCOME_ABANDONED)
         return;
     if (u->settings->outlier)

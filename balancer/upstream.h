@@ -21,6 +21,7 @@
 #include "balancer/budget.h"
 #include "balancer/outcome.h"
 #include "balancer/policy.h"
+#include "balancer/queue.h"
 #include "balancer/registry.h"
 #include "balancer/server_set.h"
 #include "balancer/settings.h"
@@ -52,6 +53,7 @@ struct upstream {
     struct server_registry *registry; /* NULL in a dry run */
     bool active;
     struct group_use group; /* while it is active */
+    struct queue *queue;    /* the group's, if the settings want one; NULL until it is active */
     unsigned workers;
     struct upstream_worker *locals; /* by worker */
     struct retry_budget *budgets;   /* by worker */
@@ -105,6 +107,15 @@ static inline bool upstream_begin(struct upstream *u, struct server *s)
 /* `o` says how it went; NULL when there is nothing to learn from it. */
 void upstream_done(struct upstream *u, struct server_set *set, unsigned worker, struct server *s,
                    const struct outcome *o);
+
+/* Waits for a place, after PICK_ALL_BUSY (queue.h). False: there is no queue, or it is full. On the worker's
+ * thread; `w` has turn and late set. */
+bool upstream_wait(struct upstream *u, unsigned worker, struct loop *l, struct queue_waiter *w);
+/* Others wait already: who comes now joins them, ahead of any pick. */
+static inline bool upstream_has_waiting(const struct upstream *u)
+{
+    return u->queue && queue_waiting(u->queue);
+}
 
 /* Hands the set to every worker; it is theirs from their next upstream_enter after the letter. Takes the set
  * over. Control thread. */

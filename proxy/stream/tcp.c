@@ -36,6 +36,7 @@ struct tcp_stream {
     struct server *server;
     struct upstream_conn *uc;
     struct server *tried[ATTEMPTS_MAX];
+    struct queue_waiter waiter;
     usec_t attempt_us;
     usec_t active_us; /* the last byte that came, either way */
     uint64_t
@@ -47,6 +48,7 @@ struct tcp_stream {
 static const struct conn_handler client_handler, server_handler;
 
 static void attempt(struct tcp_stream *s);
+static void go_on(struct tcp_stream *s, struct server *server, enum pick_failure why);
 static void end(struct tcp_stream *s, bool reset);
 static void both_ended(struct tcp_stream *s);
 static void drain_client(struct client *c, bool close_idle);
@@ -173,16 +175,64 @@ static void introduce_client(struct tcp_stream *s)
     introduce(&s->uc->conn, s->upstream, &i);
 }
 
-static void attempt(struct tcp_stream *s)
+static struct server *pick(struct tcp_stream *s, enum pick_failure *why)
 {
-    enum pick_failure why = PICK_OK;
     struct pick p = {.tried = s->tried,
                      .tried_count = s->tried_count,
                      .hash = s->upstream->policy->hashes ? hash_of_ip(&s->client.ip) : 0,
                      .now_us = loop_now_us(&s->worker->loop)};
-    struct server *server = s->tried_count < ATTEMPTS_MAX
-                                ? upstream_pick(s->upstream, s->servers, s->worker->index, &p, &why)
-                                : NULL;
+    return s->tried_count < ATTEMPTS_MAX ? upstream_pick(s->upstream, s->servers, s->worker->index, &p, why)
+                                         : NULL;
+}
+
+/* It ended before it said anything: nobody is there to be served. */
+static bool gone(struct queue_waiter *w)
+{
+    struct tcp_stream *s = CONTAINER_OF(w, struct tcp_stream, waiter);
+    ASSERT(s->magic == TCP_MAGIC);
+    char byte;
+    if (!s->conn.hangup || recv(s->conn.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 0)
+        return false;
+    end(s, false);
+    return true;
+}
+
+/* Every server that it may have is at max_connections; now there may be a place. */
+static enum queue_turn turn(struct queue_waiter *w)
+{
+    struct tcp_stream *s = CONTAINER_OF(w, struct tcp_stream, waiter);
+    ASSERT(s->magic == TCP_MAGIC);
+    enum pick_failure why = PICK_OK;
+    struct server *server = pick(s, &why);
+    if (!server && why == PICK_ALL_BUSY)
+        return s->tried_count ? QUEUE_PASSED : QUEUE_BUSY;
+    queue_leave(w);
+    go_on(s, server, why);
+    return QUEUE_DONE;
+}
+
+static void late(struct queue_waiter *w)
+{
+    struct tcp_stream *s = CONTAINER_OF(w, struct tcp_stream, waiter);
+    ASSERT(s->magic == TCP_MAGIC);
+    no_server(s, PICK_ALL_BUSY);
+}
+
+static void attempt(struct tcp_stream *s)
+{
+    enum pick_failure why = PICK_ALL_BUSY;
+    bool in_line = s->tried_count == 0 && upstream_has_waiting(s->upstream);
+    struct server *server = in_line ? NULL : pick(s, &why);
+    s->waiter.turn = turn;
+    s->waiter.gone = gone;
+    s->waiter.late = late;
+    if (server || why != PICK_ALL_BUSY ||
+        !upstream_wait(s->upstream, s->worker->index, &s->worker->loop, &s->waiter))
+        go_on(s, server, why);
+}
+
+static void go_on(struct tcp_stream *s, struct server *server, enum pick_failure why)
+{
     if (!server) {
         no_server(s, why);
         return;
@@ -395,6 +445,7 @@ static void end(struct tcp_stream *s, bool reset)
             conn_reset(&s->uc->conn);
         conn_reset(&s->conn);
     }
+    queue_leave(&s->waiter);
     leave_server(s);
     conn_close(&s->conn);
     leave(s);

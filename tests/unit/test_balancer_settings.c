@@ -89,7 +89,7 @@ static void test_what_is_wrong_is_refused_with_the_reason(void **state)
         {"{servers: [a:1], balance: round_robbin}", "did you mean \"round_robin\""},
         {"{servers: [a:1], protocol: h2}", "unknown value"},
         {"{servers: [a:1], proxy_protocol: v3}", "unknown value"},
-        {"{servers: [a:1], queue: {size: 1}}", "not supported yet"},
+        {"{servers: [a:1], queue: {size: 0}}", "size"},
         {"{servers: [a:1], outlier: {latency: fast}}", "a factor over 1, like 3x"},
         {"{servers: [a:1], outlier: {latency: 1x}}", "a factor over 1, like 3x"},
         {"{servers: [a:1], outlier: {max_ejected: 101%}}", "100%"},
