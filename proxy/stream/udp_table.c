@@ -130,12 +130,11 @@ static bool is_drained(const struct udp_session *s, msec_t now)
 /* Ending the last session may be the end of the listener, and of the table. */
 static void end_drained(struct udp_sessions *t, msec_t now)
 {
-    LIST_EACH_SAFE (node, &t->by_age) {
+    for (struct list *node = t->by_age.next; !t->freed && node != &t->by_age;) {
         struct udp_session *s = CONTAINER_OF(node, struct udp_session, age);
+        node = node->next;
         if (is_drained(s, now))
             udp_session_end(s);
-        if (t->freed)
-            return;
     }
 }
 
@@ -144,11 +143,14 @@ static void on_time(struct timer *timer)
     struct udp_sessions *t = CONTAINER_OF(timer, struct udp_sessions, timer);
     msec_t now = loop_now(&t->listener->worker->loop);
     msec_t idle = t->listener->config->settings->timeouts.idle;
-    struct udp_session *s;
-    while (!t->freed && (s = udp_oldest(t)) && now - s->active_ms >= idle)
+    while (!t->freed && !list_empty(&t->by_age)) {
+        struct udp_session *s = CONTAINER_OF(t->by_age.next, struct udp_session, age);
+        if (now - s->active_ms < idle)
+            break;
         udp_session_end(s);
+    }
     if (!t->freed && t->draining)
         end_drained(t, now);
-    if (!t->freed && (s = udp_oldest(t)))
-        udp_look(t, s->active_ms + idle - now);
+    if (!t->freed && !list_empty(&t->by_age))
+        udp_look(t, CONTAINER_OF(t->by_age.next, struct udp_session, age)->active_ms + idle - now);
 }
