@@ -186,6 +186,8 @@ static void give_away(struct h2_server *c)
         lose(c, "nobody waits for it");
         return;
     }
+    uc->requests = 1;
+    uc->reused = false;
     c->uc = NULL;
     c->over = true;
     h2_call_detach(call);
@@ -406,8 +408,6 @@ static void settle(struct h2_server *c)
 {
     if (c->call_count)
         return;
-    if (c->session)
-        pool_count_bytes(c->uc);
     if (c->draining || (c->session && (!c->shared || c->keepalive_ms == 0))) {
         lose(c, NULL);
         return;

@@ -45,6 +45,8 @@ void h2_call_detach(struct h2_call *call)
         nghttp2_session_set_stream_user_data(c->session, call->id, NULL);
     call->connection = NULL;
     c->call_count--;
+    if (c->uc)
+        pool_count_bytes(c->uc);
     h2_server_called(c);
 }
 

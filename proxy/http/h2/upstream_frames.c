@@ -252,6 +252,9 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
         return 0;
     case NGHTTP2_WINDOW_UPDATE:
         return count_abuse(c, H2_ABUSE_WINDOW);
+    case NGHTTP2_PUSH_PROMISE: /* the SETTINGS that forbid it came ahead of every request */
+        doom(c, "the server pushes");
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
     default:
         return 0;
     }
