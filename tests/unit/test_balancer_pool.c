@@ -431,6 +431,72 @@ static void test_without_an_address_there_is_no_connection(void **state)
     tear_down(&b);
 }
 
+static unsigned retired;
+
+static void retire(struct upstream_conn *uc)
+{
+    retired++;
+    pool_discard(uc);
+}
+
+static void test_connections_of_many_requests_are_listed_until_they_have_no_future(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct user u, v;
+    int peer, other;
+    set_up(&b, "");
+    retired = 0;
+    struct upstream_conn *uc = connect_one(&b, &u, &peer), *second = connect_one(&b, &v, &other);
+    assert_null(pool_listed(&b.pool, b.server));
+    assert_int_equal(pool_list(uc, retire), 0);
+    assert_int_equal(pool_list(second, retire), 0);
+    struct list *listed = pool_listed(&b.pool, b.server);
+    assert_non_null(listed);
+    assert_ptr_equal(CONTAINER_OF(listed->next, struct upstream_conn, link), second);
+    assert_null(take(&b, &u)); /* they are no idle ones */
+
+    pool_count_idle(uc, true);
+    pool_count_idle(uc, true);
+    assert_int_equal(totals(&b).idle, 1);
+    assert_int_equal(totals(&b).busy, 1);
+    pool_count_idle(uc, false);
+    assert_int_equal(totals(&b).idle, 0);
+
+    pool_unlist(second);
+    pool_unlist(second);
+    pool_sweep(&b.pool);
+    assert_int_equal(retired, 0);
+    server_set_admin(b.server, ADMIN_DOWN);
+    pool_sweep(&b.pool);
+    assert_int_equal(retired, 1);
+    assert_true(peer_sees_end(peer));
+    assert_null(pool_listed(&b.pool, b.server));
+    pool_discard(second);
+    assert_int_equal(totals(&b).busy, 0);
+    close(peer);
+    close(other);
+    tear_down(&b);
+}
+
+static void test_listed_connections_end_with_the_pool(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct user u;
+    int peer;
+    set_up(&b, "");
+    retired = 0;
+    struct upstream_conn *uc = connect_one(&b, &u, &peer);
+    pool_list(uc, retire);
+    pool_notes(&b.pool, b.server)->streams = 7;
+    assert_int_equal(pool_notes(&b.pool, b.server)->streams, 7);
+    pool_close(&b.pool);
+    assert_int_equal(retired, 1);
+    close(peer);
+    tear_down(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -449,6 +515,8 @@ int main(void)
         cmocka_unit_test(test_a_connection_outlives_its_snapshot),
         cmocka_unit_test(test_other_transport_settings_do_not_get_the_old_connections),
         cmocka_unit_test(test_without_an_address_there_is_no_connection),
+        cmocka_unit_test(test_connections_of_many_requests_are_listed_until_they_have_no_future),
+        cmocka_unit_test(test_listed_connections_end_with_the_pool),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
