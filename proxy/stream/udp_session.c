@@ -2,8 +2,8 @@
 #include <netinet/udp.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include <xxhash.h>
 
+#include "balancer/hashing.h"
 #include "core/log.h"
 #include "core/proxy_protocol.h"
 #include "proxy/stream/udp_internal.h"
@@ -236,12 +236,6 @@ static void count_unreachable(struct udp_session *s, int error)
                  LOG_SLICE("server", s->server->name), LOG_TEXT("reason", strerror(error)));
 }
 
-/* For policies that hash: the client's address, by a hash that every weir has the same. */
-static uint64_t key_of(const struct udp_session *s)
-{
-    return s->upstream->policy->hashes ? XXH3_64bits(s->client.ip.bytes, sizeof s->client.ip.bytes) : 0;
-}
-
 /* The next server that takes it; false when none does. */
 static bool find_server(struct udp_session *s, enum pick_failure *why)
 {
@@ -250,7 +244,7 @@ static bool find_server(struct udp_session *s, enum pick_failure *why)
     while (s->tried_count < UDP_TRIED_MAX) {
         struct pick p = {.tried = s->tried,
                          .tried_count = s->tried_count,
-                         .hash = key_of(s),
+                         .hash = s->upstream->policy->hashes ? hash_of_ip(&s->client.ip) : 0,
                          .now_us = loop_now_us(&w->loop)};
         bool own_fault;
         s->server = upstream_pick(s->upstream, s->servers, w->index, &p, why);
