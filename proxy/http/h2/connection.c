@@ -123,13 +123,10 @@ static void half_close(struct h2_connection *c)
 {
     c->half_closed = true;
     c->conn->want_read = false;
-    LIST_EACH_SAFE (node, &c->streams) {
+    LIST_EACH (node, &c->streams) {
         struct h2_stream *s = CONTAINER_OF(node, struct h2_stream, link);
-        if (s->request_done)
-            continue;
-        nghttp2_session_set_stream_user_data(c->session, s->id, NULL);
-        nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_CANCEL);
-        h2_stream_free(s, END_CLIENT_GONE);
+        if (!s->request_done)
+            h2_reset(s, NGHTTP2_CANCEL);
     }
     if (c->stream_count)
         h2_flush_later(c);
@@ -267,6 +264,16 @@ static void resume_streams(struct h2_connection *c)
     }
 }
 
+/* A client that says no more opens no window either. */
+static void reset_blocked(struct h2_connection *c)
+{
+    LIST_EACH (node, &c->streams) {
+        struct h2_stream *s = CONTAINER_OF(node, struct h2_stream, link);
+        if (s->pending.bytes)
+            h2_reset(s, NGHTTP2_CANCEL);
+    }
+}
+
 static void finish(struct h2_connection *c);
 
 /* The loop's read buffer is nobody's now: no connection is being read. */
@@ -290,6 +297,8 @@ static void flush(struct task *t)
         return;
     }
     c->out_full = h2_is_full(c);
+    if (c->half_closed && !c->out_full)
+        reset_blocked(c);
     resume_streams(c);
     bool over = !nghttp2_session_want_write(c->session) &&
                 (!nghttp2_session_want_read(c->session) || (c->half_closed && c->stream_count == 0));

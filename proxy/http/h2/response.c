@@ -6,6 +6,12 @@
 
 #define TINY_BYTES 32 /* of a DATA frame that could have held more */
 
+/* Few streams get long stretches of their server's answer at once: reading and writing in turns costs. */
+static size_t high_water(const struct h2_stream *s)
+{
+    return s->connection->stream_count <= H2_FEW_STREAMS ? CONN_HIGH_WATER : H2_STREAM_HIGH_WATER;
+}
+
 static struct h2_stream *of_exchange(const struct exchange *x)
 {
     struct h2_stream *s = x->down;
@@ -141,7 +147,7 @@ static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8
     }
     h2_abuse_allow(&c->abuse, H2_ABUSE_WINDOW, 4);
     h2_abuse_allow(&c->abuse, H2_ABUSE_PING, 1); /* clients of gRPC measure the delay by them */
-    if (s->over && s->pending.bytes <= H2_STREAM_LOW_WATER && s->x && !list_linked(&s->resume)) {
+    if (s->over && s->pending.bytes <= high_water(s) / 4 && s->x && !list_linked(&s->resume)) {
         s->over = false;
         list_append(&c->resumable, &s->resume);
     }
@@ -194,7 +200,7 @@ static void keep(struct h2_stream *s, const struct iovec *body, int count)
         h2_reset(s, NGHTTP2_INTERNAL_ERROR);
         return;
     }
-    if (s->pending.bytes >= H2_STREAM_HIGH_WATER)
+    if (s->pending.bytes >= high_water(s))
         s->over = true;
 }
 
@@ -296,9 +302,12 @@ static void want_body(struct exchange *x, bool want)
 /* Of the stream alone. The exchange's mark is that of a connection, and a stream is to wait sooner. */
 static size_t backlog(const struct exchange *x)
 {
-    const struct h2_stream *s = of_exchange(x);
-    size_t more = CONN_HIGH_WATER - H2_STREAM_HIGH_WATER;
-    return s->pending.bytes >= H2_STREAM_HIGH_WATER ? s->pending.bytes + more : s->pending.bytes;
+    struct h2_stream *s = of_exchange(x);
+    size_t high = high_water(s);
+    if (s->pending.bytes < high)
+        return s->pending.bytes;
+    s->over = true; /* who is told to wait must be told to go on */
+    return s->pending.bytes + CONN_HIGH_WATER - high;
 }
 
 /* What has come before waits for the flush. */
