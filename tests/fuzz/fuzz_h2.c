@@ -43,7 +43,8 @@ static struct {
     unsigned script;
     struct backend backends[BACKENDS];
     unsigned backend_count;
-    bool moved; /* bytes, in this round */
+    bool moved;   /* bytes, in this round */
+    bool closing; /* backends close what they accept */
     char room[65536];
 } fuzz;
 
@@ -170,7 +171,7 @@ static void agree(struct backend *b, const struct seen_request *r)
     arena_reset(&a);
 }
 
-/* True when the connection is to be closed. */
+/* True when that was the connection's end. */
 static bool answer(struct backend *b, const struct seen_request *r)
 {
     switch (fuzz.script % 8) {
@@ -208,23 +209,21 @@ static bool answer(struct backend *b, const struct seen_request *r)
     }
 }
 
-/* False when it is gone. */
-static bool look(struct backend *b)
+static void look(struct backend *b)
 {
     bool early = fuzz.script & 8;
     while (b->len && !b->deaf) {
         struct seen_request r = seen_read(slice_of(b->bytes, b->len));
         if (!b->answered && (r.complete || (early && r.head)) && answer(b, &r)) {
-            forget(b);
-            return false;
+            shutdown(b->fd, SHUT_WR); /* a reset in the same edge as bytes would be found later */
+            b->deaf = true;
         }
         if (!r.complete)
-            return true;
+            return;
         memmove(b->bytes, b->bytes + r.len, b->len - r.len);
         b->len -= r.len;
         b->answered = false;
     }
-    return true;
 }
 
 static void serve(struct backend *b)
@@ -254,7 +253,10 @@ static void serve_all(void)
         fuzz.moved = true;
     }
     for (unsigned i = fuzz.backend_count; i-- > 0;)
-        serve(&fuzz.backends[i]);
+        if (fuzz.closing)
+            forget(&fuzz.backends[i]);
+        else
+            serve(&fuzz.backends[i]);
 }
 
 /* The client. */
@@ -317,12 +319,17 @@ static void disconnect(void)
     close(fuzz.client);
     fuzz.client = -1;
     settle();
-    ASSERT(l->client_count == 0 && fuzz.worker.exchange_count == 0);
+    /* It may have gone or only said its last: what still waits for a backend gets none. */
+    fuzz.closing = true;
     while (fuzz.backend_count)
         forget(&fuzz.backends[0]);
     settle();
-    while (fuzz.backend_count)
-        forget(&fuzz.backends[0]);
+    fuzz.closing = false;
+    for (int waits = 0; waits < 500 && l->client_count; waits++) { /* what is looked at after a while */
+        usleep(1000);
+        settle();
+    }
+    ASSERT(l->client_count == 0 && fuzz.worker.exchange_count == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
