@@ -139,6 +139,13 @@ def test_what_is_no_grpc_server_is_down_with_its_reason(site, http_backend, raw_
     assert silent.connections[0].read_until(b"SM\r\n\r\n").startswith(b"PRI * HTTP/2.0\r\n")
 
 
+@pytest.mark.parametrize("kind", ["grpc", "http"])
+def test_a_check_over_http2_sends_the_proxy_header_first(site, raw_server, kind):
+    silent = raw_server()
+    checked_site(site, silent.address, {"type": kind}, protocol="http2", proxy_protocol="v1")
+    assert silent.accept().read_until(b"SM\r\n\r\n").startswith(b"PROXY UNKNOWN\r\nPRI * HTTP/2.0\r\n")
+
+
 def test_a_server_that_offers_no_http2_under_tls_is_down(site, http_backend, authority, localhost_cert):
     secure = http_backend("secure", tls=serving(*localhost_cert))
     weir = checked_site(site, secure.address, tls={"ca": authority.file})
