@@ -510,6 +510,25 @@ def test_the_server_is_told_the_time_that_is_left(site, grpc_server):
     assert 0 < left[0] <= 20 and 20 < left[1] <= 50 and (left[2] is None or left[2] > 1e6), left
 
 
+def test_a_second_try_gets_the_time_that_is_left(site, grpc_server, raw_server):
+    left = []
+
+    def hold(connection):
+        connection.read_until(b"SM\r\n\r\n")
+        late = time.monotonic() + 0.5
+        wait_until(lambda: time.monotonic() > late)
+
+    def look(request, context):
+        left.append(context.time_remaining())
+        return request
+    live = grpc_server({"/test.Test/Look": grpc.unary_unary_rpc_method_handler(look)})
+    weir = forwarding(site, live, route={"retries": {"methods": "all"}}, upstream={
+        "servers": [raw_server(hold).address, {"address": live.address, "backup": True}]})
+    with channel_to(weir) as channel:
+        assert channel.unary_unary("/test.Test/Look")(b"again", timeout=100) == b"again"
+    assert len(left) == 1 and 0 < left[0] < 99.6
+
+
 def test_a_deadline_that_passes_cancels_the_call_at_the_server(site, grpc_server):
     ended = threading.Event()
 
