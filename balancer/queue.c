@@ -97,7 +97,8 @@ bool queue_join(struct queue *q, const struct queue_settings *s, unsigned worker
         return false;
     }
     atomic_fetch_add_explicit(&q->joined, 1, memory_order_relaxed);
-    local->loop = l;
+    if (!local->loop)
+        local->loop = l; /* others read it, once they see oldest_us */
     w->queue = q;
     w->worker = worker;
     w->since_us = loop_now_us(l);

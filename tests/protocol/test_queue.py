@@ -1,11 +1,13 @@
 """Waiting for a server while all are at max_connections: order, bounds, and who leaves."""
 
+import struct
 import threading
 
 import pytest
 
 from harness import Reply, SCALE, wait_until
 from harness.admin import find
+from test_h2 import CANCEL, H2, RST_STREAM, frame
 
 
 class Gated:
@@ -131,6 +133,24 @@ def test_a_client_that_leaves_leaves_the_queue(site, gated, how):
         assert patient.read_response().text == "/patient"
         patient.close()
     assert server.seen == ["/first", "/patient"]
+
+
+def test_a_stream_of_http2_that_is_cancelled_leaves_the_queue(site, gated):
+    server = gated()
+    weir = queued(site, server)
+    with H2(weir.port()) as client:
+        first = client.request(path="/first")
+        wait_until(lambda: server.seen)
+        gone, patient = client.request(path="/gone"), client.request(path="/patient")
+        wait_until(lambda: waiting(weir) == 2)
+        client.send(frame(RST_STREAM, 0, gone, struct.pack(">I", CANCEL)))
+        wait_until(lambda: waiting(weir) == 1)
+        server.let(2)
+        assert client.answer(first).status == client.answer(patient).status == 200
+        client.request(path="/left"), client.request(path="/behind")
+        wait_until(lambda: waiting(weir) == 1)
+    wait_until(lambda: waiting(weir) == 0)
+    assert server.seen == ["/first", "/patient", "/left"]
 
 
 def test_a_body_that_comes_while_it_waits_arrives(site, http_backend):
