@@ -299,6 +299,16 @@ def test_no_more_requests_at_once_than_the_server_allows(start, h2_server):
     assert statuses(answers) == [200] * 10 and not server.failures
 
 
+def test_a_limit_that_is_not_known_yet_is_waited_for(start, h2_server):
+    """One more than it allows, and this server ends the connection."""
+    server = h2_server(echo, settings={3: 2})
+    weir = start(server)
+    with H2(weir.port()) as client:
+        streams = [client.request(method="POST", body=b"x", path=f"/{i}") for i in range(8)]
+        assert [client.answer(s).status for s in streams] == [200] * 8
+    assert not server.failures
+
+
 def test_a_limit_that_is_not_told_loses_no_request(start, h2_server):
     """What is too many is refused by the server, and sent again when the others are through or elsewhere."""
     lock, open_requests = threading.Lock(), {}

@@ -74,6 +74,7 @@ static struct h2_server *make(const struct h2_open *o, bool may_be_http1)
     if (!c)
         return NULL;
     c->personal = personal;
+    c->allowed = notes ? notes->streams : 0;
     c->limit = alone ? 1 : notes && notes->streams ? notes->streams : H2_CALLS_UNKNOWN;
     introduce(&c->uc->conn, o->upstream, o->introduction);
     if (!alone && pool_list(c->uc, retire) == 0)
@@ -116,7 +117,7 @@ void h2_server_open_calls(struct h2_server *c)
             continue;
         list_remove(&call->link);
         list_append(&c->calls, &call->link);
-        call->ready_due = true;
+        call->ready_due = c->begun = true;
         h2_call_is_due(call);
     }
 }

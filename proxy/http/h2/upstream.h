@@ -75,6 +75,7 @@ struct h2_call {
     struct h2_server *connection; /* NULL = over */
     struct list link, due;
     int32_t id;      /* of the stream; 0 = nothing was sent */
+    bool opened;     /* on a connection that took it at once */
     bool on_wire;    /* its HEADERS went out */
     bool ready_due;  /* ready() was waited for, and is to be told */
     bool closed;     /* nghttp2 has forgotten the stream */

@@ -10,7 +10,9 @@ void h2_call_attach(struct h2_call *call, struct h2_server *c)
     call->magic = H2_CALL_MAGIC;
     call->connection = c;
     list_init(&call->due);
-    list_append(h2_call_is_ready(call, c) ? &c->calls : &c->waiting, &call->link);
+    call->opened = h2_call_is_ready(call, c);
+    list_append(call->opened ? &c->calls : &c->waiting, &call->link);
+    c->begun = c->begun || call->opened;
     c->call_count++;
     c->requests++;
     if (c->requests > 1) {
@@ -58,7 +60,7 @@ int h2_call_open(struct h2_call *call, const struct h2_open *o)
     if (!c)
         return -errno;
     h2_call_attach(call, c);
-    return h2_call_is_ready(call, c) ? 1 : 0;
+    return call->opened ? 1 : 0;
 }
 
 static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *buf, size_t size, uint32_t *flags,

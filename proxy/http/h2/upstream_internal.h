@@ -28,7 +28,7 @@ struct h2_server {
     struct list due;          /* of which something is to be told */
     unsigned call_count;      /* of both lists */
     uint32_t limit;           /* for it … */
-    uint32_t allowed;         /* … and what the server's SETTINGS say */
+    uint32_t allowed;         /* … and what the server's SETTINGS say, or said last time; 0 = not known */
     uint64_t requests_max;    /* keepalive.requests; 0 = no limit */
     uint64_t requests;
     msec_t keepalive_ms; /* 0 = it is not kept */
@@ -39,6 +39,7 @@ struct h2_server {
     bool in_library;
     bool input_paused; /* a call's vectors are full */
     bool settings_seen;
+    bool begun;                 /* a call was sent on it */
     bool over;                  /* h2_server_end() was called */
     bool out_full;              /* the last flush stopped because the socket took no more */
     uint8_t clock;              /* enum h2_server_clock */
@@ -78,10 +79,11 @@ void h2_server_called(struct h2_server *c);
 
 /* upstream_call.c */
 
-/* There is nothing more to wait for before it is sent. */
+/* There is nothing more to wait for before it is sent. Until a server has said how many requests it allows at
+ * once, it gets one. */
 static inline bool h2_call_is_ready(const struct h2_call *call, const struct h2_server *c)
 {
-    return c->session && (!call->connects || c->settings_seen);
+    return c->session && (c->settings_seen || (!call->connects && (c->allowed || !c->begun)));
 }
 
 void h2_call_attach(struct h2_call *call, struct h2_server *c);
