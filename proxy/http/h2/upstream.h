@@ -24,7 +24,7 @@
 #define H2_CALL_WINDOW      (256u << 10)
 #define H2_CALLS_WINDOW     (4u << 20) /* of a connection */
 #define H2_CALLS_HELD_MAX   (8u << 20)
-#define H2_CALLS_UNKNOWN    100u  /* at once, until a server has said how many it allows … */
+#define H2_CALLS_UNKNOWN    100u /* wait for one connection, until its server has said how many it allows … */
 #define H2_CALLS_MAX        1000u /* … and at most */
 #define H2_CALL_HIGH_WATER  (64u << 10)
 #define H2_CALL_LOW_WATER   (16u << 10)
