@@ -103,6 +103,12 @@ struct discovery *registry_discovery(struct server_registry *r)
     return r->discovery;
 }
 
+void registry_settle(struct server_registry *r, msec_t at_most)
+{
+    if (r->resolver)
+        resolver_settle(r->resolver, at_most);
+}
+
 struct loop *registry_loop(struct server_registry *r)
 {
     return r->options.loop;

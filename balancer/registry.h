@@ -47,6 +47,8 @@ struct server_ids *registry_ids(struct server_registry *r);
 /* The control thread's loop, and a worker's; the latter NULL when there are none. */
 struct loop *registry_loop(struct server_registry *r);
 struct discovery *registry_discovery(struct server_registry *r);
+/* At the start, ahead of the loop: waits for names that are looked up, at most so long. */
+void registry_settle(struct server_registry *r, msec_t at_most);
 bool registry_has_workers(const struct server_registry *r);
 struct loop *registry_worker(struct server_registry *r, unsigned index);
 

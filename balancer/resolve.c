@@ -1,5 +1,6 @@
 #include "balancer/resolve_internal.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -75,6 +76,52 @@ void resolver_free(struct resolver *r)
     ares_library_cleanup();
     ASSERT(list_empty(&r->sockets));
     free(r);
+}
+
+/* Waiting, for once: at the start, when there is nothing else to do yet. */
+
+static usec_t clock_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (usec_t)t.tv_sec * 1000000 + (usec_t)t.tv_nsec / 1000;
+}
+
+/* Until something comes, c-ares' own time limit, or `left_ms`. */
+static void wait_for_sockets(struct resolver *r, int left_ms)
+{
+    ares_socket_t sockets[ARES_GETSOCK_MAXNUM];
+    struct pollfd fds[ARES_GETSOCK_MAXNUM];
+    nfds_t count = 0;
+    /* c-ares' own macros shift into the sign. */
+    uint32_t wanted = (uint32_t)ares_getsock(r->channel, sockets, ARES_GETSOCK_MAXNUM);
+    for (unsigned i = 0; i < ARES_GETSOCK_MAXNUM; i++) {
+        bool in = wanted >> i & 1, out = wanted >> (i + ARES_GETSOCK_MAXNUM) & 1;
+        if (in || out)
+            fds[count++] =
+                (struct pollfd){.fd = sockets[i], .events = (short)((in ? POLLIN : 0) | (out ? POLLOUT : 0))};
+    }
+    poll(fds, count, left_ms < 50 ? left_ms : 50);
+    for (nfds_t i = 0; i < count; i++)
+        if (fds[i].revents)
+            ares_process_fd(r->channel, fds[i].revents & ~POLLOUT ? fds[i].fd : ARES_SOCKET_BAD,
+                            fds[i].revents & POLLOUT ? fds[i].fd : ARES_SOCKET_BAD);
+    ares_process_fd(r->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+}
+
+void resolver_settle(struct resolver *r, msec_t at_most)
+{
+    struct timeval unused;
+    usec_t end = clock_us() + at_most * 1000, now;
+    do {
+        resolver_deliver(r); /* which may ask for more */
+        now = clock_us();
+        if (now >= end || !ares_timeout(r->channel, NULL, &unused))
+            break;
+        wait_for_sockets(r, (int)((end - now) / 1000) + 1);
+    } while (true);
+    resolver_deliver(r);
+    resolver_arm(r);
 }
 
 /* Names. */

@@ -15,6 +15,9 @@ struct resolve_name;
 struct resolver *resolver_create(struct loop *l, const char *servers, msec_t interval);
 void resolver_free(struct resolver *r);
 
+/* Waits, without the loop, until nothing is asked any more, or for so long; what came is delivered. */
+void resolver_settle(struct resolver *r, msec_t at_most);
+
 /* Looks up the server's host until resolver_remove; on every change server_set_address. `changed` may be
  * NULL. NULL when out of memory. */
 struct resolve_name *resolver_add(struct resolver *r, struct server *s, struct slice host, uint16_t port,

@@ -20,5 +20,8 @@ struct resolver {
 /* After anything was asked of c-ares, or told to it: its time limits may be others now. */
 void resolver_arm(struct resolver *r);
 
+/* Delivers the answers to single questions that have come. */
+void resolver_deliver(struct resolver *r);
+
 /* When c-ares has called back for all: those whose answer was not delivered yet. */
 void resolver_free_queries(struct resolver *r);

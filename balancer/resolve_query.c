@@ -83,6 +83,17 @@ void resolver_free_queries(struct resolver *r)
     }
 }
 
+void resolver_deliver(struct resolver *r)
+{
+    LIST_EACH_SAFE (node, &r->queries) {
+        struct resolve_query *q = CONTAINER_OF(node, struct resolve_query, link);
+        if (q->asked || !list_linked(&q->task.link))
+            continue;
+        list_remove(&q->task.link);
+        deliver(&q->task);
+    }
+}
+
 /* The answer waits for the end of the pass: c-ares may call back from within the call that asks. */
 static void finish(struct resolve_query *q, int status)
 {

@@ -259,6 +259,15 @@ int upstream_activate(struct upstream *u)
     return other ? correct_set(u) : 0;
 }
 
+int upstream_settle(struct upstream *u)
+{
+    bool changed = false;
+    loop_timer_clear(registry_loop(u->registry), &u->gather);
+    if (upstream_collect(u, &changed) != 0)
+        log_error("servers are left out: out of memory", LOG_SLICE("upstream", u->name));
+    return changed ? correct_set(u) : 0;
+}
+
 void upstream_deactivate(struct upstream *u)
 {
     if (!u->active)

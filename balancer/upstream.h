@@ -77,6 +77,8 @@ struct upstream *upstream_create(struct config *c, const struct config_node *nod
                                  unsigned workers);
 /* From now on its servers are resolved and checked. 0, or -1 when out of memory (nothing is changed then). */
 int upstream_activate(struct upstream *u);
+/* Takes what the sources have said since, while no worker has seen the upstream yet. 0, or -1 as above. */
+int upstream_settle(struct upstream *u);
 void upstream_deactivate(struct upstream *u);
 /* Deactivates if need be. NULL is allowed. */
 void upstream_free(struct upstream *u);

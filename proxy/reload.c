@@ -8,6 +8,8 @@
 #include "proxy/privileges.h"
 #include "proxy/runtime_internal.h"
 
+#define NAMES_MS 1000 /* at the start, for names to resolve */
+
 static char *copy_text(const char *text)
 {
     char *copy = strdup(text);
@@ -203,6 +205,17 @@ static int activate_upstreams(struct snapshot *s)
     return 0;
 }
 
+/* The first requests shall find servers (an upgrade hands over live traffic): waits a moment for names. A
+ * reload has the answers that are known. */
+static int settle_upstreams(struct runtime *rt, struct snapshot *s)
+{
+    registry_settle(rt->registry, NAMES_MS);
+    for (size_t i = 0; i < s->upstream_count; i++)
+        if (upstream_settle(s->upstreams[i]) != 0)
+            return -1;
+    return 0;
+}
+
 static char *become_user(struct snapshot *s)
 {
     const char *reason = "";
@@ -232,7 +245,8 @@ static char *take_up(struct runtime *rt, struct snapshot *s, bool first)
         why = copy_text("cannot start the workers\n");
         goto fail;
     }
-    if (snapshot_publish(s, on_released) != 0 || activate_upstreams(s) != 0) {
+    if (snapshot_publish(s, on_released) != 0 || activate_upstreams(s) != 0 ||
+        (first && settle_upstreams(rt, s) != 0)) {
         why = copy_text("out of memory\n");
         goto fail;
     }

@@ -101,6 +101,25 @@ def test_the_answer_s_ttl_says_when_it_is_asked_again(site, dns, fleet):
     assert servers(weir) == sorted([a.address, b.address])
 
 
+def test_the_first_request_finds_the_servers_of_a_name(site, dns, fleet):
+    a, b = fleet(2)
+    dns.set("one.internal", "A", ["127.0.0.1"])
+    dns.set(SRV, "SRV", [(1, 1, a.port, "one.internal")])
+    dns.set(NAME, "A", ["127.0.0.2"])
+    weir = serve(site, dns, [{"srv": SRV}, {"dns": f"{NAME}:{b.port}"}])
+    assert [weir.get().status for _ in range(8)] == [200] * 8
+    assert servers(weir) == sorted([a.address, b.address])
+    log = weir.log()
+    assert log.index("servers have changed") < log.index("serving ")
+
+
+def test_a_resolver_that_is_silent_delays_the_start_a_little_and_no_more(site, dns, fleet):
+    a, = fleet(1)
+    dns.answer_with(NAME, SILENT)
+    weir = serve(site, dns, [{"dns": f"{NAME}:{a.port}"}, a.address])
+    assert weir.get().status == 200
+
+
 def test_refresh_bounds_a_long_ttl(site, dns, fleet):
     a, b = fleet(2)
     dns.set(NAME, "A", ["127.0.0.1"], ttl=3000)
