@@ -20,6 +20,8 @@ const struct option_table queue_table = {
     .size = sizeof(struct queue_settings),
 };
 
+#define SWEEP_MAX 64u
+
 static void serve_task(struct task *t);
 static void on_look(struct timer *t);
 static void on_letter(struct letter *letter);
@@ -165,12 +167,16 @@ static void serve_task(struct task *t)
         wake_oldest(l->queue, l->index, NULL);
 }
 
+/* With one that is gone others may be, so the list is begun anew; the rest of very many has its turn at the
+ * next look. */
 static void sweep(struct queue_local *l)
 {
-    LIST_EACH_SAFE (node, &l->waiters) {
+    unsigned gone = 0;
+    for (struct list *node = l->waiters.next; node != &l->waiters && gone < SWEEP_MAX;) {
         struct queue_waiter *w = waiter_at(node);
-        if (w->gone)
-            w->gone(w);
+        bool is_gone = w->gone && w->gone(w);
+        gone += is_gone;
+        node = is_gone ? l->waiters.next : node->next;
     }
 }
 

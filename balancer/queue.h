@@ -44,7 +44,7 @@ struct queue_waiter {
     /* A place may be free. When it takes one it calls queue_leave ahead of all that may run foreign code. */
     enum queue_turn (*turn)(struct queue_waiter *w);
     /* Whether nobody is there any more; asked ahead of each turn and every QUEUE_LOOK_MS. When so, it has
-     * left the queue by the time that this returns, and no other one has. May be NULL. */
+     * left the queue by the time that this returns, and others may have with it. May be NULL. */
     bool (*gone)(struct queue_waiter *w);
     /* It has waited for too long, and has left the queue. */
     void (*late)(struct queue_waiter *w);

@@ -136,6 +136,15 @@ def test_a_server_that_does_not_answer_is_ejected(site, moody, raw_server):
     assert texts(ask(weir, 10)) == {"good": 10}
 
 
+def test_answers_that_are_tried_again_elsewhere_count_as_well(site, moody):
+    good, bad = moody("good"), moody("bad")
+    weir = balanced(site, [good, bad], outlier={"errors": 3, "eject": "1h"}, workers=1,
+                    routes=[{"upstream": "app", "retries": {"attempts": 1, "on": ["503"], "budget": "100%"}}])
+    bad.status = "503 Sick"
+    assert texts(ask(weir, 20)) == {"good": 20}
+    assert bad.served == 3 and ejections(weir, bad.address, reason="5xx") == 1
+
+
 def test_never_more_than_max_ejected(site, moody):
     servers = [moody(name) for name in "abcd"]
     weir = balanced(site, servers, outlier={"errors": 2, "eject": "1h", "max_ejected": "50%"}, workers=2)

@@ -147,8 +147,8 @@ def test_a_stream_of_http2_that_is_cancelled_leaves_the_queue(site, gated):
         wait_until(lambda: waiting(weir) == 1)
         server.let(2)
         assert client.answer(first).status == client.answer(patient).status == 200
-        client.request(path="/left"), client.request(path="/behind")
-        wait_until(lambda: waiting(weir) == 1)
+        client.request(path="/left"), [client.request(path=f"/behind/{n}") for n in range(5)]
+        wait_until(lambda: waiting(weir) == 5)
     wait_until(lambda: waiting(weir) == 0)
     assert server.seen == ["/first", "/patient", "/left"]
 

@@ -264,6 +264,38 @@ static void test_one_that_may_have_no_server_does_not_hold_up_the_others(void **
     tear_down(&b);
 }
 
+/* As the streams of one connection that breaks. */
+static bool gone(struct queue_waiter *w)
+{
+    struct request *r = CONTAINER_OF(w, struct request, waiter);
+    if (!r->cancels)
+        return false;
+    queue_leave(w);
+    queue_leave(&r->cancels->waiter);
+    return true;
+}
+
+static void test_who_is_gone_may_take_others_along(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct request r[3];
+    set_up(&b, "size: 8");
+    struct server *s = take(&b, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_true(join(&b, &r[i], 0));
+        r[i].waiter.gone = gone;
+    }
+    settle(&b);
+    r[0].cancels = &r[1];
+    RUN_UNTIL(&b.loops[0], queue_waiting(queue_of(&b)) == 1);
+    give(&b, 0, s);
+    settle(&b);
+    assert_non_null(r[2].server);
+    give(&b, 0, r[2].server);
+    tear_down(&b);
+}
+
 static void test_who_waits_too_long_leaves(void **state)
 {
     (void)state;
@@ -308,6 +340,7 @@ int main(void)
         cmocka_unit_test(test_who_leaves_is_not_woken_and_the_next_one_is),
         cmocka_unit_test(test_one_that_ends_another_in_its_turn_harms_nothing),
         cmocka_unit_test(test_one_that_may_have_no_server_does_not_hold_up_the_others),
+        cmocka_unit_test(test_who_is_gone_may_take_others_along),
         cmocka_unit_test(test_who_waits_too_long_leaves),
         cmocka_unit_test(test_a_greater_limit_is_noticed_without_a_wake),
     };
