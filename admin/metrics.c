@@ -321,17 +321,30 @@ static const struct server_family server_families[] = {
     {"upstream_bytes_total", "counter", "", ",direction=\"out\"", bytes_out},
 };
 
-static void retries(FILE *out, const struct server_row *rows, size_t count)
+/* Sums over an upstream's servers; `offset` in struct server_totals. */
+static void by_upstream(FILE *out, const struct server_row *rows, size_t count, const char *name,
+                        const char *help, size_t offset)
 {
-    family(out, "retries_total", "counter", "Attempts after a request's first.");
+    family(out, name, "counter", help);
     for (size_t i = 0; i < count;) {
         const struct upstream *u = rows[i].upstream;
         uint64_t sum = 0;
         for (; i < count && rows[i].upstream == u; i++)
-            sum += rows[i].totals.retries;
-        label(out, "weir_retries_total{", "upstream", u->name);
+            sum += *(const uint64_t *)(const void *)((const char *)&rows[i].totals + offset);
+        fprintf(out, "weir_%s{", name);
+        label(out, "", "upstream", u->name);
         fprintf(out, "} %llu\n", (unsigned long long)sum);
     }
+}
+
+static void retries(FILE *out, const struct server_row *rows, size_t count)
+{
+    by_upstream(out, rows, count, "retries_total", "Attempts after a request's first.",
+                offsetof(struct server_totals, retries));
+    by_upstream(out, rows, count, "hedges_total", "Second attempts that were made beside a late one.",
+                offsetof(struct server_totals, hedges));
+    by_upstream(out, rows, count, "hedges_won_total", "Second attempts that answered first.",
+                offsetof(struct server_totals, hedges_won));
 }
 
 static void breakers(FILE *out, const struct runtime *rt)

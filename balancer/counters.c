@@ -73,8 +73,9 @@ void counters_free(struct counters *t)
  * back with the last who held it. */
 static void start_anew(struct server_counters *c, uint64_t serial)
 {
-    counter *const single[] = {&c->opened, &c->reused,   &c->failed,    &c->retries,    &c->idle,
-                               &c->busy,   &c->bytes_in, &c->bytes_out, &c->duration_us};
+    counter *const single[] = {&c->opened,   &c->reused,     &c->failed,     &c->retries,
+                               &c->hedges,   &c->hedges_won, &c->idle,       &c->busy,
+                               &c->bytes_in, &c->bytes_out,  &c->duration_us};
     for (size_t i = 0; i < COUNT_OF(single); i++)
         atomic_store_explicit(single[i], 0, memory_order_relaxed);
     for (size_t i = 0; i < COUNTERS_DURATIONS; i++)
@@ -115,6 +116,8 @@ static void add(struct server_totals *out, const struct server_counters *c)
     out->reused += counter_get(&c->reused);
     out->failed += counter_get(&c->failed);
     out->retries += counter_get(&c->retries);
+    out->hedges += counter_get(&c->hedges);
+    out->hedges_won += counter_get(&c->hedges_won);
     out->idle += counter_get(&c->idle);
     out->busy += counter_get(&c->busy);
     out->bytes_in += counter_get(&c->bytes_in);

@@ -15,12 +15,13 @@
 #define COUNTERS_STATUSES  32u
 
 struct server_counters {
-    _Atomic uint64_t serial; /* of the server that they are about */
-    counter opened;          /* connections begun */
-    counter reused;          /* taken from the idle ones */
-    counter failed;          /* connects (or handshakes) that came to nothing */
-    counter retries;         /* attempts of a request that another attempt went before */
-    counter idle, busy;      /* connections now; pool.h keeps them */
+    _Atomic uint64_t serial;    /* of the server that they are about */
+    counter opened;             /* connections begun */
+    counter reused;             /* taken from the idle ones */
+    counter failed;             /* connects (or handshakes) that came to nothing */
+    counter retries;            /* attempts of a request that another attempt went before */
+    counter hedges, hedges_won; /* second attempts beside another one, and those that answered first */
+    counter idle, busy;         /* connections now; pool.h keeps them */
     counter bytes_in, bytes_out;
     counter duration_us; /* sum */
     counter durations[COUNTERS_DURATIONS];
@@ -28,7 +29,8 @@ struct server_counters {
 };
 
 struct server_totals {
-    uint64_t opened, reused, failed, retries, idle, busy, bytes_in, bytes_out, duration_us;
+    uint64_t opened, reused, failed, retries, hedges, hedges_won, idle, busy, bytes_in, bytes_out,
+        duration_us;
     uint64_t durations[COUNTERS_DURATIONS];
     uint64_t statuses[COUNTERS_STATUSES];
 };

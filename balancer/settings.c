@@ -5,6 +5,7 @@
 #include "balancer/breaker.h"
 #include "balancer/check_grpc.h"
 #include "balancer/escape.h"
+#include "balancer/hedge.h"
 #include "balancer/outlier.h"
 #include "balancer/queue.h"
 #include "balancer/server.h"
@@ -178,6 +179,8 @@ static const struct option upstream_options[] = {
     OPTION_AT(struct upstream_settings, keepalive, "keepalive", OPTION_BLOCK, .table = &keepalive_table),
     OPTION_AT(struct upstream_settings, health_check, "health_check", OPTION_BLOCK_IF, .table = &check_table,
               .flags = OPTION_FLAG_TRUE, .help = "Absent: servers count as up."),
+    OPTION_AT(struct upstream_settings, hedge, "hedge", OPTION_BLOCK_IF, .table = &hedge_table,
+              .flags = OPTION_FLAG_TRUE, .help = "Absent: none."),
     OPTION_AT(struct upstream_settings, breaker, "breaker", OPTION_BLOCK_IF, .table = &breaker_table,
               .flags = OPTION_FLAG_TRUE, .help = "Absent: none."),
     OPTION_AT(struct upstream_settings, hash_key, "hash_key", OPTION_TEXT, .fallback = "ip",

@@ -5,6 +5,7 @@
 #include "config/option.h"
 
 struct breaker_settings;
+struct hedge_settings;
 struct outlier_settings;
 struct queue_settings;
 struct tls_client_settings;
@@ -77,6 +78,7 @@ struct upstream_settings {
     struct option_list servers; /* of struct server_settings; at least one */
     struct keepalive_settings keepalive;
     struct check_settings *health_check; /* NULL = none */
+    struct hedge_settings *hedge;        /* NULL = none */
     struct breaker_settings *breaker;    /* NULL = none */
     struct outlier_settings *outlier;    /* NULL = none; outlier.h */
     struct queue_settings *queue;        /* NULL = none; queue.h */

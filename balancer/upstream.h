@@ -19,6 +19,7 @@
 
 #include "balancer/breaker.h"
 #include "balancer/budget.h"
+#include "balancer/hedge.h"
 #include "balancer/outcome.h"
 #include "balancer/policy.h"
 #include "balancer/queue.h"
@@ -35,6 +36,7 @@ struct upstream_worker {
     _Atomic(struct server_set *) next; /* on its way, held for the worker; NULL = none */
     struct letter letter;              /* that brings it */
     unsigned index;
+    struct hedge hedge;
 } __attribute__((aligned(64)));
 
 struct affinity_rule;

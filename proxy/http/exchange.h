@@ -148,8 +148,8 @@ struct exchange {
     uint16_t meant_status; /* of an error of weir's own that gRPC carries as a 200; 0 = `status` is meant */
     uint16_t attempts;
     enum exchange_end end;
-    uint8_t termination;   /* enum termination, where whoever ends it knows better than termination_of() */
-    struct attempt *tries; /* the responder's, in the arena; the first of them */
+    uint8_t termination; /* enum termination, where whoever ends it knows better than termination_of() */
+    struct attempt *tries, *last_try; /* the responder's, in the arena; the first and the last */
     const char *reason; /* static text: why weir answered an error, or why it ended; NULL = nothing to say */
     uint64_t request_bytes, response_bytes; /* of bodies */
     uint64_t drop_until;                    /* of request_bytes */

@@ -21,9 +21,12 @@ static void start(struct exchange *x)
     if (!x->servers)
         x->servers = upstream_enter(x->upstream, x->worker->index);
     f->replayable = true;
+    f->failure = (struct forward_failure){TERMINATION_WEIR_FAILED, 503, "out of memory"};
     x->responder_state = f;
     affinity_of(x, f->upstream, &f->affinity);
     budget_request(forward_budget(f), x->route->retries.budget);
+    if (UNLIKELY(f->upstream->settings->hedge != NULL))
+        hedge_request(&f->upstream->locals[x->worker->index].hedge, f->upstream->settings->hedge);
     forward_attempt(f);
 }
 
@@ -70,10 +73,10 @@ static int begin_record(struct forward *f, struct server *s)
     a->server = s;
     a->started_us = forward_stamp(f);
     if (x->tries)
-        f->attempt->next = a;
+        x->last_try->next = a;
     else
         x->tries = a;
-    f->attempt = a;
+    f->attempt = x->last_try = a;
     return 0;
 }
 
@@ -114,8 +117,8 @@ void forward_attempt(struct forward *f)
         return;
     f->server_counted = true;
     f->tried[f->tried_count++] = s;
-    x->server = s;
-    if (x->attempts++)
+    f->server = x->server = s;
+    if (x->attempts++ && !f->twin)
         counter_add(&counters_of(&w->counters, s)->retries, 1);
     f->attempt_us = loop_now_us(&w->loop);
     if (x->upstream_started_us == 0)
@@ -198,12 +201,13 @@ static void tell(struct forward *f)
                         .head_us = f->head_received ? x->upstream_head_us - f->attempt_us : 0,
                         .took_us = now - f->attempt_us,
                         .now_us = now};
-    upstream_done(f->upstream, x->servers, x->worker->index, x->server, &o);
+    upstream_done(f->upstream, x->servers, x->worker->index, f->server, &o);
 }
 
 void forward_let_go(struct forward *f, bool reusable)
 {
     struct exchange *x = f->x;
+    forward_hedge_stop(f);
     const struct forward_side *side = f->side;
     if (f->attempt && f->attempt->ended_us == 0) {
         f->attempt->ended_us = forward_stamp(f);
@@ -214,7 +218,7 @@ void forward_let_go(struct forward *f, bool reusable)
     }
     if (side) {
         usec_t took = loop_now_us(&x->worker->loop) - f->attempt_us;
-        counters_response(counters_of(&x->worker->counters, x->server), f->head_received ? f->status : 0,
+        counters_response(counters_of(&x->worker->counters, f->server), f->head_received ? f->status : 0,
                           took);
         f->side = NULL;
         side->let_go(f, reusable);
@@ -231,8 +235,15 @@ static void cancel(struct exchange *x)
     if (!f)
         return;
     queue_leave(&f->waiter);
+    struct forward *twin = f->twin;
+    f->twin = NULL;
     forward_stop_waiting(f);
     forward_let_go(f, false);
+    if (!twin)
+        return;
+    twin->twin = NULL;
+    forward_stop_waiting(twin);
+    forward_let_go(twin, false);
 }
 
 static void resume(struct exchange *x)

@@ -16,7 +16,7 @@ bool forward_h1_take(struct forward *f)
     /* What is sent again goes over a new connection: another idle one may be as dead as the last. */
     if (f->resent || f->refused)
         return false;
-    f->uc = pool_take(&w->pool, f->upstream, f->x->server, &handler, f);
+    f->uc = pool_take(&w->pool, f->upstream, f->server, &handler, f);
     if (!f->uc)
         return false;
     f->last_reused = true;
@@ -33,7 +33,7 @@ int forward_h1_open(struct forward *f)
     if (forward_h1_take(f))
         return 0;
     f->uc =
-        pool_connect_alpn(&w->pool, f->upstream, x->server, chooses ? S("\x08http/1.1") : S(""), &handler, f);
+        pool_connect_alpn(&w->pool, f->upstream, f->server, chooses ? S("\x08http/1.1") : S(""), &handler, f);
     if (!f->uc)
         return errno;
     f->side = &side;

@@ -77,7 +77,7 @@ int forward_h2_open(struct forward *f)
     struct exchange *x = f->x;
     struct upstream *u = f->upstream;
     bool chooses = u->settings->protocol == UPSTREAM_AUTO;
-    const struct pool_notes *notes = pool_notes(&x->worker->pool, x->server);
+    const struct pool_notes *notes = pool_notes(&x->worker->pool, f->server);
     /* An upgrade is HTTP/1.1's. */
     if (chooses && (!u->tls || fields_find(&f->fields, FIELD_UPGRADE)))
         return forward_h1_open(f);
@@ -89,7 +89,7 @@ int forward_h2_open(struct forward *f)
         .client = &x->client, .destination = x->destination, .from = x->down_ops->connection(x)};
     struct h2_open o = {.pool = &x->worker->pool,
                         .upstream = u,
-                        .server = x->server,
+                        .server = f->server,
                         .introduction = &i,
                         .connect_ms = forward_connect_time(f),
                         .keepalive_ms = forward_timeouts(x)->upstream_keepalive};
@@ -237,6 +237,7 @@ static void take_head(struct forward *f, const struct http_response *r, bool end
 {
     struct exchange *x = f->x;
     f->head_begun = f->head_received = true;
+    forward_wins(f);
     f->status = r->status;
     x->upstream_head_us = loop_now_us(&x->worker->loop);
     f->replayable = false;

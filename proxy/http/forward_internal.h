@@ -3,6 +3,7 @@
  *     forward.c          choosing a server, the clock, ending
  *     forward_retry.c    what becomes of an attempt that failed
  *     forward_queue.c    waiting for a server that is not at max_connections
+ *     forward_hedge.c    two attempts at once
  *     forward_request.c  the request as a server sees it
  *     forward_send.c     sending it, and keeping its body as long as it may have to be sent again
  *     forward_h1.c       a server that speaks HTTP/1.1: connecting, writing
@@ -63,6 +64,8 @@ struct forward {
     bool says_nothing;         /* the attempt's end is not the server's fault: it may be asked again */
     bool server_counted;       /* upstream_done is owed */
     bool passes_over;          /* the last server could not be connected to: this attempt is no second one */
+    bool hedged;               /* there was a second attempt */
+    bool hedge_waits;          /* for `hedge_timer` */
     bool waits;                /* for `backoff` */
     bool paused;               /* the client takes no more of the response: it is not read */
     enum outcome_kind outcome; /* of the attempt, so far */
@@ -76,6 +79,9 @@ struct forward {
     struct forward_h2 *h2;           /* made with the first attempt that needs it */
     struct server *tried[FORWARD_ATTEMPTS_MAX];
     unsigned tried_count;
+    struct server *server; /* of this attempt */
+    struct forward *twin;  /* the other attempt of a hedged request; NULL = there is none */
+    struct timer hedge_timer;
     struct server *next; /* picked and counted in already, for the attempt to come; NULL = not yet */
     struct forward_failure failure;
     struct attempt first_attempt, *attempt; /* what is told of this one */
@@ -164,6 +170,16 @@ bool forward_answers_again(struct forward *f, const struct http_response *r, boo
 /* forward_queue.c: what there is no server for just now waits until there is; or gets its 503. False when
  * nothing of that was done: the upstream has no queue. */
 bool forward_wait(struct forward *f);
+
+/* forward_hedge.c */
+
+/* The request is all sent: a second attempt is made if the answer is late, where the upstream says so. */
+void forward_hedge_later(struct forward *f);
+void forward_hedge_stop(struct forward *f);
+/* This attempt has failed: true when there is another one, whose the request is from now on. */
+bool forward_leaves_to_twin(struct forward *f);
+/* The final head has come to this one first. */
+void forward_wins(struct forward *f);
 
 /* forward_send.c */
 void forward_send_request(struct forward *f);

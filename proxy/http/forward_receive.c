@@ -147,6 +147,7 @@ static bool begin_response(struct forward *f, struct http_response *r, struct sl
     if (UNLIKELY(r->status >= RETRY_STATUS_MIN) && forward_answers_again(f, r, is_whole(f, r, *in)))
         return false;
     set_up_body(f, r);
+    forward_wins(f);
     x->upstream_head_us = loop_now_us(&x->worker->loop);
     if (!r->keep_alive || r->body == BODY_UNTIL_CLOSE || r->status == 101)
         f->uc->requests = UINT32_MAX; /* not to be used again */
@@ -247,7 +248,7 @@ static void finish(struct forward *f, struct slice rest)
     bool reusable = f->sending_done && rest.len == 0 && uc->requests != UINT32_MAX && !uc->conn.eof;
     if (rest.len)
         log_warn("bytes behind a response; the connection is closed",
-                 LOG_SLICE("upstream", f->upstream->name), LOG_SLICE("server", f->x->server->name));
+                 LOG_SLICE("upstream", f->upstream->name), LOG_SLICE("server", f->server->name));
     f->outcome = OUTCOME_ANSWERED;
     forward_let_go(f, reusable);
 }

@@ -12,6 +12,8 @@ static void on_backoff(struct timer *t);
 
 void forward_give_up(struct forward *f)
 {
+    if (forward_leaves_to_twin(f))
+        return;
     f->x->termination = (uint8_t)f->failure.as;
     exchange_fail(f->x, f->failure.status, f->failure.reason);
 }
@@ -27,7 +29,7 @@ static void note(struct forward *f, enum outcome_kind outcome, enum termination 
 
 static void log_failure(const struct forward *f, const char *what, const char *reason)
 {
-    log_warn(what, LOG_SLICE("upstream", f->upstream->name), LOG_SLICE("server", f->x->server->name),
+    log_warn(what, LOG_SLICE("upstream", f->upstream->name), LOG_SLICE("server", f->server->name),
              LOG_TEXT("reason", reason));
 }
 
@@ -43,6 +45,8 @@ static bool may_resend(struct forward *f, enum retry_cause cause, unsigned statu
 static void resend(struct forward *f)
 {
     struct worker *w = f->x->worker;
+    if (forward_leaves_to_twin(f))
+        return;
     f->sent = false;
     f->resent++;
     msec_t wait = retries_wait(&f->x->route->retries, f->resent, worker_random(w));
@@ -85,6 +89,8 @@ void forward_unreachable(struct forward *f, int error, const char *why)
          timed_out ? 504 : 502,
          timed_out ? "connecting to the server took too long" : "the server cannot be reached");
     forward_let_go(f, false);
+    if (forward_leaves_to_twin(f))
+        return;
     /* Nothing was sent: the method does not matter, and who is asked next is not asked a second time. */
     f->passes_over = true;
     if (retries_want(&x->route->retries, RETRY_CONNECT, 0, x->request.method_id, false))
@@ -122,6 +128,8 @@ void forward_refused(struct forward *f, const char *reason)
         forward_give_up(f);
         return;
     }
+    if (forward_leaves_to_twin(f))
+        return;
     f->refused++;
     forward_attempt(f);
 }
@@ -170,7 +178,7 @@ static void respect_retry_after(const struct forward *f, const struct http_respo
     if (!after || slice_to_u64(after->value, &seconds) != 0)
         return;
     usec_t us = seconds < RETRY_AFTER_MAX_US / 1000000 ? seconds * 1000000 : RETRY_AFTER_MAX_US;
-    suspicion_hold(f->x->server, loop_now_us(&f->x->worker->loop) + us);
+    suspicion_hold(f->server, loop_now_us(&f->x->worker->loop) + us);
 }
 
 bool forward_answers_again(struct forward *f, const struct http_response *r, bool reusable)
@@ -182,10 +190,10 @@ bool forward_answers_again(struct forward *f, const struct http_response *r, boo
         return false;
     /* The answer goes to the client when nobody else can be asked. */
     enum pick_failure why;
-    f->next = forward_pick(f, &why);
-    if (!f->next)
+    f->next = f->twin ? NULL : forward_pick(f, &why);
+    if (!f->twin && !f->next)
         return false;
-    if (!budget_retry(forward_budget(f))) {
+    if (f->next && !budget_retry(forward_budget(f))) {
         forward_stop_waiting(f);
         return false;
     }

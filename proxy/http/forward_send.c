@@ -23,6 +23,13 @@ static void forget_body(struct forward *f)
     buffer_clear(&f->x->body, &f->x->worker->loop.blocks);
 }
 
+static void all_sent(struct forward *f)
+{
+    f->attempt->sent_us = forward_stamp(f);
+    if (UNLIKELY(f->upstream->settings->hedge != NULL))
+        forward_hedge_later(f);
+}
+
 void forward_send_request(struct forward *f)
 {
     struct exchange *x = f->x;
@@ -45,7 +52,7 @@ void forward_send_request(struct forward *f)
     }
     f->sending_done = x->request_done;
     if (f->sending_done)
-        f->attempt->sent_us = forward_stamp(f);
+        all_sent(f);
     forward_watch(f);
     if (!f->sending_done)
         exchange_want_body(x, f->side->backlog(f) < CONN_HIGH_WATER);
@@ -73,7 +80,7 @@ void forward_body(struct exchange *x, const struct iovec *iov, int count)
     f->side->send_body(f, iov, count, x->request_done);
     f->sending_done = x->request_done;
     if (f->sending_done)
-        f->attempt->sent_us = forward_stamp(f);
+        all_sent(f);
     forward_watch(f);
     if (!f->sending_done && f->side->backlog(f) >= CONN_HIGH_WATER)
         exchange_want_body(x, false);

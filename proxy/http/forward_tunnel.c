@@ -359,7 +359,7 @@ static void on_clock(struct timer *timer)
     struct forward *f = t->f;
     struct loop *loop = &f->x->worker->loop;
     usec_t quiet = loop_now_us(loop) - t->active_us;
-    bool down = server_is_down(f->x->server) && f->upstream->settings->on_down == ON_DOWN_CLOSE;
+    bool down = server_is_down(f->server) && f->upstream->settings->on_down == ON_DOWN_CLOSE;
     if (down || t->cut) {
         if (t->cut || !say_goodbye(t, TERMINATION_SERVER_DOWN, "the server went down")) {
             exchange_fail(f->x, 502, "the server went down");
