@@ -8,6 +8,7 @@
 /* One look at everything that gives servers. */
 struct look {
     struct upstream *u;
+    struct source *hand; /* NULL = nothing was done by hand */
     struct upstream_member **members;
     size_t count;
     size_t added, removed, changed;
@@ -126,7 +127,7 @@ int upstream_collect(struct upstream *u, bool *changed)
         const struct source *s = i < entry_count(u) ? source_of(u, i) : hand_of(u);
         room += s ? s->found_count : 0;
     }
-    struct look l = {.u = u, .members = calloc(room, sizeof(struct upstream_member *))};
+    struct look l = {.u = u, .hand = hand_of(u), .members = calloc(room, sizeof(struct upstream_member *))};
     if (!l.members)
         return -1;
     u->looks++;
@@ -138,9 +139,8 @@ int upstream_collect(struct upstream *u, bool *changed)
         for (size_t k = 0; s && k < s->found_count; k++)
             want(&l, discovery_settings(s, entry, s->found[k]), s, s->found[k]);
     }
-    struct source *hand = hand_of(u);
-    for (size_t k = 0; hand && k < hand->found_count; k++)
-        want(&l, discovery_settings(hand, NULL, hand->found[k]), hand, hand->found[k]);
+    for (size_t k = 0; l.hand && k < l.hand->found_count; k++)
+        want(&l, discovery_settings(l.hand, NULL, l.hand->found[k]), l.hand, l.hand->found[k]);
     drop_unseen(&l);
     if (u->active && (l.added || l.removed))
         log_info("servers have changed", LOG_SLICE("upstream", u->name), LOG_U64("added", l.added),
@@ -265,8 +265,7 @@ static void want(struct look *l, struct server_settings settings, struct source 
 {
     struct upstream *u = l->u;
     struct slice host = found ? found->host : (struct slice){0};
-    const struct source *hand = hand_of(u);
-    if (hand && hand != source && hand_hides(hand, settings.address))
+    if (l->hand && l->hand != source && hand_hides(l->hand, settings.address))
         return;
     struct upstream_member *m = find_member(u, settings.address);
     if (m && m->seen == u->looks)

@@ -59,7 +59,8 @@ static void on_server_change(struct server *s, void *argument)
     struct server_report report;
     server_report(s, &report);
     snprintf(text, sizeof text, "%.*s %.*s is %s%s%s", SLICE_FMT(s->upstream), SLICE_FMT(s->name),
-             report.state, report.reason[0] ? ": " : "", report.reason);
+             report.retired ? "no server any more" : report.state, report.reason[0] ? ": " : "",
+             report.reason);
     if (rt->hooks->event)
         rt->hooks->event(rt->hooks->argument, "server", text);
 }
