@@ -362,12 +362,14 @@ static void on_clock(struct timer *timer)
     bool down = server_is_down(f->server) && f->upstream->settings->on_down == ON_DOWN_CLOSE;
     if (down || t->cut) {
         if (t->cut || !say_goodbye(t, TERMINATION_SERVER_DOWN, "the server went down")) {
+            f->x->termination = TERMINATION_SERVER_DOWN;
             exchange_fail(f->x, 502, "the server went down");
             return;
         }
         t->cut = true;
         loop_timer(loop, &t->clock, ANSWER_MS);
     } else if (quiet / 1000 >= forward_timeouts(f->x)->idle) {
+        f->x->termination = TERMINATION_IDLE_TIMEOUT;
         exchange_fail(f->x, 504, "an upgraded connection was idle for too long");
     } else {
         watch(t);

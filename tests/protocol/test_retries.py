@@ -13,7 +13,8 @@ def tried(site, servers, retries, workers=1, **rest):
 
 
 def story(weir, request_id, kind="failed"):
-    return find(weir.admin.json(f"/api/v1/requests?id={request_id}")[kind], request_id=request_id)[0]
+    """What the recorder keeps, which is written after the answer is out."""
+    return wait_until(lambda: find(weir.admin.json(f"/api/v1/requests?id={request_id}")[kind], request_id=request_id)[0], 10, "the record")
 
 
 def retries_of(weir):
@@ -126,7 +127,6 @@ def test_an_answer_that_has_begun_is_cut_and_not_tried_again(site, http_backend,
     with weir.client() as client:
         client.send_request(headers=[("X-Request-Id", "cut-one")])
         assert not client.read_response().is_complete
-    wait_until(lambda: weir.admin.request("GET", "/api/v1/requests?id=cut-one").status == 200, 5, "the record")
     kept = story(weir, "cut-one")
     assert kept["termination"] == "server_closed_responding" and len(kept["attempts"]) == 1
 
@@ -213,3 +213,81 @@ def test_the_slowest_requests_are_kept_too(site, http_backend):
     assert len(listed["slowest"]) == 16 and listed["failed"] == []
     durations = [r["duration_ms"] for r in listed["slowest"]]
     assert durations == sorted(durations, reverse=True)
+
+
+# -- the words --------------------------------------------------------------------------------------------------------------------
+
+def words_of(weir, count=1):
+    """How the first `count` requests ended, as the metric counts it."""
+    def counted():
+        found = {labels["termination"]: value for labels, value in weir.admin.metrics().matching("weir_terminations_total", listener="web") if value}
+        return found if sum(found.values()) >= count else None
+    return wait_until(counted, 10, "the requests to be counted")
+
+
+def silent(connection):
+    connection.read_request()
+    connection.read_to_end(seconds=30)
+
+
+def half_an_answer(connection):
+    connection.read_request()
+    connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+    connection.read_to_end(seconds=30)
+
+
+def nonsense(connection):
+    connection.read_request()
+    connection.send(b"SSH-2.0-OpenSSH\r\n\r\n")
+    connection.read_to_end(seconds=30)
+
+
+def goodbye(connection):
+    connection.read_request()
+    connection.close()
+
+
+@pytest.mark.parametrize("script, timeouts, route, word", [
+    (silent, {"response": "200ms"}, {}, "response_timeout"),
+    (silent, {"response": "1h"}, {"timeout": "200ms"}, "exchange_timeout"),
+    (half_an_answer, {"body": "200ms"}, {}, "body_timeout"),
+    (nonsense, {}, {}, "bad_response"),
+    (goodbye, {}, {"retries": {"attempts": 0}}, "server_closed_waiting"),
+], ids=lambda value: value if isinstance(value, str) else "")
+def test_the_word_for_what_a_server_does(site, raw_server, script, timeouts, route, word):
+    server = raw_server(script)
+    weir = site([{"upstream": "app", **route}], {"app": {"servers": [server.address]}}, timeouts=timeouts)
+    with weir.client() as client:
+        client.send_request()
+        client.read_response_or_end(seconds=20)
+    assert words_of(weir) == {word: 1}
+
+
+def test_the_words_for_what_a_client_does(site, raw_server):
+    weir = site([{"path": "/app", "upstream": "app"}], {"app": {"servers": [raw_server(silent).address]}}, timeouts={"header": "200ms"})
+    with weir.client() as client:
+        client.send_request(target="/app")
+        wait_until(lambda: find(weir.admin.upstreams(), name="app")[0]["servers"][0]["in_flight"] == 1, 10)
+        client.reset()
+    assert words_of(weir) == {"client_left_waiting": 1}
+    assert weir.get("/none").status == 404
+    with weir.client() as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: t.example\r\nBad Field: x\r\n\r\n")
+        assert client.read_response().status == 400
+    with weir.client() as client:
+        client.send(b"GET / HTTP/1.1\r\n")
+        assert client.read_response(seconds=20).status == 408
+    assert words_of(weir, 4) == {"client_left_waiting": 1, "no_route": 1, "request_refused": 1, "request_timeout": 1}
+
+
+def test_the_words_for_connections_that_come_to_nothing(site, http_backend):
+    dead = f"127.0.0.1:{free_port()}"
+    weir = site([{"path": "/dead", "upstream": "dead"}, {"path": "/tls", "upstream": "tls"}, {"path": "/none", "upstream": "none"}],
+                {"dead": {"servers": [dead]}, "tls": {"servers": [http_backend().address], "tls": {"verify": False}},
+                 "none": {"servers": [{"address": dead, "weight": 0}]}}, timeouts={"connect": "500ms"})
+    assert weir.get("/dead").status == 502
+    assert weir.get("/tls", seconds=20).status in (502, 504)
+    assert weir.get("/none").status == 503
+    words = words_of(weir, 3)
+    assert words.pop("connect_failed") == 1 and words.pop("no_server") == 1
+    assert list(words) in (["tls_timeout"], ["tls_failed"])
