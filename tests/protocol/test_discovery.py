@@ -157,17 +157,20 @@ def test_trouble_keeps_the_last_answer(site, dns, fleet, trouble):
     wait_for(weir, [b], 40)
     assert source(weir)["reason"] == ""
     log = weir.log()
+    assert "servers=0" not in log
     assert log.count("the last answer is used") == 1 and "servers are found again" in log
 
 
 def test_records_that_are_all_gone_keep_the_last_answer(site, dns, fleet):
-    a, = fleet(1)
+    a, b = fleet(2)
     dns.set(NAME, "A", ["127.0.0.1"])
     weir = serve(site, dns, [{"dns": f"{NAME}:{a.port}"}])
     wait_for(weir, [a])
     dns.set(NAME, "A", [])
     wait_until(lambda: source(weir)["reason"] != "", 20)
-    assert servers(weir) == [a.address]
+    dns.set(NAME, "A", ["127.0.0.1", "127.0.0.2"])
+    wait_for(weir, [a, b])
+    assert "servers=0" not in weir.log()
 
 
 def test_a_family_that_fails_keeps_its_servers_and_one_that_is_gone_loses_them(site, dns, fleet):
@@ -303,7 +306,9 @@ def test_a_service_that_says_it_is_not_there_keeps_its_servers(site, dns, fleet)
     wait_for(weir, [a])
     dns.set(SRV, "SRV", [(0, 0, 0, ".")])
     wait_until(lambda: source(weir)["reason"] != "", 20)
-    assert servers(weir) == [a.address]
+    dns.set(SRV, "SRV", [(1, 1, a.port, "one.internal"), (1, 1, a.port + 1, "one.internal")])
+    wait_for(weir, [a.address, f"127.0.0.1:{a.port + 1}"])
+    assert "servers=0" not in weir.log()
 
 
 # -- file ------------------------------------------------------------------------------------------------------------------
@@ -376,6 +381,7 @@ def test_a_bad_file_keeps_the_old_list_and_is_told_with_its_place(site, fleet, t
     assert servers(weir) == [a.address] and weir.get().status == 200
     write(path, [b.address])
     wait_for(weir, [b])
+    assert "servers=0" not in weir.log()
 
 
 def test_a_file_that_is_not_there_yet_is_no_obstacle_and_one_that_goes_keeps_its_list(site, fleet, tmp_path):
