@@ -289,6 +289,8 @@ static void print_bounds(const struct explained *e, FILE *out)
     print_size(out, ", head", l->limits.header_size);
     fprintf(out, ", %llu header fields\n" LABEL, (unsigned long long)l->limits.header_count, "timeouts");
     print_duration(out, "connect", l->timeouts.connect);
+    if (l->timeouts.tls)
+        print_duration(out, ", tls", l->timeouts.tls);
     print_duration(out, ", response", r->timeouts.has_response ? r->timeouts.response : l->timeouts.response);
     print_duration(out, ", body", r->timeouts.has_body ? r->timeouts.body : l->timeouts.body);
     if (r->timeout)

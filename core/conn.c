@@ -217,8 +217,11 @@ static void finish_connect(struct conn *c)
     }
     c->connecting = false;
     c->can_write = true;
-    if (c->transport)
+    if (c->transport) {
+        if (c->handshake_ms)
+            conn_timer(c, c->handshake_ms);
         return; /* the handshake goes on in on_event */
+    }
     c->handler->connected(c);
 }
 

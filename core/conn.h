@@ -95,6 +95,7 @@ struct conn {
     void (*gone)(struct conn *); /* conn_linger */
     void *owner;                 /* for a handler whose memory this is not in; conn.c leaves it alone */
     msec_t linger_ms;
+    msec_t handshake_ms;  /* conn_timer_connect */
     uint64_t linger_sent; /* bytes_out when the timer was set */
     struct event event;
 };
@@ -156,6 +157,14 @@ void conn_timer(struct conn *c, msec_t delay);
 static inline void conn_timer_pause(struct conn *c)
 {
     timer_pause(&c->timer);
+}
+
+/* The time for a connect that is under way, and what the transport's handshake then has; 0 = the handshake
+ * must be done in the connect's time. */
+static inline void conn_timer_connect(struct conn *c, msec_t connect_ms, msec_t handshake_ms)
+{
+    c->handshake_ms = handshake_ms;
+    conn_timer(c, connect_ms);
 }
 
 /* The closing of a connection whose peer may still be sending (RFC 9112 §9.6): sends the backlog, as long as

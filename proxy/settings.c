@@ -31,7 +31,9 @@ static const struct option_table limits_table = {
 
 static const struct option timeouts_options[] = {
     OPTION_AT(struct timeouts, connect, "connect", OPTION_DURATION, .fallback = "5s", .min = 1,
-              .help = "To connect to an upstream server, its TLS handshake included."),
+              .help = "To connect to an upstream server; 504, or the next server."),
+    OPTION_AT(struct timeouts, tls, "tls", OPTION_DURATION, .min = 1,
+              .help = "For the TLS handshake with it, from then on. Absent: as `connect`."),
     OPTION_AT(struct timeouts, header, "header", OPTION_DURATION, .fallback = "10s", .min = 1,
               .help = "A client's whole request head, from its first byte (408), and its TLS handshake."),
     OPTION_AT(struct timeouts, body, "body", OPTION_DURATION, .fallback = "30s", .min = 1,

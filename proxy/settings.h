@@ -23,8 +23,15 @@ struct limits {
 
 /* All in ms. */
 struct timeouts {
-    msec_t connect, header, body, response, keepalive, upstream_keepalive, idle, drain;
+    msec_t connect, tls /* 0 = as connect */, header, body, response, keepalive, upstream_keepalive, idle,
+        drain;
 };
+
+/* For a TLS handshake with a server. */
+static inline msec_t timeouts_tls(const struct timeouts *t)
+{
+    return t->tls ? t->tls : t->connect;
+}
 
 struct access_settings {
     struct slice format; /* json, combined, or a template */

@@ -168,6 +168,11 @@ msec_t forward_connect_time(const struct forward *f)
     return sooner(forward_timeouts(f->x)->connect, attempt_left(f));
 }
 
+msec_t forward_handshake_time(const struct forward *f)
+{
+    return sooner(timeouts_tls(forward_timeouts(f->x)), attempt_left(f));
+}
+
 static msec_t response_time(const struct forward *f)
 {
     const struct route_timeouts *t = &f->x->route->timeouts;

@@ -40,7 +40,7 @@ int forward_h1_open(struct forward *f)
     struct introduction i = {
         .client = &x->client, .destination = x->destination, .from = x->down_ops->connection(x)};
     introduce(&f->uc->conn, f->upstream, &i);
-    conn_timer(&f->uc->conn, forward_connect_time(f));
+    conn_timer_connect(&f->uc->conn, forward_connect_time(f), forward_handshake_time(f));
     return 0;
 }
 

@@ -92,6 +92,7 @@ int forward_h2_open(struct forward *f)
                         .server = f->server,
                         .introduction = &i,
                         .connect_ms = forward_connect_time(f),
+                        .handshake_ms = forward_handshake_time(f),
                         .keepalive_ms = forward_timeouts(x)->upstream_keepalive};
     int opened = h2_call_open(&f->h2->call, &o);
     if (opened < 0)

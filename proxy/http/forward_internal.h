@@ -135,8 +135,9 @@ struct server *forward_pick(struct forward *f, enum pick_failure *why);
 void forward_attempt(struct forward *f);
 /* There is none, for that reason. */
 void forward_no_server(struct forward *f, enum pick_failure why);
-/* For connecting, TLS included. */
+/* For connecting, and for the TLS handshake then. */
 msec_t forward_connect_time(const struct forward *f);
+msec_t forward_handshake_time(const struct forward *f);
 /* retries.timeout has passed. */
 bool forward_attempt_is_over(const struct forward *f);
 

@@ -247,7 +247,7 @@ static void go_on(struct tcp_stream *s, struct server *server, enum pick_failure
         return;
     }
     introduce_client(s);
-    conn_timer(&s->uc->conn, timeouts_of(s)->connect);
+    conn_timer_connect(&s->uc->conn, timeouts_of(s)->connect, timeouts_tls(timeouts_of(s)));
 }
 
 static uint64_t bytes_moved(const struct tcp_stream *s)

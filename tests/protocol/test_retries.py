@@ -280,11 +280,18 @@ def test_the_words_for_what_a_client_does(site, raw_server):
     assert words_of(weir, 4) == {"client_left_waiting": 1, "no_route": 1, "request_refused": 1, "request_timeout": 1}
 
 
+def test_a_tls_handshake_has_a_time_of_its_own(site, raw_server):
+    mute = raw_server(lambda connection: connection.read_to_end(seconds=30))
+    weir = site([{"upstream": "app"}], {"app": {"servers": [mute.address], "tls": {"verify": False}}}, timeouts={"connect": "1h", "tls": "200ms"})
+    assert weir.get(seconds=20).status == 504
+    assert words_of(weir) == {"tls_timeout": 1}
+
+
 def test_the_words_for_connections_that_come_to_nothing(site, http_backend):
     dead = f"127.0.0.1:{free_port()}"
     weir = site([{"path": "/dead", "upstream": "dead"}, {"path": "/tls", "upstream": "tls"}, {"path": "/none", "upstream": "none"}],
                 {"dead": {"servers": [dead]}, "tls": {"servers": [http_backend().address], "tls": {"verify": False}},
-                 "none": {"servers": [{"address": dead, "weight": 0}]}}, timeouts={"connect": "500ms"})
+                 "none": {"servers": [{"address": dead, "weight": 0}]}}, timeouts={"connect": "500ms", "tls": "300ms"})
     assert weir.get("/dead").status == 502
     assert weir.get("/tls", seconds=20).status in (502, 504)
     assert weir.get("/none").status == 503

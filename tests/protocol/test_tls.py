@@ -468,12 +468,12 @@ def test_an_upstream_that_asks_for_a_certificate_gets_ours(upstream, authority):
 
 def test_an_upstream_that_asks_for_a_certificate_and_gets_none_is_a_502(upstream, authority):
     weir, backend, _ = upstream("api.internal", client_ca=authority.file, tls={"ca": authority.file, "server_name": "api.internal"})
-    assert weir.get(seconds=8).status in (502, 504) and not backend.requests
+    assert weir.get(seconds=8).status == 502 and not backend.requests
 
 
 def test_an_upstream_that_speaks_no_tls_is_an_error_of_the_gateway(site, http_backend):
     weir = site([{"upstream": "app"}], {"app": {"servers": [http_backend().address], "tls": {"verify": False}}})
-    assert weir.get(seconds=8).status in (502, 503)
+    assert weir.get(seconds=8).status in (502, 504)
 
 
 def test_a_response_until_close_truncated_under_tls_never_looks_complete(site, raw_server, authority):

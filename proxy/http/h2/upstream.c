@@ -80,7 +80,7 @@ static struct h2_server *make(const struct h2_open *o, bool may_be_http1)
     if (!alone && pool_list(c->uc, retire) == 0)
         c->shared = true;
     c->clock = H2_SERVER_CONNECTING;
-    conn_timer(&c->uc->conn, o->connect_ms);
+    conn_timer_connect(&c->uc->conn, o->connect_ms, o->handshake_ms);
     return c;
 }
 

@@ -107,7 +107,7 @@ struct h2_open {
     struct upstream *upstream;
     struct server *server;
     const struct introduction *introduction;
-    msec_t connect_ms, keepalive_ms;
+    msec_t connect_ms, handshake_ms, keepalive_ms;
 };
 
 /* 1 = on a connection that is open: h2_call_send() now; 0 = ready() will come, or a failure; -errno = not
