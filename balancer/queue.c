@@ -25,7 +25,7 @@ const struct option_table queue_table = {
 static void serve_task(struct task *t);
 static void on_look(struct timer *t);
 static void on_letter(struct letter *letter);
-static void wake_oldest(struct queue *q, unsigned but, struct queue_local *own);
+static void wake_first(struct queue *q, unsigned but, struct queue_local *own);
 
 struct queue *queue_create(struct server_group *g, unsigned workers)
 {
@@ -60,12 +60,27 @@ static struct queue_waiter *waiter_at(struct list *node)
     return CONTAINER_OF(node, struct queue_waiter, link);
 }
 
-/* The first of the list became another one. */
-static void tell_oldest(struct queue_local *l)
+/* Smaller goes first. Clocks of microseconds stay below 2^60 for ages. */
+static uint64_t rank_of(const struct queue_waiter *w)
 {
-    usec_t oldest = list_empty(&l->waiters) ? 0 : waiter_at(l->waiters.next)->since_us;
-    if (oldest != atomic_load_explicit(&l->oldest_us, memory_order_relaxed))
-        atomic_store_explicit(&l->oldest_us, oldest, memory_order_release);
+    return (uint64_t)(w->level - QUEUE_HIGH) << 60 | w->since_us;
+}
+
+/* The first of the list became another one. */
+static void tell_first(struct queue_local *l)
+{
+    uint64_t rank = list_empty(&l->waiters) ? 0 : rank_of(waiter_at(l->waiters.next));
+    if (rank != atomic_load_explicit(&l->rank, memory_order_relaxed))
+        atomic_store_explicit(&l->rank, rank, memory_order_release);
+}
+
+/* Behind all of its level. */
+static void put_in_line(struct queue_local *l, struct queue_waiter *w)
+{
+    struct list *before = l->waiters.prev;
+    while (before != &l->waiters && waiter_at(before)->level > w->level)
+        before = before->prev;
+    list_prepend(before, &w->link);
 }
 
 static void on_late(struct timer *t)
@@ -100,7 +115,7 @@ bool queue_join(struct queue *q, const struct queue_settings *s, unsigned worker
     }
     atomic_fetch_add_explicit(&q->joined, 1, memory_order_relaxed);
     if (!local->loop)
-        local->loop = l; /* others read it, once they see oldest_us */
+        local->loop = l; /* others read it, once they see rank */
     w->queue = q;
     w->worker = worker;
     w->since_us = loop_now_us(l);
@@ -108,8 +123,8 @@ bool queue_join(struct queue *q, const struct queue_settings *s, unsigned worker
     loop_timer(l, &w->timer, s->timeout);
     if (list_empty(&local->waiters))
         loop_timer(l, &local->look, QUEUE_LOOK_MS);
-    list_append(&local->waiters, &w->link);
-    tell_oldest(local);
+    put_in_line(local, w);
+    tell_first(local);
     /* Beside the one in queue_wake: either we see the place, or who freed it sees us. Where others wait
      * already, they have looked, and are woken first. */
     atomic_thread_fence(memory_order_seq_cst);
@@ -127,7 +142,7 @@ void queue_leave(struct queue_waiter *w)
     w->queue = NULL;
     loop_timer_clear(l->loop, &w->timer);
     list_remove(&w->link);
-    tell_oldest(l);
+    tell_first(l);
     atomic_fetch_sub_explicit(&q->waiting, 1, memory_order_relaxed);
     if (list_empty(&l->waiters))
         loop_timer_clear(l->loop, &l->look);
@@ -164,7 +179,7 @@ static void serve_task(struct task *t)
 {
     struct queue_local *l = CONTAINER_OF(t, struct queue_local, task);
     if (serve(l))
-        wake_oldest(l->queue, l->index, NULL);
+        wake_first(l->queue, l->index, NULL);
 }
 
 /* With one that is gone others may be, so the list is begun anew; the rest of very many has its turn at the
@@ -207,27 +222,27 @@ static void post(struct queue_local *l)
     loop_post(l->loop, &l->letter);
 }
 
-/* The one whose first has waited longest; not `but`. `own` is the caller's, woken without a letter. */
-static void wake_oldest(struct queue *q, unsigned but, struct queue_local *own)
+/* The one whose first goes first; not `but`. `own` is the caller's, woken without a letter. */
+static void wake_first(struct queue *q, unsigned but, struct queue_local *own)
 {
-    struct queue_local *oldest = NULL;
-    usec_t since = 0;
+    struct queue_local *first = NULL;
+    uint64_t least = 0;
     for (unsigned i = 0; i < q->workers; i++) {
-        usec_t at = atomic_load_explicit(&q->locals[i].oldest_us, memory_order_acquire);
-        if (i == but || at == 0 || (oldest && at >= since))
+        uint64_t rank = atomic_load_explicit(&q->locals[i].rank, memory_order_acquire);
+        if (i == but || rank == 0 || (first && rank >= least))
             continue;
-        oldest = &q->locals[i];
-        since = at;
+        first = &q->locals[i];
+        least = rank;
     }
-    if (oldest && oldest == own)
+    if (first && first == own)
         loop_defer(own->loop, &own->task, serve_task);
-    else if (oldest)
-        post(oldest);
+    else if (first)
+        post(first);
 }
 
 void queue_wake(struct queue *q, unsigned worker)
 {
     atomic_thread_fence(memory_order_seq_cst);
     if (UNLIKELY(queue_waiting(q) != 0))
-        wake_oldest(q, UINT_MAX, &q->locals[worker]);
+        wake_first(q, UINT_MAX, &q->locals[worker]);
 }

@@ -1,10 +1,11 @@
 /* Where requests and streams wait while every usable server of their upstream is at max_connections. One for
  * all snapshots of an upstream (it hangs on the group), bounded over all workers.
  *
- * Each worker has a list of its own, first come, first served. When a place at a server becomes free, the
- * worker that sees it wakes the one whose first has waited longest: itself after this pass, another by a
- * letter. So workers take turns by age, approximately: one that arrives amid that may be served before an
- * older one of another worker, never before an older one of its own.
+ * Each worker has a list of its own: the higher level first, within one first come, first served. When a
+ * place at a server becomes free, the worker that sees it wakes the one whose first comes first by these
+ * rules: itself after this pass, another by a letter. So workers take turns by age, approximately: one that
+ * arrives amid that may be served before an older one of another worker, never before an older one of its
+ * own.
  *
  * No wake-up is lost: who joins looks once more after it is counted, and who frees a place looks at the count
  * after that. What else may make a place (a server that comes back, a greater weight, a reload) is noticed
@@ -27,6 +28,9 @@ struct queue_settings {
 
 extern const struct option_table queue_table;
 
+/* Which wait before others. */
+enum queue_level { QUEUE_HIGH = -1, QUEUE_NORMAL = 0, QUEUE_LOW = 1 };
+
 /* What came of a turn. */
 enum queue_turn {
     QUEUE_DONE,   /* it has left the queue, served or not */
@@ -41,6 +45,7 @@ struct queue_waiter {
     struct timer timer;
     usec_t since_us;
     unsigned worker;
+    int8_t level; /* enum queue_level; set ahead of queue_join */
     /* A place may be free. When it takes one it calls queue_leave ahead of all that may run foreign code. */
     enum queue_turn (*turn)(struct queue_waiter *w);
     /* Whether nobody is there any more; asked ahead of each turn and every QUEUE_LOOK_MS. When so, it has
@@ -56,8 +61,8 @@ struct queue_local {
     unsigned index;
     struct loop *loop; /* set when the first joins */
     struct list waiters;
-    _Atomic usec_t oldest_us; /* since when the first waits; 0 = none */
-    _Atomic bool posted;      /* the letter is on its way */
+    _Atomic uint64_t rank; /* of the first: its level, then since when it waits; 0 = none waits */
+    _Atomic bool posted;   /* the letter is on its way */
     struct letter letter;
     struct task task;
     struct timer look;

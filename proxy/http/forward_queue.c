@@ -67,6 +67,7 @@ bool forward_wait(struct forward *f)
     if (!f->upstream->queue)
         return false;
     f->sent = false;
+    f->waiter.level = (int8_t)x->route->priority;
     f->waiter.turn = turn;
     f->waiter.gone = gone;
     f->waiter.late = late;

@@ -1,6 +1,7 @@
 /* What the file says of routes, compiled: names resolved, everything checked. */
 #include "proxy/http/route.h"
 
+#include "balancer/queue.h"
 #include "core/hash.h"
 #include "proxy/http/message.h"
 
@@ -495,6 +496,7 @@ static void compile_route(const struct compilation *k, const struct route_settin
     r->retries = s->retries;
     r->timeout = s->timeout;
     r->concurrency = (uint32_t)s->concurrency;
+    r->priority = s->priority + QUEUE_HIGH;
     r->limits = s->limits;
     r->timeouts = s->timeouts;
     r->normalize = s->normalize;

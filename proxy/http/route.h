@@ -77,6 +77,7 @@ struct route_settings {
     struct retries_settings retries;
     msec_t timeout;       /* of the whole exchange; 0 = none */
     uint64_t concurrency; /* 0 = no limit */
+    int priority;         /* index of high, normal, low */
     struct route_limits limits;
     struct route_timeouts timeouts;
     struct option_texts allow, deny;
@@ -178,6 +179,7 @@ struct route {
     struct retries_settings retries;
     msec_t timeout;       /* 0 = none */
     uint32_t concurrency; /* 0 = no limit */
+    int priority;         /* enum queue_level */
     /* Requests on it, when they are limited; whoever builds the snapshot sets it, and it outlives that: the
      * next snapshot's route of that name has the same. NULL = they are not counted. */
     _Atomic uint32_t *in_flight;

@@ -129,6 +129,8 @@ static const struct option_table route_timeouts_table = {
 /* The first OWN_OPTIONS are a route's own; `defaults` has the others. */
 enum { OWN_OPTIONS = 13 };
 
+static const char *const priorities[] = {"high", "normal", "low", NULL};
+
 static const struct option route_options[] = {
     OPTION_AT(struct route_settings, name, "name", OPTION_TEXT, .flags = OPTION_FLAG_NONEMPTY,
               .help = "Shows in logs, metrics and explain; `routes[3]` and so on when absent."),
@@ -179,6 +181,10 @@ static const struct option route_options[] = {
               .help =
                   "Requests in flight on this route, over all workers and across reloads; past it 503. 0: "
                   "no limit."),
+    OPTION_AT(struct route_settings, priority, "priority", OPTION_ENUM, .fallback = "normal",
+              .choices = priorities,
+              .help = "Where its requests stand in an upstream's queue: high before normal before low, first "
+                      "come, first served within each."),
     OPTION_AT(struct route_settings, limits, "limits", OPTION_BLOCK, .table = &route_limits_table,
               .help = "What differs from the listener's limits."),
     OPTION_AT(struct route_settings, timeouts, "timeouts", OPTION_BLOCK, .table = &route_timeouts_table,

@@ -74,6 +74,20 @@ def test_first_come_first_served(site, gated):
     wait_until(lambda: waiting(weir) == 0)
 
 
+def test_routes_of_high_priority_go_first(site, gated):
+    server = gated()
+    weir = site([{"path": f"/{p}", "upstream": "app", "priority": p} for p in ("high", "normal", "low")] + [{"path": "/", "upstream": "app"}],
+                {"app": {"servers": [{"address": server.address, "max_connections": 1}], "queue": {"timeout": "60s"}}}, workers=1)
+    clients = []
+    for n, target in enumerate(["/first", "/low", "/other", "/normal", "/high"]):
+        clients.append(send(weir, target))
+        wait_until(lambda: len(server.seen) == 1 and waiting(weir) == n)
+    server.let(5)
+    for client in clients:
+        assert client.read_response().status == 200
+    assert server.seen == ["/first", "/high", "/other", "/normal", "/low"]
+
+
 def test_without_a_queue_it_is_a_503_at_once(site, gated):
     server = gated()
     weir = queued(site, server, queue=False)

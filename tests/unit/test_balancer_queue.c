@@ -172,6 +172,42 @@ static void test_the_worker_whose_first_waits_longest_is_woken(void **state)
     tear_down(&b);
 }
 
+static void test_a_higher_level_goes_first_here_and_on_other_workers(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned worker;
+        enum queue_level level;
+        unsigned turn;
+    } rows[] = {{0, QUEUE_LOW, 5},  {0, QUEUE_NORMAL, 3}, {1, QUEUE_NORMAL, 4},
+                {1, QUEUE_HIGH, 1}, {0, QUEUE_HIGH, 2},   {1, QUEUE_LOW, 6}};
+    struct bench b;
+    struct request r[COUNT_OF(rows)];
+    set_up(&b, "size: 8");
+    struct server *s = take(&b, 0);
+    for (unsigned i = 0; i < COUNT_OF(rows); i++) {
+        struct loop *l = &b.loops[rows[i].worker];
+        for (usec_t before = i ? r[i - 1].waiter.since_us : 0; i && loop_now_us(l) <= before;)
+            loop_read_clock(l); /* each comes later than the one before */
+        r[i] = (struct request){.bench = &b,
+                                .worker = rows[i].worker,
+                                .waiter = {.turn = turn, .late = late, .level = (int8_t)rows[i].level}};
+        assert_true(upstream_wait(b.f.upstream, rows[i].worker, l, &r[i].waiter));
+    }
+    settle(&b);
+    give(&b, 0, s);
+    for (unsigned n = 1; n <= COUNT_OF(rows); n++) {
+        settle(&b);
+        for (unsigned i = 0; i < COUNT_OF(rows); i++)
+            if ((r[i].server != NULL) != (rows[i].turn <= n))
+                fail_msg("place %u: request %u", n, i);
+        for (unsigned i = 0; i < COUNT_OF(rows); i++)
+            if (rows[i].turn == n)
+                give(&b, rows[i].worker, r[i].server);
+    }
+    tear_down(&b);
+}
+
 static void test_a_place_freed_between_the_pick_and_the_joining_is_not_lost(void **state)
 {
     (void)state;
@@ -335,6 +371,7 @@ int main(void)
         cmocka_unit_test(test_first_come_first_served),
         cmocka_unit_test(test_a_place_that_one_worker_frees_is_taken_on_another),
         cmocka_unit_test(test_the_worker_whose_first_waits_longest_is_woken),
+        cmocka_unit_test(test_a_higher_level_goes_first_here_and_on_other_workers),
         cmocka_unit_test(test_a_place_freed_between_the_pick_and_the_joining_is_not_lost),
         cmocka_unit_test(test_it_is_bounded_over_all_workers),
         cmocka_unit_test(test_who_leaves_is_not_woken_and_the_next_one_is),
