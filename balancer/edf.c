@@ -55,6 +55,12 @@ void edf_insert(struct edf *e, uint32_t index, uint64_t due)
     up(e, e->count++, (struct edf_entry){due, index});
 }
 
+void edf_advance(struct edf *e, uint64_t by)
+{
+    for (size_t i = 0; i < e->count; i++)
+        e->heap[i].due -= by;
+}
+
 void edf_move(struct edf *e, uint32_t index, uint64_t due)
 {
     settle(e, e->position[index], (struct edf_entry){due, index});

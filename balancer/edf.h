@@ -29,6 +29,8 @@ static inline size_t edf_bytes(size_t n)
 /* An empty one over edf_bytes(n) bytes. */
 void edf_init(struct edf *e, void *memory, size_t n);
 void edf_insert(struct edf *e, uint32_t index, uint64_t due);
+/* All of them are due by that much sooner; none was due before `by`. */
+void edf_advance(struct edf *e, uint64_t by);
 /* Those that are in it. */
 void edf_move(struct edf *e, uint32_t index, uint64_t due);
 void edf_remove(struct edf *e, uint32_t index);

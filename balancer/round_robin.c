@@ -13,6 +13,7 @@
 #define STARTS     16u /* each costs a walk over the servers when a set is made */
 #define LOOKED_AT  8   /* servers, by each pick */
 #define GOLDEN     0x9e3779b9u
+#define NOW_MAX    (UINT64_C(1) << 62) /* then time begins anew: a busy worker is there within months */
 #define SKIPS      32 /* servers that are due and cannot be picked, before all are looked at */
 
 struct many {
@@ -127,8 +128,16 @@ static struct server *pick_any(struct many *m, const struct tier *t, const struc
     return NULL;
 }
 
+static void turn_clock_back(struct many *m)
+{
+    edf_advance(&m->edf, m->now);
+    m->now = 0;
+}
+
 static struct server *pick_of_many(struct many *m, const struct tier *t, const struct pick *p)
 {
+    if (UNLIKELY(m->now >= NOW_MAX))
+        turn_clock_back(m);
     look_around(m, t, LOOKED_AT);
     for (int skips = 0; skips < SKIPS && m->edf.count; skips++) {
         uint32_t i = m->edf.heap[0].index;

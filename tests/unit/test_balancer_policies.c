@@ -2,6 +2,8 @@
  * down. Random draws are seeded, so that these never fail by chance. */
 #include "tests/unit/policy_fixture.h"
 
+#include "balancer/edf.h"
+
 static const struct {
     const struct policy *policy;
     double off; /* by how much of its share a server of a hundred may be off */
@@ -245,6 +247,21 @@ static void test_round_robin_of_many_is_as_smooth_as_of_few(void **state)
     tier_free(&b);
 }
 
+/* A worker's round robin over many servers counts time up; the count may not run over after months. */
+static void test_round_robin_of_many_goes_on_for_years(void **state)
+{
+    (void)state;
+    struct bench_tier b;
+    tier_make(&b, &policy_round_robin, 100, NULL, 1);
+    struct edf *turns = b.states[0]; /* its state begins with them */
+    edf_advance(turns, (uint64_t)0 - (UINT64_MAX - 50 * edf_step(SERVER_WEIGHT_SCALE)));
+    size_t *got = tier_count(&b, 20000);
+    for (size_t i = 0; i < 100; i++)
+        assert_in_range(got[i], 199, 201);
+    free(got);
+    tier_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -258,6 +275,7 @@ int main(void)
         cmocka_unit_test(test_less_weight_by_hand_counts_at_once),
         cmocka_unit_test(test_more_weight_by_hand_counts_soon),
         cmocka_unit_test(test_round_robin_of_many_is_as_smooth_as_of_few),
+        cmocka_unit_test(test_round_robin_of_many_goes_on_for_years),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
