@@ -1,245 +1,303 @@
 #!/usr/bin/python3
-"""Servers die, stop, crawl, cut, lie and come back, names change and the configuration is reloaded, while clients send GETs: one of
-five servers is always well, so every GET must get its whole, true answer.
+"""Servers die, stop, crawl, cut, lie and come back, the name of some of them changes, and the configuration is reloaded, while clients
+send GETs. One server at least is well at any time, so every GET must get its whole, true answer.
 
-    chaos.py [--seconds 600] [--clients 16] [--outage 20] [--seed 1]
+    chaos.py [--seconds 600] [--clients 16] [--outage 25] [--seed 1] [--protocol http1|http2]
 
-WEIR_BINARY names the binary (default build/weir). At the end all servers are killed for --outage seconds, and what weir tried is
-counted; then all come back. Prints what happened and a summary; exits 1 when
+WEIR_BINARY names the binary (default build/weir). After the chaos every server fails for --outage seconds in each of three ways
+(refusing, resetting, answering 503), and what weir tries then is counted; then one comes back, then all. Prints what happens and a
+summary; exits 1 when
 
-  - a GET failed though a server was well; a body that was cut while a server resets in the middle of bodies, or was killed, is told
-    apart: the client saw the cut, and nothing can be sent again once its bytes are with the client;
+  - a GET failed though a server was well. An answer that breaks behind its head because its server was told to cut, stop or die is
+    told apart: nothing can be sent again once its bytes are with the client;
   - a body was whole but not the true one;
-  - in the outage weir made more than 1.2 attempts a request (of what it had saved up before, see --outage);
-  - a server that came back got no share of the requests again;
-  - weir ended, or reported a fault."""
+  - in an outage weir made more than 1.2 attempts a request, besides the 100 for each worker that a quiet time saves up;
+  - a server that came back had no requests within `rise` checks, or not its share of them after slow_start;
+  - a request or a place in the queue was left over at the end, memory grew, or weir ended badly."""
 
 import argparse
 import collections
-import http.client
 import json
 import os
 import random
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(HERE, "..", "protocol")]
+from chaos_fleet import FIXED, NAMED, Client, Fleet, request_id
 
-from harness import Weir, free_port, wait_until  # noqa: E402
+from harness import Weir, wait_until
+from harness.weir import binary_is_sanitized
 
-SERVERS = 5
-MODES = ["slow", "error", "cut", "mute", "stop", "kill"]
-TOKENS_SAVED = 100  # retries that each worker has saved up in a good time (balancer/budget.h)
-WORKERS = 2
-
-
-class Server:
-    def __init__(self, number):
-        self.number, self.port, self.process, self.mode = number, free_port(), None, "kill"
-        self.cuts_until = 0.0
-        self.start()
-
-    def start(self):
-        self.process = subprocess.Popen([sys.executable, os.path.join(HERE, "chaos_backend.py"), str(self.port)], stdin=subprocess.PIPE)
-        self.mode = "ok"
-        wait_until(lambda: socket.create_connection(("127.0.0.1", self.port)).close() is None, 20, "a backend")
-
-    def be(self, mode):
-        if self.mode == "stop":
-            self.process.send_signal(signal.SIGCONT)
-        if self.mode in ("cut", "kill") or mode in ("cut", "kill"):
-            self.cuts_until = float("inf") if mode in ("cut", "kill") else time.time() + 3
-        if mode == "kill":
-            self.process.kill()
-            self.process.wait()
-        elif self.mode == "kill":
-            self.start()
-        if mode == "stop":
-            self.process.send_signal(signal.SIGSTOP)
-        elif mode != "kill":
-            self.process.stdin.write(mode.encode() + b"\n")
-            self.process.stdin.flush()
-        self.mode = mode
+MODES = ["slow", "error", "busy", "reset", "cut", "mute", "stop", "kill"]
+POLICIES = ["round_robin", "least_connections", "ewma", "random_two", "maglev"]
+WORKERS, TOKENS = 2, 100  # TOKENS: what a worker has saved up in a quiet time (balancer/budget.h)
+INTERVAL, RISE, SLOW_START = 0.5, 2, 2.0
+MEMORY_MAY_GROW = 8 << 20
+GRACE = 2.5  # seconds, for a machine that has other things to do
 
 
-def configuration(servers, turn):
+def configuration(fleet, protocol, turn):
+    retries = {"attempts": 4, "on": ["connect", "reset", "timeout", 500, 502, 503, 504], "timeout": "700ms", "budget": "20%"}
+    common = {"protocol": protocol, "balance": POLICIES[turn % len(POLICIES)]}
+    if common["balance"] == "maglev":
+        common["hash_key"] = "path"
     return {
         "workers": WORKERS,
-        "timeouts": {"connect": "1s", "response": "10s"},
+        "timeouts": {"connect": "1s", "response": "10s", "body": "3s"},
         "listeners": {"web": {}},
-        "routes": [{"name": f"turn-{turn}", "upstream": "app",
-                    "retries": {"attempts": 4, "on": ["connect", "reset", "timeout", "500", "502", "503", "504"], "timeout": "700ms", "budget": "20%"}}],
-        "upstreams": {"app": {
-            "servers": [f"127.0.0.1:{s.port}" for s in servers],
-            "balance": ["round_robin", "least_connections", "ewma", "random_two"][turn % 4],
-            "health_check": {"path": "/health", "interval": "500ms", "timeout": "400ms", "rise": 2, "fall": 2},
-            "outlier": {"errors": 3, "eject": "2s", "max_ejected": "80%"},
-            "slow_start": "2s",
-        }},
+        "routes": [{"name": f"turn-{turn}", "upstream": "app", "retries": retries},
+                   {"name": "bare", "path": "/bare/", "upstream": "bare", "retries": retries}],
+        "upstreams": {
+            "app": {**common, "servers": fleet.entries(), "slow_start": f"{SLOW_START * 1000:.0f}ms",
+                    "health_check": {"path": "/health", "interval": f"{INTERVAL * 1000:.0f}ms", "timeout": "400ms", "rise": RISE, "fall": 2},
+                    "outlier": {"errors": 3, "eject": "2s", "max_ejected": "80%"},
+                    "queue": {"size": 100, "timeout": "2s"}},
+            "bare": {**common, "servers": [s.address for s in fleet.fixed]},
+        },
     }
-
-
-class Client(threading.Thread):
-    def __init__(self, chaos, number):
-        super().__init__(daemon=True)
-        self.chaos, self.number = chaos, number
-        self.results = collections.Counter()
-
-    def run(self):
-        connection, count = None, 0
-        while not self.chaos.over:
-            target = f"/{self.number}/{count}"
-            count += 1
-            connection = connection or http.client.HTTPConnection("127.0.0.1", self.chaos.weir.port("web"), timeout=30)
-            result = self._ask(connection, target)
-            self.results[result] += 1
-            if result != "ok":
-                connection.close()
-                connection = None
-                self.chaos.failed(result, target)
-            time.sleep(0.01)
-
-    def _ask(self, connection, target):
-        try:
-            connection.request("GET", target, headers={"x-request-id": f"chaos{target.replace('/', '-')}"})
-            answer = connection.getresponse()
-            body = answer.read()
-        except (http.client.IncompleteRead, ConnectionResetError):
-            return "cut"
-        except http.client.HTTPException as error:
-            return type(error).__name__
-        except OSError as error:
-            return f"{type(error).__name__}"
-        if answer.status != 200:
-            return str(answer.status)
-        return "ok" if body == (target * (4096 // len(target) + 1))[:4096].encode() else "WRONG BODY"
 
 
 class Chaos:
     def __init__(self, options, folder):
-        self.options, self.over, self.outage = options, False, False
-        self.random = random.Random(options.seed)
-        self.begin = time.time()
-        self.faults, self.excused = [], collections.Counter()
-        self.outage_results = collections.Counter()
-        self.servers = [Server(n) for n in range(SERVERS)]
-        self.turn = 0
-        self.weir = Weir(os.path.join(folder, "weir"), configuration(self.servers, 0))
-        self.clients = [Client(self, n) for n in range(options.clients)]
+        self.options, self.outage, self.turn = options, False, 0
+        self.random, self.begin = random.Random(options.seed), time.time()
+        self.faults, self.cuts, self.outages = [], collections.Counter(), collections.Counter()
+        self.memory, self.summary = [], []
+        self.fleet = Fleet("h2" if options.protocol == "http2" else "h1")
+        self.weir = Weir(os.path.join(folder, "weir"), configuration(self.fleet, options.protocol, 0), environment=self.fleet.dns.environment)
+        self.clients = [Client(n, self.weir.port("web"), self._told) for n in range(options.clients)]
 
     def say(self, text):
         print(f"{time.time() - self.begin:7.2f}  {text}", flush=True)
+
+    def sum_up(self, text):
+        self.summary.append(text)
+        self.say(text)
 
     def fault(self, text):
         self.faults.append(text)
         self.say(f"FAULT: {text}")
 
-    def failed(self, result, target):
-        if self.outage:
-            self.outage_results[result] += 1
-        elif result == "cut" and any(s.cuts_until > time.time() for s in self.servers):
-            self.excused[result] += 1
-        else:
-            story = self.weir.admin.request("GET", f"/api/v1/requests?id=chaos{target.replace('/', '-')}").text
-            self.fault(f"GET {target}: {result}; servers {[s.mode for s in self.servers]}; {story[:1500]}")
-
     def run(self):
         for client in self.clients:
             client.start()
-        end = time.time() + self.options.seconds
+        end, sampled = time.time() + self.options.seconds, 0.0
         while time.time() < end and len(self.faults) < 20:
             self._step()
-            time.sleep(self.random.uniform(0.3, 1.5))
-        for server in self.servers:
-            server.be("ok")
-        self._comes_back("the chaos")
-        self._outage()
-        self.over = True
-        for client in self.clients:
-            client.join(40)
+            if time.time() - sampled > 1:
+                sampled = time.time()
+                self.memory.append(self.weir.rss_bytes())
+            time.sleep(self.random.uniform(0.2, 1.0))
+        self.all_be("ok")
+        self.fleet.list_names(self.fleet.named)
+        self._share("the chaos", 45)
+        for how in ("kill", "reset", "busy"):
+            self._outage(how)
+        self._one_returns()
+        self._end()
+
+    def all_be(self, mode):
+        for server in self.fleet.servers:
+            server.be(mode)
+
+    def _told(self, target, result, server):
+        if self.outage:
+            self.outages[result] += 1
+        elif result == "cut" and self.fleet.servers[int(server)].broke_until > time.time():
+            self.cuts[result] += 1
+        else:
+            modes = [f"{s.mode} {time.time() - s.since:.1f}" for s in self.fleet.servers]
+            story = self.weir.admin.request("GET", f"/api/v1/requests?id={request_id(target)}").text
+            states = [(s["address"].split(":")[0][-2:], s["state"], s.get("reason", "")) for s in self._upstream("app")["servers"]]
+            self.fault(f"GET {target}: {result} by {server}; servers {modes}; {states}; {story[:3000]}")
+
+    # -- the chaos ---------------------------------------------------------------------------------------------------------
 
     def _step(self):
-        """Something happens to one server, or to weir; one server at least stays well."""
-        if self.random.random() < 0.1:
-            self.turn += 1
-            self.weir.write(configuration(self.servers, self.turn))
-            answer = self.weir.admin.reload()
-            if answer.status != 200:
-                self.fault(f"reload: {answer.status} {answer.text}")
+        """Something happens to one server, to the name, or to weir; one server at least stays well."""
+        dice = self.random.random()
+        if dice < 0.1:
+            self._reload()
+        elif dice < 0.25:
+            self._rename()
+        else:
+            self._change_one()
+
+    def _reload(self):
+        self.turn += 1
+        self.weir.write(configuration(self.fleet, self.options.protocol, self.turn))
+        answer = self.weir.admin.reload()
+        self.say(f"reload {self.turn}")
+        if answer.status != 200:
+            self.fault(f"reload: {answer.status} {answer.text}")
+
+    def _rename(self):
+        how = self.random.choice(["servfail", "silent", "list", "list", "list"])
+        if how != "list":
+            self.say(f"name: {how}")
+            self.fleet.break_name(how)
             return
-        ill = [s for s in self.servers if s.mode != "ok"]
-        if ill and (len(ill) >= SERVERS - 1 or self.random.random() < 0.5):
+        chosen = self.random.sample(self.fleet.named, self.random.randint(1, NAMED))
+        if any(s in self.fleet.fixed or s in chosen for s in self.fleet.well()):
+            self.say(f"name: {[s.number for s in chosen]}")
+            self.fleet.list_names(chosen)
+
+    def _change_one(self):
+        ill = [s for s in self.fleet.servers if s.mode != "ok"]
+        if ill and self.random.random() < 0.3:
             server, mode = self.random.choice(ill), "ok"
         else:
-            server, mode = self.random.choice([s for s in self.servers if s.mode == "ok"]), self.random.choice(MODES)
+            server, mode = self.random.choice(self.fleet.servers), self.random.choice(MODES)
+            if not [s for s in self.fleet.well() if s is not server]:
+                return
         self.say(f"server {server.number}: {server.mode} -> {mode}")
         server.be(mode)
 
-    def _requests(self):
-        """Of each server, and of clients."""
-        found = json.loads(self.weir.admin.request("GET", "/api/v1/upstreams").body)["upstreams"][0]["servers"]
-        return {s["address"]: s["requests"] for s in found}
+    # -- what comes back ---------------------------------------------------------------------------------------------------
 
-    def _comes_back(self, after):
-        wait_until(lambda: all(self.weir.admin.server_is_up("app", f"127.0.0.1:{s.port}") for s in self.servers), 60, f"all servers to be up after {after}")
+    def _upstream(self, name):
+        return next(u for u in self.weir.admin.upstreams()["upstreams"] if u["name"] == name)
+
+    def _requests(self):
+        return {s["address"]: s["requests"] for s in self._upstream("app")["servers"]}
+
+    def _up(self):
+        return [s["address"] for s in self._upstream("app")["servers"] if s["state"] == "up"]
+
+    def _share(self, after, seconds):
+        """All servers are well: each is up in time, and has its share when it has started."""
+        begin = time.time()
+        wait_until(lambda: len(self._up()) == FIXED + NAMED, seconds + 15, f"all servers up after {after}: {self._up()}")
+        took = time.time() - begin
+        wait_until(lambda: time.time() > begin + took + SLOW_START + 0.5, 60)
         before = self._requests()
-        time.sleep(5)
+        wait_until(lambda: sum(self._requests().values()) - sum(before.values()) > 800, 60, "requests")
         share = {a: n - before[a] for a, n in self._requests().items()}
-        self.say(f"requests in 5 s, all servers up after {after}: {sorted(share.values())}")
-        if min(share.values()) * 3 < sum(share.values()) / SERVERS:
+        self.sum_up(f"after {after}: all servers are up in {took:.1f} s; then of {sum(share.values())} requests each has {sorted(share.values())}")
+        if took > seconds:
+            self.fault(f"after {after} it took {took:.1f} s until all servers were up")
+        if min(share.values()) * 3 < sum(share.values()) / len(share):
             self.fault(f"after {after} the servers' shares are {share}")
 
-    def _attempts(self):
-        """Attempts on servers, and requests of clients, so far."""
-        metrics = self.weir.admin.metrics()
-        return metrics.sum("weir_retries_total", upstream="app"), metrics.sum("weir_requests_total", listener="web")
+    def _one_returns(self):
+        """A server dies, and comes back after a while."""
+        server = self.fleet.fixed[0]
+        server.be("kill")
+        wait_until(lambda: server.address not in self._up(), 10)
+        server.be("ok")
+        begin, before = time.time(), self._requests()[server.address]
+        wait_until(lambda: self._requests()[server.address] > before, 20, "a request of the server that is back", every=0.02)
+        took, limit = time.time() - begin, RISE * INTERVAL * 1.1 + GRACE
+        self.sum_up(f"a server that came back had its first request in {took:.2f} s ({RISE} checks take {RISE * INTERVAL:.1f} s)")
+        if took > limit:
+            self.fault(f"a server that came back had no request for {took:.2f} s")
+        self._share("one came back", GRACE)
 
-    def _outage(self):
-        retries, requests = self._attempts()
+    # -- outages -----------------------------------------------------------------------------------------------------------
+
+    def _asked(self):
+        return sum(sum(c.results.values()) for c in self.clients)
+
+    def _tried(self, how):
+        """Connections and requests that weir has tried on the servers of `bare`."""
+        if how == "kill":
+            return sum(s["connections"]["failed"] for s in self._upstream("bare")["servers"]), 0
+        return tuple(map(sum, zip(*(s.counts() for s in self.fleet.fixed))))
+
+    def _outage(self, how):
+        for client in self.clients:
+            client.path = "/bare/"
         self.outage = True
-        for server in self.servers:
-            server.be("kill")
-        self.say("all servers are dead")
+        self.all_be(how)
+        asked, before = self._asked(), self._tried(how)
         time.sleep(self.options.outage)
-        retries, requests = (b - a for a, b in zip((retries, requests), self._attempts()))
-        limit = 0.2 * requests + TOKENS_SAVED * WORKERS
-        self.say(f"outage: {requests:.0f} requests, {retries:.0f} retries: {1 + retries / max(1, requests):.3f} attempts a request")
-        if retries > limit:
-            self.fault(f"{retries:.0f} retries of {requests:.0f} requests")
-        for server in self.servers:
-            server.be("ok")
-        self._comes_back("the outage")
+        requests = self._asked() - asked
+        connections, tried = (b - a for a, b in zip(before, self._tried(how)))
+        attempts = max(connections, tried)
+        self.sum_up(f"outage ({how}): {requests} requests, {connections} connections and {tried} requests on servers: "
+                    f"{attempts / requests:.3f} attempts a request, {(attempts - TOKENS * WORKERS) / requests:.3f} without what was saved up")
+        if attempts > 1.2 * requests + TOKENS * WORKERS + len(self.clients):
+            self.fault(f"outage ({how}): {attempts} attempts for {requests} requests")
+        self._flows_again(how)
+        for client in self.clients:
+            client.path = "/"
+        self.all_be("ok")
+        self.outage = False if how == "busy" else self.outage
+        self._recovers(how)
         self.outage = False
 
+    def _flows_again(self, how):
+        """One server of `bare`, which has no checks, is back: requests flow at once."""
+        good, begin = self._good(), time.time()
+        self.fleet.fixed[0].be("ok")
+        begin = time.time() if how == "kill" else begin  # its process had to start
+        wait_until(lambda: self._good() > good + 100, 60, "requests to flow again", every=0.01)
+        self.sum_up(f"outage ({how}): 100 answers {time.time() - begin:.2f} s after the first server was back")
+        if time.time() - begin > GRACE:
+            self.fault(f"outage ({how}): requests flowed only after {time.time() - begin:.2f} s")
+
+    def _good(self):
+        return sum(c.results["ok"] for c in self.clients)
+
+    def _recovers(self, how):
+        """`app` has checks: it serves when they have found a server."""
+        self.outage = True
+        good, begin = self._good(), time.time()
+        wait_until(lambda: self._good() > good + 100, 60, "requests to flow again", every=0.01)
+        self.sum_up(f"outage ({how}): 100 answers of checked servers {time.time() - begin:.2f} s after they were back")
+        self.outage = False
+        self._share(f"the outage ({how})", RISE * INTERVAL * 8 + GRACE)
+
+    # -- the end -----------------------------------------------------------------------------------------------------------
+
+    def _end(self):
+        for client in self.clients:
+            client.over = True
+        for client in self.clients:
+            client.join(40)
+
+        def left():
+            upstreams = [self._upstream(n) for n in ("app", "bare")]
+            flight = sum(s["in_flight"] for u in upstreams for s in u["servers"])
+            return flight + sum(u["queue"]["waiting"] for u in upstreams if u.get("queue"))
+        try:
+            wait_until(lambda: left() == 0, 15)
+        except Exception:
+            self.fault(f"{left()} requests in flight or waiting at the end: {json.dumps(self._upstream('app'))}")
+        if len(self.memory) >= 60:
+            third = len(self.memory) // 3
+            early, late = max(self.memory[third // 2:third]), max(self.memory[-third:])
+            self.sum_up(f"memory: {early / 2**20:.1f} MiB early, {late / 2**20:.1f} MiB late")
+            if late - early > MEMORY_MAY_GROW and not binary_is_sanitized():
+                self.fault(f"memory grew by {(late - early) / 2**20:.1f} MiB")
+
     def close(self):
-        for server in self.servers:
-            server.be("kill") if server.mode != "kill" else None
-        report = self.weir.stop()
-        return report
+        try:
+            self.weir.stop()
+        except Exception as error:
+            self.fault(f"the end: {error}")
+        self.fleet.close()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--clients", type=int, default=16)
-    parser.add_argument("--outage", type=float, default=20)
+    parser.add_argument("--outage", type=float, default=25)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--protocol", choices=["http1", "http2"], default="http1")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="weir-chaos-") as folder:
         chaos = Chaos(options, folder)
         try:
             chaos.run()
         finally:
             chaos.close()
-    total = sum((c.results for c in chaos.clients), collections.Counter())
-    print(f"answers: {dict(total)}")
-    print(f"cut where a cut could not be helped: {sum(chaos.excused.values())}; in the outage: {dict(chaos.outage_results)}")
+    answers = sum((c.results for c in chaos.clients), collections.Counter())
+    print("\n".join(["", *chaos.summary]))
+    print(f"answers: {dict(answers)}; the slowest after {max(c.slowest for c in chaos.clients):.1f} s")
+    print(f"broken by their servers behind the head: {sum(chaos.cuts.values())}; in outages: {dict(chaos.outages)}")
     print(f"faults: {len(chaos.faults)}")
     return 1 if chaos.faults else 0
 
