@@ -63,9 +63,12 @@ static json_t *printed(const struct explained *e, void (*print)(const struct exp
     return value;
 }
 
-static json_t *upstreams_of(const struct route *r)
+static json_t *upstreams_of(const struct explained *e)
 {
+    const struct route *r = e->why.route;
     json_t *names = json_array();
+    if (names && e->stream_upstream)
+        json_array_append_new(names, json_slice(e->stream_upstream->name));
     for (size_t i = 0; names && r && i < r->target_count; i++)
         json_array_append_new(names, json_slice(r->targets[i].name));
     return names;
@@ -75,8 +78,10 @@ static json_t *explained_json(const struct explained *e)
 {
     const struct route *r = e->why.route;
     return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "listener",
-                     e->listener ? json_slice(e->listener->name) : json_null(), "route",
-                     r ? json_slice(r->name) : json_null(), "upstreams", upstreams_of(r), "status",
+                     e->stream     ? json_slice(e->stream->name)
+                     : e->listener ? json_slice(e->listener->name)
+                                   : json_null(),
+                     "route", r ? json_slice(r->name) : json_null(), "upstreams", upstreams_of(e), "status",
                      e->why.status ? json_integer(e->why.status) : json_null(), "path",
                      e->why.path.at ? json_slice(e->why.path) : json_null(), "action",
                      printed(e, explain_print_action), "text", printed(e, explain_print));

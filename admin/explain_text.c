@@ -1,5 +1,6 @@
 #include "admin/explain_text.h"
 
+#include "admin/explain_stream.h"
 #include "balancer/discovery.h"
 #include "proxy/http/message.h"
 
@@ -20,7 +21,7 @@ int explain_request(const struct snapshot *s, const struct explain_input *in, st
     if (!listeners)
         return -1;
     out->listener = plain_request_listener(&out->request, listeners, count);
-    if (!out->listener)
+    if (explain_stream(out) || !out->listener)
         return 0;
     int result =
         router_explain(s->router, s->routes, s->route_count, &out->request, &scratch, arena, &out->why);
@@ -63,6 +64,11 @@ static void print_request(const struct explained *e, FILE *out)
     const struct http_request *r = &p->request;
     fprintf(out, "%.*s %.*s://%.*s%.*s\n", SLICE_FMT(r->method), SLICE_FMT(r->scheme), SLICE_FMT(r->host),
             SLICE_FMT(r->target));
+    if (e->stream) {
+        fprintf(out, LABEL "%.*s\n" LABEL "%.*s\n", "listener", SLICE_FMT(e->stream->name), "client",
+                SLICE_FMT(p->client_text));
+        return;
+    }
     if (e->listener) {
         fprintf(out, LABEL "%.*s", "listener", SLICE_FMT(e->listener->name));
         for (size_t i = 0; i < e->listener->port_count; i++)
@@ -121,6 +127,10 @@ void explain_print_action(const struct explained *e, FILE *out)
 {
     const struct route *r = e->why.route;
     const struct explanation *w = &e->why;
+    if (e->stream) {
+        explain_stream_action(e, out);
+        return;
+    }
     if (!e->listener) {
         fprintf(out, "nothing: no listener serves HTTP");
         return;
@@ -206,6 +216,13 @@ static void print_servers(const struct upstream *u, FILE *out)
     print_sources(u, out);
 }
 
+/* Behind its name. */
+static void print_kind(const struct upstream *u, FILE *out)
+{
+    fprintf(out, " (%s%s)\n", u->policy->name, u->tls ? ", over TLS" : "");
+    print_servers(u, out);
+}
+
 static void print_targets(const struct route *r, FILE *out)
 {
     for (size_t i = 0; i < r->target_count; i++) {
@@ -214,8 +231,7 @@ static void print_targets(const struct route *r, FILE *out)
         if (r->action == ROUTE_SPLIT)
             fprintf(out, ", share %u", atomic_load_explicit(&t->weight, memory_order_relaxed));
         if (t->upstream) {
-            fprintf(out, " (%s%s)\n", t->upstream->policy->name, t->upstream->tls ? ", over TLS" : "");
-            print_servers(t->upstream, out);
+            print_kind(t->upstream, out);
         } else {
             fprintf(out, "\n");
         }
@@ -311,7 +327,11 @@ void explain_print(const struct explained *e, FILE *out)
     fprintf(out, LABEL, "does");
     explain_print_action(e, out);
     fprintf(out, "\n");
-    if (!e->listener || e->request.path_fault)
+    if (e->stream && e->stream_upstream) {
+        fprintf(out, "\n" LABEL "%.*s", "upstream", SLICE_FMT(e->stream_upstream->name));
+        print_kind(e->stream_upstream, out);
+    }
+    if (e->stream || !e->listener || e->request.path_fault)
         return;
     print_winner(e, out);
     if (e->why.route && e->why.action == EXPLAIN_ROUTED) {

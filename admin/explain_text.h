@@ -10,7 +10,9 @@
 struct explained {
     const struct snapshot *snapshot;
     struct plain_request request;
-    const struct plain_listener *listener; /* NULL: none serves HTTP; nothing below is set then */
+    const struct listener_config *stream;   /* not NULL: its bytes go on unread, and no route is looked for */
+    const struct upstream *stream_upstream; /* whom to; NULL = nobody, it is refused */
+    const struct plain_listener *listener;  /* NULL: none serves HTTP; nothing below is set then */
     struct explanation why;
 };
 

@@ -375,6 +375,41 @@ def test_explain_of_what_meets_no_route_says_so(tmp_path):
     assert "404" in done.stdout + done.stderr
 
 
+STREAMS = """\
+listeners:
+  web: { bind: "127.0.0.1:8443", tls: { self_signed: [web.example] }, passthrough: { old.example: legacy, "*.old.example": legacy } }
+  names: { bind: "127.0.0.1:8446", protocol: tcp, sni: { a.example: up } }
+  rest: { bind: "127.0.0.1:8447", protocol: tcp, sni: { a.example: up, default: legacy } }
+  db: { bind: "127.0.0.1:5432", protocol: tcp, upstream: up }
+routes:
+  - { name: all, respond: { body: here } }
+upstreams:
+  up: { servers: ["127.0.0.1:9000"] }
+  legacy: { servers: ["127.0.0.1:9001"] }
+"""
+
+
+@pytest.mark.parametrize("url,listener,does", [
+    ("https://web.example:8443/", "web", "200, answered by weir"),
+    ("https://old.example:8443/", "web", "upstream legacy, undecrypted, by the name old.example"),
+    ("https://X.OLD.example:8443/", "web", "upstream legacy, undecrypted, by the name x.old.example"),
+    ("https://a.example:8446/", "names", "upstream up, undecrypted, by the name a.example"),
+    ("https://b.example:8446/", "names", "refused: no upstream is for the name b.example, and there is no default"),
+    ("https://127.0.0.1:8446/", "names", "refused: no name is asked for, and there is no default"),
+    ("http://a.example:8446/", "names", "refused: not TLS, and there is no default"),
+    ("https://b.example:8447/", "rest", "upstream legacy, undecrypted, by the name b.example"),
+    ("http://a.example:8447/", "rest", "upstream legacy, as a stream of bytes"),
+    ("http://db.example:5432/", "db", "upstream up, as a stream of bytes"),
+])
+def test_explain_of_what_meets_no_route_but_an_upstream_says_which(tmp_path, url, listener, does):
+    (tmp_path / "weir.yaml").write_text(STREAMS)
+    said = run_cli("explain", "-c", tmp_path / "weir.yaml", "GET", url).stdout
+    assert re.search(rf"^  listener +{listener}\b", said, re.M), said
+    assert re.search(rf"^  does +{re.escape(does)}$", said, re.M), said
+    if does.startswith("upstream"):
+        assert "127.0.0.1:900" in said and "route" not in said, said
+
+
 @pytest.mark.parametrize("arguments", [(), ("GET",), ("GET", "nonsense"), ("-H", "no colon", "GET", "http://a/")])
 def test_explain_called_wrongly_exits_2(tmp_path, arguments):
     (tmp_path / "weir.yaml").write_text(BASE)
