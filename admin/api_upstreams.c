@@ -3,6 +3,7 @@
 
 #include "balancer/discovery.h"
 #include "balancer/ewma.h"
+#include "balancer/keepalive.h"
 
 static const char *balance_text(const struct upstream *u)
 {
@@ -63,8 +64,11 @@ json_t *server_json(const struct runtime *rt, const struct upstream *u, struct s
         json_object_update_new(out, more);
     else
         json_decref(more);
-    uint32_t learned_us = ewma_value(s, loop_now_us((struct loop *)(uintptr_t)&rt->control));
+    usec_t now_us = loop_now_us((struct loop *)(uintptr_t)&rt->control);
+    uint32_t learned_us = ewma_value(s, now_us);
+    msec_t limit = keepalive_limit(s, now_us);
     json_object_set_new(out, "learned_ms", learned_us ? json_real((double)learned_us / 1000) : json_null());
+    json_object_set_new(out, "keepalive_learned_ms", limit ? json_integer((json_int_t)limit) : json_null());
     return out;
 }
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "balancer/keepalive.h"
 #include "tls/client.h"
 
 #define SWEEP_MS        5000
@@ -121,6 +122,17 @@ static bool has_future(const struct upstream_conn *uc)
            atomic_load_explicit(&s->address_version, memory_order_relaxed) == uc->address_version;
 }
 
+static msec_t idled(const struct upstream_conn *uc)
+{
+    return (loop_now_us(uc->pool->loop) - uc->since_us) / 1000;
+}
+
+/* The server may be closing it now: it was learnt meanwhile how long it keeps them, or the timer is late. */
+static bool is_stale(const struct upstream_conn *uc)
+{
+    return idled(uc) >= keepalive_time(uc->server, uc->keepalive_ms, loop_now_us(uc->pool->loop));
+}
+
 struct upstream_conn *pool_take(struct pool *p, struct upstream *u, struct server *s,
                                 const struct conn_handler *h, void *user)
 {
@@ -129,7 +141,9 @@ struct upstream_conn *pool_take(struct pool *p, struct upstream *u, struct serve
         return NULL;
     LIST_EACH_SAFE (node, &slot->idle) {
         struct upstream_conn *uc = CONTAINER_OF(node, struct upstream_conn, link);
-        if (!has_future(uc) || uc->transport != u->transport) {
+        if (uc->on_trial)
+            continue;
+        if (!has_future(uc) || uc->transport != u->transport || is_stale(uc)) {
             close_idle(uc);
             continue;
         }
@@ -141,6 +155,7 @@ struct upstream_conn *pool_take(struct pool *p, struct upstream *u, struct serve
         uc->conn.handler = h;
         uc->user = user;
         uc->reused = true;
+        uc->idled_ms = idled(uc);
         uc->requests++;
         counter_add(&uc->counters->reused, 1);
         return uc;
@@ -288,10 +303,11 @@ void pool_give(struct pool *p, struct upstream *u, struct upstream_conn *uc, mse
     }
     pool_count_bytes(uc);
     uc->user = NULL;
-    uc->since_us = loop_now_us(p->loop);
+    if (uc->told_ms)
+        keepalive_told(uc->server, uc->told_ms, loop_now_us(p->loop));
     uc->conn.handler = &idle_handler;
     uc->conn.want_read = true;
-    conn_timer(&uc->conn, keepalive_ms);
+    conn_timer(&uc->conn, pool_idle_time(uc, keepalive_ms));
     put_in(slot, uc);
     /* The oldest makes room: its server will close it first. */
     while (slot->count > k->idle)
@@ -302,23 +318,65 @@ void pool_give(struct pool *p, struct upstream *u, struct upstream_conn *uc, mse
 
 /* While idle. */
 
+msec_t pool_idle_time(struct upstream_conn *uc, msec_t keepalive_ms)
+{
+    uc->since_us = loop_now_us(uc->pool->loop);
+    uc->keepalive_ms = keepalive_ms;
+    uc->on_trial = false;
+    return keepalive_time(uc->server, keepalive_ms, uc->since_us);
+}
+
+msec_t pool_idle_over(struct upstream_conn *uc)
+{
+    usec_t now_us = loop_now_us(uc->pool->loop);
+    if (uc->on_trial) {
+        keepalive_lasted(uc->server, idled(uc), uc->keepalive_ms);
+        return 0;
+    }
+    msec_t more = has_future(uc) ? keepalive_try(uc->server, idled(uc), uc->keepalive_ms, now_us) : 0;
+    uc->on_trial = more != 0;
+    return more;
+}
+
+void pool_idle_ended(struct upstream_conn *uc)
+{
+    keepalive_ended(uc->server, idled(uc), loop_now_us(uc->pool->loop));
+}
+
+void pool_was_dead(struct upstream_conn *uc)
+{
+    keepalive_ended(uc->server, uc->idled_ms, loop_now_us(uc->pool->loop));
+}
+
 static void close_idle(struct upstream_conn *uc)
 {
+    const struct conn *c = &uc->conn;
+    if (c->eof || c->hangup || c->broken)
+        pool_idle_ended(uc);
     take_out(find_slot(uc->pool, uc->server), uc);
     pool_discard(uc);
 }
 
 static void idle_readable(struct conn *c)
 {
+    struct upstream_conn *uc = upstream_conn_of(c);
     struct slice in;
-    if (conn_read(c, &in) == CONN_AGAIN && in.len == 0)
+    enum conn_status status = conn_read(c, &in);
+    if (status == CONN_AGAIN && in.len == 0)
         return;
-    close_idle(upstream_conn_of(c));
+    if (status == CONN_ERROR)
+        pool_idle_ended(uc);
+    close_idle(uc);
 }
 
 static void idle_over(struct conn *c)
 {
-    close_idle(upstream_conn_of(c));
+    struct upstream_conn *uc = upstream_conn_of(c);
+    msec_t more = pool_idle_over(uc);
+    if (more)
+        conn_timer(c, more);
+    else
+        close_idle(uc);
 }
 
 static void idle_failed(struct conn *c, int error)

@@ -4,7 +4,8 @@
  * A connection that was taken or made belongs to the user, who gets all of its events through the handler
  * given, and ends with exactly one of pool_give, pool_fail and pool_discard. While it is idle the pool's own
  * handler closes it on any byte, end or timeout, and a look every few seconds closes those of retired servers
- * and of addresses that are no longer the server's.
+ * and of addresses that are no longer the server's. What ends idle connections teaches how long the server
+ * keeps them (keepalive.h).
  *
  * A connection that carries many requests at once (HTTP/2) belongs to an object of its own, which lists it
  * with the pool (pool_list) while it may take more of them; pool_listed() finds it again.
@@ -44,8 +45,12 @@ struct upstream_conn {
     uint32_t requests; /* begun on it, the present one included */
     bool reused;       /* it carried a request before this one: the server may have closed it meanwhile */
     bool idle;
+    bool on_trial; /* idle for longer than it may be: to see whether it lasts, and not to be used */
     uint32_t address_version;
-    uint64_t transport; /* the upstream's, when it was made */
+    uint32_t told_ms;    /* how long the server says that it keeps it idle; 0 = it does not say */
+    msec_t keepalive_ms; /* idle: for how long it was given back … */
+    msec_t idled_ms;     /* … and how long it was, when it was taken */
+    uint64_t transport;  /* the upstream's, when it was made */
     struct conn conn;
     struct server *server; /* held */
     struct pool *pool;
@@ -88,10 +93,13 @@ struct upstream_conn *pool_connect_alpn(struct pool *p, struct upstream *u, stru
                                         struct slice alpn, const struct conn_handler *h, void *user);
 
 /* The exchange is over and the connection clean, as far as the user can tell: it is kept for at most
- * `keepalive_ms`, or closed when bytes or an end are pending, keepalive.requests is reached, as many as
- * keepalive.idle are there, the server is retired or has moved, or is not up, or the upstream sends PROXY
- * headers. */
+ * `keepalive_ms`, less if the server keeps it for less, or closed when bytes or an end are pending,
+ * keepalive.requests is reached, as many as keepalive.idle are there, the server is retired or has moved, or
+ * is not up, or the upstream sends PROXY headers. */
 void pool_give(struct pool *p, struct upstream *u, struct upstream_conn *uc, msec_t keepalive_ms);
+
+/* A connection that was idle when it was taken ended before the server said anything: it was dead. */
+void pool_was_dead(struct upstream_conn *uc);
 
 /* Closes now; the memory goes after the pass. */
 void pool_discard(struct upstream_conn *uc);
@@ -116,6 +124,13 @@ struct list *pool_listed(struct pool *p, const struct server *s);
 bool pool_has_future(const struct upstream_conn *uc, const struct upstream *u);
 /* Counts it as idle, or busy again. */
 void pool_count_idle(struct upstream_conn *uc, bool idle);
+/* It is idle from now on: for how long, at most `keepalive_ms`. */
+msec_t pool_idle_time(struct upstream_conn *uc, msec_t keepalive_ms);
+/* That time is over. 0 = close it; else it goes on trial (no requests) for so long, and then this is asked
+ * again. */
+msec_t pool_idle_over(struct upstream_conn *uc);
+/* The server has ended it while it was idle. */
+void pool_idle_ended(struct upstream_conn *uc);
 /* Adds what went over it to its server's counters. */
 void pool_count_bytes(struct upstream_conn *uc);
 /* NULL when out of memory. */

@@ -77,6 +77,8 @@ struct server {
     _Atomic bool backup;
     _Atomic uint64_t suspect_until_us; /* 0 = not suspect; suspicion.h */
     _Atomic bool retired;              /* in no active snapshot any more: keep no idle connections */
+    _Atomic uint32_t idle_seen_ms;     /* keepalive.h: after which it ends idle connections; 0 = not known … */
+    _Atomic uint64_t idle_told;        /* … and what it says, with the time it did */
 
     /* Written by every request of every worker. */
     _Alignas(64) _Atomic uint32_t in_flight;
@@ -94,6 +96,9 @@ struct server {
 
     _Atomic uint64_t suspect_since_us; /* suspicion.h */
     _Atomic uint32_t suspect_failures;
+
+    _Atomic uint64_t idle_ended;    /* keepalive.h: the last connection that it ended: its age, and when … */
+    _Atomic uint64_t idle_tried_us; /* … and the last trial */
 
     pthread_mutex_t lock;                       /* of all below; short */
     struct address addresses[SERVER_ADDRESSES]; /* what the name resolves to … */

@@ -98,3 +98,20 @@ void fields_strip_hop_by_hop(struct fields *f)
     }
     f->count = kept;
 }
+
+bool keep_alive_timeout(struct slice value, uint32_t *seconds)
+{
+    struct slice parameter;
+    uint64_t n;
+    while (slice_next(&value, ',', &parameter)) {
+        size_t sign = slice_find(parameter, '=');
+        if (sign == parameter.len ||
+            !slice_equal_nocase(slice_trim(slice_of(parameter.at, sign)), S("timeout")))
+            continue;
+        if (slice_to_u64(slice_trim(slice_skip(parameter, sign + 1)), &n) != 0)
+            return false;
+        *seconds = n < KEEP_ALIVE_TIMEOUT_MAX ? (uint32_t)n : KEEP_ALIVE_TIMEOUT_MAX;
+        return true;
+    }
+    return false;
+}

@@ -1,4 +1,5 @@
 #include "core/log.h"
+#include "proxy/http/fields.h"
 #include "proxy/http/forward_internal.h"
 #include "tls/info.h"
 
@@ -138,12 +139,24 @@ static bool is_whole(const struct forward *f, const struct http_response *r, str
     return whole && r->keep_alive && f->sending_done && !f->uc->conn.eof;
 }
 
+/* How long the server keeps the connection while it is idle, if it says so. */
+static void take_keep_alive(struct forward *f, struct http_response *r)
+{
+    const struct field *said = fields_find(&r->fields, FIELD_KEEP_ALIVE);
+    uint32_t seconds;
+    if (LIKELY(!said) || !keep_alive_timeout(said->value, &seconds))
+        return;
+    f->uc->told_ms = seconds * 1000;
+    r->keep_alive = r->keep_alive && seconds != 0;
+}
+
 /* The final head, and what of the body came with it. True when the body goes on. */
 static bool begin_response(struct forward *f, struct http_response *r, struct slice *in)
 {
     struct exchange *x = f->x;
     struct h1_fault fault;
     struct pieces p;
+    take_keep_alive(f, r);
     if (UNLIKELY(r->status >= RETRY_STATUS_MIN) && forward_answers_again(f, r, is_whole(f, r, *in)))
         return false;
     set_up_body(f, r);

@@ -103,6 +103,8 @@ void forward_lost(struct forward *f, const char *reason)
 {
     /* An idle connection that the server has closed says nothing of it. */
     f->says_nothing = f->last_reused && !f->head_begun;
+    if (f->says_nothing && f->uc)
+        pool_was_dead(f->uc);
     note(f, f->says_nothing ? OUTCOME_ABANDONED : OUTCOME_RESET,
          f->head_received ? TERMINATION_SERVER_CLOSED_RESPONDING : TERMINATION_SERVER_CLOSED_WAITING, 502,
          reason);

@@ -1,5 +1,6 @@
 #include "tests/unit/balancer_fixture.h"
 
+#include "balancer/keepalive.h"
 #include "balancer/pool.h"
 
 /* A pool on a loop, one server whose side of each connection the test holds, and the user's handler. */
@@ -243,6 +244,100 @@ static void test_an_idle_connection_ends_with_its_time(void **state)
     RUN_UNTIL(&b.loop, totals(&b).idle == 0);
     assert_true(peer_sees_end(peer));
     assert_false(u.timed_out);
+    close(peer);
+    tear_down(&b);
+}
+
+/* The server ends idle connections after so long: twice, apart from each other. */
+static void learn(struct bench *b, msec_t limit)
+{
+    usec_t now = loop_now_us(&b->loop);
+    keepalive_ended(b->server, limit, now - KEEPALIVE_TRY_US);
+    keepalive_ended(b->server, limit, now);
+    assert_int_equal(keepalive_limit(b->server, now), limit);
+}
+
+static void test_an_idle_connection_ends_before_its_server_would_end_it(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct user u;
+    int peer;
+    set_up(&b, "");
+    learn(&b, 300);
+    usec_t begun = loop_now_us(&b.loop);
+    give(&b, connect_one(&b, &u, &peer)); /* for a minute */
+    RUN_UNTIL(&b.loop, totals(&b).idle == 0);
+    assert_true(loop_now_us(&b.loop) - begun >= 250000);
+    assert_true(peer_sees_end(peer));
+    close(peer);
+    tear_down(&b);
+}
+
+static void test_one_that_was_idle_when_its_limit_was_learnt_is_not_taken_past_it(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct user u;
+    int peers[2];
+    set_up(&b, "");
+    struct upstream_conn *old = connect_one(&b, &u, &peers[0]), *young = connect_one(&b, &u, &peers[1]);
+    give(&b, young);
+    give(&b, old); /* the first to be taken */
+    old->since_us -= 251000;
+    learn(&b, 300);
+    assert_ptr_equal(take(&b, &u), young);
+    assert_int_equal(totals(&b).idle, 0);
+    assert_true(peer_sees_end(peers[0]));
+    give(&b, young);
+    close(peers[0]);
+    close(peers[1]);
+    tear_down(&b);
+}
+
+static void test_a_connection_on_trial_is_not_taken_and_teaches_that_it_lasts(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct user u;
+    int peer;
+    set_up(&b, "");
+    learn(&b, 300);
+    atomic_store(&b.server->idle_tried_us, 0);
+    struct upstream_conn *uc = connect_one(&b, &u, &peer);
+    give(&b, uc);
+    RUN_UNTIL(&b.loop, uc->on_trial);
+    assert_null(take(&b, &u));
+    assert_int_equal(totals(&b).idle, 1);
+    RUN_UNTIL(&b.loop, totals(&b).idle == 0);
+    assert_true(keepalive_limit(b.server, loop_now_us(&b.loop)) >= 600);
+    close(peer);
+    tear_down(&b);
+}
+
+static void test_ends_of_idle_and_of_dead_connections_teach_their_server_s_limit(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct user u;
+    int peer;
+    set_up(&b, "");
+    struct upstream_conn *uc = connect_one(&b, &u, &peer);
+    give(&b, uc);
+    uc->since_us -= 5000000;
+    keepalive_ended(b.server, 5000, loop_now_us(&b.loop) - KEEPALIVE_TRY_US);
+    close(peer);
+    RUN_UNTIL(&b.loop, totals(&b).idle == 0);
+    assert_int_equal(keepalive_limit(b.server, loop_now_us(&b.loop)), 5000);
+
+    uc = connect_one(&b, &u, &peer);
+    give(&b, uc);
+    uc->since_us -= 1000000;
+    keepalive_ended(b.server, 1000, loop_now_us(&b.loop) - KEEPALIVE_TRY_US);
+    assert_ptr_equal(take(&b, &u), uc);
+    pool_was_dead(uc);
+    assert_int_equal(keepalive_limit(b.server, loop_now_us(&b.loop)), 1000);
+    pool_discard(uc);
     close(peer);
     tear_down(&b);
 }
@@ -506,6 +601,10 @@ int main(void)
         cmocka_unit_test(test_an_idle_connection_that_says_something_is_closed),
         cmocka_unit_test(test_a_connection_with_bytes_left_over_is_not_kept),
         cmocka_unit_test(test_an_idle_connection_ends_with_its_time),
+        cmocka_unit_test(test_an_idle_connection_ends_before_its_server_would_end_it),
+        cmocka_unit_test(test_one_that_was_idle_when_its_limit_was_learnt_is_not_taken_past_it),
+        cmocka_unit_test(test_a_connection_on_trial_is_not_taken_and_teaches_that_it_lasts),
+        cmocka_unit_test(test_ends_of_idle_and_of_dead_connections_teach_their_server_s_limit),
         cmocka_unit_test(test_no_more_than_keepalive_idle_are_kept_and_the_oldest_goes),
         cmocka_unit_test(test_a_connection_ends_with_its_last_request),
         cmocka_unit_test(test_keepalive_idle_zero_keeps_none),

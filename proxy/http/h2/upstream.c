@@ -33,7 +33,8 @@ static struct h2_server *of_conn(struct conn *conn)
 
 static bool has_room(const struct h2_server *c)
 {
-    return !c->draining && !c->over && c->call_count < c->limit && c->held < H2_CALLS_HELD_MAX / 2;
+    return !c->draining && !c->over && !c->uc->on_trial && c->call_count < c->limit &&
+           c->held < H2_CALLS_HELD_MAX / 2;
 }
 
 static struct slice alpn_of(bool may_be_http1)
@@ -165,7 +166,7 @@ static void set_clock(struct h2_server *c, enum h2_server_clock clock)
     c->clock = (uint8_t)clock;
     c->heard_mark = c->heard;
     c->bytes_mark = c->uc->conn.bytes_in;
-    conn_timer(&c->uc->conn, clock == H2_SERVER_IDLE     ? c->keepalive_ms
+    conn_timer(&c->uc->conn, clock == H2_SERVER_IDLE     ? pool_idle_time(c->uc, c->keepalive_ms)
                              : clock == H2_SERVER_BUSY   ? QUIET_MS
                              : clock == H2_SERVER_PINGED ? ANSWER_MS
                                                          : ALIVE_MS);
@@ -258,6 +259,8 @@ static void readable(struct conn *conn)
         take_input(c, in);
     if (c->over)
         return;
+    if (status != CONN_DATA && c->clock == H2_SERVER_IDLE)
+        pool_idle_ended(c->uc);
     if (status != CONN_DATA || conn_keep(conn, slice_of(NULL, 0)) != 0) {
         lose(c,
              status == CONN_ERROR ? "the server reset the connection" : "the server closed the connection");
@@ -432,12 +435,17 @@ static void timeout(struct conn *conn)
 {
     struct h2_server *c = of_conn(conn);
     bool heard = c->heard != c->heard_mark;
+    msec_t more;
     switch ((enum h2_server_clock)c->clock) {
     case H2_SERVER_CONNECTING:
         fail_to_connect(c, ETIMEDOUT, NULL);
         break;
     case H2_SERVER_IDLE:
-        lose(c, NULL);
+        more = pool_idle_over(c->uc);
+        if (more)
+            conn_timer(conn, more);
+        else
+            lose(c, NULL);
         break;
     case H2_SERVER_PINGED:
         if (conn->bytes_in == c->bytes_mark)

@@ -248,6 +248,8 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     case NGHTTP2_PING:
         return frame->hd.flags & NGHTTP2_FLAG_ACK ? 0 : count_abuse(c, H2_ABUSE_PING);
     case NGHTTP2_GOAWAY:
+        if (c->clock == H2_SERVER_IDLE)
+            pool_idle_ended(c->uc);
         h2_server_drain(c);
         return 0;
     case NGHTTP2_WINDOW_UPDATE:
