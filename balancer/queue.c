@@ -20,12 +20,10 @@ const struct option_table queue_table = {
     .size = sizeof(struct queue_settings),
 };
 
-#define SWEEP_MAX 64u
-
 static void serve_task(struct task *t);
 static void on_look(struct timer *t);
 static void on_letter(struct letter *letter);
-static void wake_first(struct queue *q, unsigned but, struct queue_local *own);
+static void wake_first(struct queue *q, unsigned but, uint64_t after, struct queue_local *own);
 
 struct queue *queue_create(struct server_group *g, unsigned workers)
 {
@@ -41,6 +39,7 @@ struct queue *queue_create(struct server_group *g, unsigned workers)
         l->index = i;
         l->letter.deliver = on_letter;
         list_init(&l->waiters);
+        l->next = &l->waiters;
         task_init(&l->task);
         timer_init(&l->look, on_look);
     }
@@ -91,7 +90,7 @@ static void on_late(struct timer *t)
     w->late(w);
 }
 
-static bool count_in(struct queue *q, uint64_t size, bool *first)
+static bool count_in(struct queue *q, uint64_t size)
 {
     uint32_t now = queue_waiting(q);
     do {
@@ -99,8 +98,14 @@ static bool count_in(struct queue *q, uint64_t size, bool *first)
             return false;
     } while (!atomic_compare_exchange_weak_explicit(&q->waiting, &now, now + 1, memory_order_relaxed,
                                                     memory_order_relaxed));
-    *first = now == 0;
     return true;
+}
+
+static void note_choice(struct queue *q, const void *choice)
+{
+    ASSERT(choice);
+    if (atomic_load_explicit(&q->newest, memory_order_relaxed) != choice)
+        atomic_store_explicit(&q->newest, choice, memory_order_relaxed);
 }
 
 bool queue_join(struct queue *q, const struct queue_settings *s, unsigned worker, struct loop *l,
@@ -108,12 +113,12 @@ bool queue_join(struct queue *q, const struct queue_settings *s, unsigned worker
 {
     struct queue_local *local = &q->locals[worker];
     ASSERT(worker < q->workers && !w->queue);
-    bool first = false;
-    if (!count_in(q, s->size, &first)) {
+    if (!count_in(q, s->size)) {
         atomic_fetch_add_explicit(&q->refused, 1, memory_order_relaxed);
         return false;
     }
     atomic_fetch_add_explicit(&q->joined, 1, memory_order_relaxed);
+    note_choice(q, w->choice);
     if (!local->loop)
         local->loop = l; /* others read it, once they see rank */
     w->queue = q;
@@ -121,15 +126,16 @@ bool queue_join(struct queue *q, const struct queue_settings *s, unsigned worker
     w->since_us = loop_now_us(l);
     timer_init(&w->timer, on_late);
     loop_timer(l, &w->timer, s->timeout);
-    if (list_empty(&local->waiters))
+    bool is_first = list_empty(&local->waiters);
+    if (is_first)
         loop_timer(l, &local->look, QUEUE_LOOK_MS);
     put_in_line(local, w);
     tell_first(local);
-    /* Beside the one in queue_wake: either we see the place, or who freed it sees us. Where others wait
-     * already, they have looked, and are woken first. */
+    /* Beside the one in queue_wake: either we see the place, or who freed it sees us. Who goes first looks
+     * for all. */
     atomic_thread_fence(memory_order_seq_cst);
-    if (first)
-        loop_defer(l, &local->task, serve_task);
+    if (is_first || local->passed || (local->full && local->full != w->choice))
+        wake_first(q, UINT_MAX, 0, local);
     return true;
 }
 
@@ -141,58 +147,84 @@ void queue_leave(struct queue_waiter *w)
     struct queue_local *l = &q->locals[w->worker];
     w->queue = NULL;
     loop_timer_clear(l->loop, &w->timer);
+    if (l->next == &w->link)
+        l->next = w->link.next;
     list_remove(&w->link);
     tell_first(l);
     atomic_fetch_sub_explicit(&q->waiting, 1, memory_order_relaxed);
-    if (list_empty(&l->waiters))
-        loop_timer_clear(l->loop, &l->look);
+    if (!list_empty(&l->waiters))
+        return;
+    l->full = NULL;
+    l->passed = false;
+    loop_timer_clear(l->loop, &l->look);
 }
 
 /* Serving. */
 
-static struct queue_waiter *waiter_number(struct queue_local *l, size_t number)
+/* The next one of a walk that begins at l->waiters.next, whoever leaves meanwhile; NULL = it is over. */
+static struct queue_waiter *walk(struct queue_local *l)
 {
-    LIST_EACH (node, &l->waiters)
-        if (number-- == 0)
-            return waiter_at(node);
-    return NULL;
+    if (l->next == &l->waiters)
+        return NULL;
+    struct queue_waiter *w = waiter_at(l->next);
+    l->next = l->next->next;
+    return w;
 }
 
-/* From the first on, until there is no place. True when there may be one that none of them could have. */
-static bool serve(struct queue_local *l)
+/* Whether anyone behind may find a place where `choice` had none: servers came or went, or there was a
+ * reload.
+ */
+static bool others_choose_otherwise(const struct queue_local *l, const void *choice)
+{
+    return waiter_at(l->waiters.prev)->choice != choice;
+}
+
+/* What becomes of a wake-up when a worker's have had their turns. */
+enum rest {
+    REST_NONE,  /* there is no place left */
+    REST_ANY,   /* there may be one: for whoever waits elsewhere */
+    REST_LATER, /* none of those here could have it; nor, then, those ahead of them elsewhere */
+};
+
+/* From the first on, until there is no place. */
+static enum rest serve(struct queue_local *l)
 {
     bool had_none = list_empty(&l->waiters), served = false;
-    size_t passed = 0;
-    for (struct queue_waiter *w; (w = waiter_number(l, passed)) != NULL;) {
-        if (w->gone && w->gone(w))
+    l->full = NULL;
+    l->passed = !had_none;
+    l->next = l->waiters.next;
+    for (struct queue_waiter *w; (w = walk(l)) != NULL;) {
+        if (w->choice == l->full || (w->gone && w->gone(w)))
             continue;
         enum queue_turn turn = w->turn(w);
-        if (turn == QUEUE_BUSY)
-            return false;
         served |= turn == QUEUE_DONE;
-        passed += turn == QUEUE_PASSED;
+        if (turn == QUEUE_BUSY) {
+            l->full = w->choice;
+            l->passed = others_choose_otherwise(l, l->full);
+            if (!l->passed)
+                break;
+        }
     }
-    return had_none || served;
+    if (l->full && l->full == atomic_load_explicit(&l->queue->newest, memory_order_relaxed))
+        return REST_NONE;
+    return had_none || served ? REST_ANY : REST_LATER;
 }
 
 static void serve_task(struct task *t)
 {
     struct queue_local *l = CONTAINER_OF(t, struct queue_local, task);
-    if (serve(l))
-        wake_first(l->queue, l->index, NULL);
+    uint64_t first = atomic_load_explicit(&l->rank, memory_order_relaxed);
+    enum rest rest = serve(l);
+    if (rest != REST_NONE)
+        wake_first(l->queue, l->index, rest == REST_LATER ? first : 0, NULL);
 }
 
-/* With one that is gone others may be, so the list is begun anew; the rest of very many has its turn at the
- * next look. */
 static void sweep(struct queue_local *l)
 {
-    unsigned gone = 0;
-    for (struct list *node = l->waiters.next; node != &l->waiters && gone < SWEEP_MAX;) {
-        struct queue_waiter *w = waiter_at(node);
-        bool is_gone = w->gone && w->gone(w);
-        gone += is_gone;
-        node = is_gone ? l->waiters.next : node->next;
-    }
+    l->next = l->waiters.next;
+    for (struct queue_waiter *w; (w = walk(l)) != NULL;)
+        if (w->gone)
+            w->gone(w);
 }
 
 static void on_look(struct timer *t)
@@ -222,14 +254,16 @@ static void post(struct queue_local *l)
     loop_post(l->loop, &l->letter);
 }
 
-/* The one whose first goes first; not `but`. `own` is the caller's, woken without a letter. */
-static void wake_first(struct queue *q, unsigned but, struct queue_local *own)
+/* The one whose first goes first; not `but`, and none of a rank ahead of `after`, unless that is 0. `own` is
+ * the caller's, woken without a letter. */
+static void wake_first(struct queue *q, unsigned but, uint64_t after, struct queue_local *own)
 {
     struct queue_local *first = NULL;
     uint64_t least = 0;
     for (unsigned i = 0; i < q->workers; i++) {
         uint64_t rank = atomic_load_explicit(&q->locals[i].rank, memory_order_acquire);
-        if (i == but || rank == 0 || (first && rank >= least))
+        bool is_ahead = rank < after || (rank == after && i < but);
+        if (i == but || rank == 0 || (after && is_ahead) || (first && rank >= least))
             continue;
         first = &q->locals[i];
         least = rank;
@@ -244,5 +278,5 @@ void queue_wake(struct queue *q, unsigned worker)
 {
     atomic_thread_fence(memory_order_seq_cst);
     if (UNLIKELY(queue_waiting(q) != 0))
-        wake_first(q, UINT_MAX, &q->locals[worker]);
+        wake_first(q, UINT_MAX, 0, &q->locals[worker]);
 }

@@ -7,9 +7,10 @@
  * arrives amid that may be served before an older one of another worker, never before an older one of its
  * own.
  *
- * No wake-up is lost: who joins looks once more after it is counted, and who frees a place looks at the count
- * after that. What else may make a place (a server that comes back, a greater weight, a reload) is noticed
- * within QUEUE_LOOK_MS. */
+ * No wake-up is lost: when one joins, whoever comes first looks once more, unless one ahead of it is known to
+ * have found the same servers full; who frees a place looks at the count after that. A worker that has no use
+ * for a wake-up hands it on. What else may make a place (a server that comes back, a greater max_connections)
+ * is noticed within QUEUE_LOOK_MS. */
 #pragma once
 
 #include <stdatomic.h>
@@ -46,6 +47,9 @@ struct queue_waiter {
     usec_t since_us;
     unsigned worker;
     int8_t level; /* enum queue_level; set ahead of queue_join */
+    /* What it chooses from, kept up by who waits: where one has found no place, nobody else who chooses from
+     * the same looks. Not NULL. */
+    const void *choice;
     /* A place may be free. When it takes one it calls queue_leave ahead of all that may run foreign code. */
     enum queue_turn (*turn)(struct queue_waiter *w);
     /* Whether nobody is there any more; asked ahead of each turn and every QUEUE_LOOK_MS. When so, it has
@@ -61,6 +65,9 @@ struct queue_local {
     unsigned index;
     struct loop *loop; /* set when the first joins */
     struct list waiters;
+    struct list *next;     /* to be looked at, amid a walk over them */
+    const void *full;      /* the choice that had no place when it was looked at last; NULL = not known */
+    bool passed;           /* all had their turns then: a place may be free that none of them could have */
     _Atomic uint64_t rank; /* of the first: its level, then since when it waits; 0 = none waits */
     _Atomic bool posted;   /* the letter is on its way */
     struct letter letter;
@@ -72,6 +79,7 @@ struct queue {
     struct server_group *group; /* whose it is */
     unsigned workers;
     _Atomic uint32_t waiting;                   /* over all workers */
+    _Atomic(const void *) newest;               /* the choice of who joined last */
     _Atomic uint64_t joined, timeouts, refused; /* since the process began */
     struct queue_local locals[];
 };

@@ -49,6 +49,7 @@ struct server *forward_pick(struct forward *f, enum pick_failure *why)
                      .hash = f->affinity.hash,
                      .now_us = loop_now_us(&f->x->worker->loop),
                      .prefer = f->affinity.server};
+    *why = PICK_ALL_TRIED;
     if (f->tried_count >= FORWARD_ATTEMPTS_MAX)
         return NULL;
     struct server *s = upstream_pick(f->upstream, f->x->servers, worker, &p, why);

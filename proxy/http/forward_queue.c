@@ -10,17 +10,18 @@ static struct forward *forward_of(struct queue_waiter *w)
     return f;
 }
 
-/* Servers may have come or gone while it waited. One that has tried some, or belongs to one, stays with them.
- */
+/* Servers may have come or gone while it waited. One that belongs to one, or of which attempts are told,
+ * stays with them. */
 static void look_anew(struct forward *f)
 {
     struct exchange *x = f->x;
     unsigned worker = x->worker->index;
-    if (f->tried_count || f->affinity.server)
+    if (x->tries || f->affinity.server)
         return;
     struct server_set *before = x->servers;
     x->servers = upstream_enter(f->upstream, worker);
     upstream_leave(f->upstream, before, worker);
+    f->waiter.choice = x->servers;
 }
 
 static enum queue_turn turn(struct queue_waiter *w)
@@ -68,6 +69,7 @@ bool forward_wait(struct forward *f)
         return false;
     f->sent = false;
     f->waiter.level = (int8_t)x->route->priority;
+    f->waiter.choice = x->servers;
     f->waiter.turn = turn;
     f->waiter.gone = gone;
     f->waiter.late = late;

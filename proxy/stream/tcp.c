@@ -181,6 +181,7 @@ static struct server *pick(struct tcp_stream *s, enum pick_failure *why)
                      .tried_count = s->tried_count,
                      .hash = s->upstream->policy->hashes ? hash_of_ip(&s->client.ip) : 0,
                      .now_us = loop_now_us(&s->worker->loop)};
+    *why = PICK_ALL_TRIED;
     return s->tried_count < ATTEMPTS_MAX ? upstream_pick(s->upstream, s->servers, s->worker->index, &p, why)
                                          : NULL;
 }
@@ -197,12 +198,24 @@ static bool gone(struct queue_waiter *w)
     return true;
 }
 
+/* Servers may have come or gone while it waited. */
+static void look_anew(struct tcp_stream *s)
+{
+    struct server_set *before = s->servers;
+    if (s->tried_count)
+        return;
+    s->servers = upstream_enter(s->upstream, s->worker->index);
+    upstream_leave(s->upstream, before, s->worker->index);
+    s->waiter.choice = s->servers;
+}
+
 /* Every server that it may have is at max_connections; now there may be a place. */
 static enum queue_turn turn(struct queue_waiter *w)
 {
     struct tcp_stream *s = CONTAINER_OF(w, struct tcp_stream, waiter);
     ASSERT(s->magic == TCP_MAGIC);
     enum pick_failure why = PICK_OK;
+    look_anew(s);
     struct server *server = pick(s, &why);
     if (!server && why == PICK_ALL_BUSY)
         return s->tried_count ? QUEUE_PASSED : QUEUE_BUSY;
@@ -223,6 +236,7 @@ static void attempt(struct tcp_stream *s)
     enum pick_failure why = PICK_ALL_BUSY;
     bool in_line = s->tried_count == 0 && upstream_has_waiting(s->upstream);
     struct server *server = in_line ? NULL : pick(s, &why);
+    s->waiter.choice = s->servers;
     s->waiter.turn = turn;
     s->waiter.gone = gone;
     s->waiter.late = late;

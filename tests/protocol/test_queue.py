@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from harness import Reply, SCALE, wait_until
+from harness import Reply, SCALE, free_port, wait_until
 from harness.admin import find
 from test_h2 import CANCEL, H2, RST_STREAM, frame
 
@@ -86,6 +86,20 @@ def test_routes_of_high_priority_go_first(site, gated):
     for client in clients:
         assert client.read_response().status == 200
     assert server.seen == ["/first", "/high", "/other", "/normal", "/low"]
+
+
+@pytest.mark.parametrize("protocol", ["http", "tcp"])
+def test_who_has_tried_as_many_servers_as_it_may_waits_for_no_other(site, tcp_backend, protocol):
+    servers = [{"address": tcp_backend(b"hello").address, "max_connections": 1}] + [f"127.0.0.1:{free_port()}" for _ in range(8)]
+    upstreams = {"app": {"servers": servers, "queue": {"timeout": "60s"}}}
+    weir = site([{"upstream": "app"}], upstreams, {"web": {}, "raw": {"protocol": "tcp", "upstream": "app"}}, workers=1)
+    holder = weir.client("raw")
+    assert holder.read_exact(5) == b"hello"
+    if protocol == "http":
+        assert weir.get("/").status == 502
+    else:
+        assert weir.client("raw").read_to_end() == b""
+    assert weir.admin.metrics().sum("weir_upstream_queued_total", upstream="app") == 0
 
 
 def test_without_a_queue_it_is_a_503_at_once(site, gated):
@@ -223,6 +237,23 @@ def test_a_reload_that_makes_room_lets_them_in(site, gated):
             assert first.read_response().status == second.read_response().status == 200
 
 
+def test_who_waits_since_before_a_reload_does_not_hold_up_those_for_whom_it_made_room(site, gated):
+    old, fresh = gated("old"), gated("fresh")
+    weir = queued(site, old)
+    both = [{"address": s.address, "max_connections": 1} for s in (old, fresh)]
+    with send(weir, "/first") as first:
+        wait_until(lambda: old.seen)
+        with send(weir, "/second") as second:
+            wait_until(lambda: waiting(weir) == 1)
+            weir.reload(upstreams={"app": {"servers": both, "queue": {"timeout": "60s"}}})
+            for target in ("/third", "/fourth"):
+                fresh.let()
+                assert weir.get(target).status == 200
+            assert fresh.seen == ["/third", "/fourth"] and waiting(weir) == 1
+            old.let(2)
+            assert first.read_response().status == second.read_response().status == 200
+
+
 def test_when_the_last_server_goes_down_those_that_wait_are_told(site, gated):
     server = gated()
     weir = queued(site, server)
@@ -234,6 +265,18 @@ def test_when_the_last_server_goes_down_those_that_wait_are_told(site, gated):
             assert second.read_response().status == 503
             server.let()
             assert first.read_response().status == 200
+
+
+def test_streams_that_wait_get_to_a_server_that_is_added(site, tcp_backend):
+    servers = [tcp_backend(b"hello") for _ in range(2)]
+    weir = site([], {"db": {"servers": [{"address": servers[0].address, "max_connections": 1}], "queue": {"timeout": "60s"}}},
+                {"db": {"protocol": "tcp", "upstream": "db"}})
+    first = weir.client("db")
+    assert first.read_exact(5) == b"hello"
+    second = weir.client("db")
+    wait_until(lambda: weir.admin.metrics().sum("weir_upstream_queue", upstream="db") == 1)
+    assert weir.admin.request("POST", "/api/v1/upstreams/db/servers", body={"address": servers[1].address}).status == 201
+    assert second.read_exact(5) == b"hello"
 
 
 def test_streams_wait_too(site, tcp_backend):

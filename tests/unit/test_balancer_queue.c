@@ -18,7 +18,7 @@ struct request {
     struct queue_waiter waiter;
     unsigned worker;
     struct server *server;
-    bool is_late, may_have_none;
+    bool is_late, may_have_none, finds_none;
     struct request *cancels; /* when its turn comes */
 };
 
@@ -28,6 +28,8 @@ static enum queue_turn turn(struct queue_waiter *w)
     const struct pick p = {0};
     if (r->may_have_none)
         return QUEUE_PASSED;
+    if (r->finds_none)
+        return QUEUE_BUSY;
     r->server = upstream_pick(r->bench->f.upstream, r->bench->sets[r->worker], r->worker, &p, NULL);
     if (!r->server)
         return QUEUE_BUSY;
@@ -104,8 +106,19 @@ static void give(struct bench *b, unsigned worker, struct server *s)
 
 static bool join(struct bench *b, struct request *r, unsigned worker)
 {
-    *r = (struct request){.bench = b, .worker = worker, .waiter = {.turn = turn, .late = late}};
+    *r = (struct request){
+        .bench = b,
+        .worker = worker,
+        .waiter = {.turn = turn, .late = late, .choice = b->sets[worker]},
+    };
     return upstream_wait(b->f.upstream, worker, &b->loops[worker], &r->waiter);
+}
+
+/* What is to be woken gets no second chance from the clock. */
+static void stop_looking(struct bench *b)
+{
+    for (unsigned w = 0; w < WORKERS; w++)
+        loop_timer_clear(&b->loops[w], &queue_of(b)->locals[w].look);
 }
 
 static void test_first_come_first_served(void **state)
@@ -189,9 +202,10 @@ static void test_a_higher_level_goes_first_here_and_on_other_workers(void **stat
         struct loop *l = &b.loops[rows[i].worker];
         for (usec_t before = i ? r[i - 1].waiter.since_us : 0; i && loop_now_us(l) <= before;)
             loop_read_clock(l); /* each comes later than the one before */
-        r[i] = (struct request){.bench = &b,
-                                .worker = rows[i].worker,
-                                .waiter = {.turn = turn, .late = late, .level = (int8_t)rows[i].level}};
+        r[i] = (struct request){
+            .bench = &b,
+            .worker = rows[i].worker,
+            .waiter = {.turn = turn, .late = late, .choice = b.sets[0], .level = (int8_t)rows[i].level}};
         assert_true(upstream_wait(b.f.upstream, rows[i].worker, l, &r[i].waiter));
     }
     settle(&b);
@@ -300,6 +314,95 @@ static void test_one_that_may_have_no_server_does_not_hold_up_the_others(void **
     tear_down(&b);
 }
 
+/* The one ahead was told of the place while it left: it is still counted, and can no more be woken. */
+static void test_a_place_freed_while_the_only_one_that_waits_leaves_is_not_lost(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct request r;
+    set_up(&b, "size: 8");
+    struct server *s = take(&b, 0);
+    assert_null(take(&b, 1));
+    atomic_fetch_add(&queue_of(&b)->waiting, 1);
+    give(&b, 0, s);
+    assert_true(join(&b, &r, 1));
+    atomic_fetch_sub(&queue_of(&b)->waiting, 1);
+    stop_looking(&b);
+    settle(&b);
+    assert_non_null(r.server);
+    give(&b, 1, r.server);
+    tear_down(&b);
+}
+
+static void test_behind_one_that_may_not_have_the_place_it_is_taken_at_once(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct request stuck, other;
+    set_up(&b, "size: 8");
+    for (unsigned worker = 0; worker < WORKERS; worker++) {
+        struct server *s = take(&b, 0);
+        assert_true(join(&b, &stuck, 0));
+        stuck.may_have_none = true;
+        give(&b, 0, s);
+        settle(&b);
+        assert_true(join(&b, &other, worker));
+        stop_looking(&b);
+        settle(&b);
+        assert_non_null(other.server);
+        queue_leave(&stuck.waiter);
+        give(&b, worker, other.server);
+    }
+    tear_down(&b);
+}
+
+static void test_a_place_that_one_worker_has_no_use_for_is_handed_on(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct request stuck, other;
+    set_up(&b, "size: 8");
+    struct server *s = take(&b, 0);
+    assert_true(join(&b, &stuck, 0));
+    stuck.may_have_none = true;
+    settle(&b);
+    assert_true(join(&b, &other, 1));
+    settle(&b);
+    assert_null(other.server);
+    stop_looking(&b);
+    give(&b, 0, s);
+    settle(&b);
+    assert_non_null(other.server);
+    queue_leave(&stuck.waiter);
+    give(&b, 1, other.server);
+    tear_down(&b);
+}
+
+/* As after a reload: the first knows none of the servers that came. */
+static void test_one_that_chooses_from_other_servers_holds_nobody_up(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct request before, other;
+    set_up(&b, "size: 8");
+    for (unsigned worker = 0; worker < WORKERS; worker++) {
+        struct server *s = take(&b, 0);
+        assert_true(join(&b, &before, 0));
+        before.waiter.choice = &b;
+        before.finds_none = true;
+        settle(&b);
+        assert_true(join(&b, &other, worker));
+        settle(&b);
+        stop_looking(&b);
+        give(&b, 0, s);
+        settle(&b);
+        assert_non_null(other.server);
+        queue_leave(&before.waiter);
+        give(&b, worker, other.server);
+    }
+    tear_down(&b);
+}
+
 /* As the streams of one connection that breaks. */
 static bool gone(struct queue_waiter *w)
 {
@@ -377,6 +480,10 @@ int main(void)
         cmocka_unit_test(test_who_leaves_is_not_woken_and_the_next_one_is),
         cmocka_unit_test(test_one_that_ends_another_in_its_turn_harms_nothing),
         cmocka_unit_test(test_one_that_may_have_no_server_does_not_hold_up_the_others),
+        cmocka_unit_test(test_a_place_freed_while_the_only_one_that_waits_leaves_is_not_lost),
+        cmocka_unit_test(test_behind_one_that_may_not_have_the_place_it_is_taken_at_once),
+        cmocka_unit_test(test_a_place_that_one_worker_has_no_use_for_is_handed_on),
+        cmocka_unit_test(test_one_that_chooses_from_other_servers_holds_nobody_up),
         cmocka_unit_test(test_who_is_gone_may_take_others_along),
         cmocka_unit_test(test_who_waits_too_long_leaves),
         cmocka_unit_test(test_a_greater_limit_is_noticed_without_a_wake),
