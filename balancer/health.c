@@ -9,6 +9,7 @@
 #include "balancer/check_udp.h"
 #include "balancer/escape.h"
 #include "balancer/flapping.h"
+#include "balancer/suspicion.h"
 #include "core/conn.h"
 #include "core/log.h"
 #include "core/proxy_protocol.h"
@@ -515,6 +516,8 @@ static void record(struct checker *k, bool ok, const char *text, usec_t took_us)
     struct server *s = k->server;
     int64_t wall_us = loop_wall_us(k->checks->loop);
     int health = atomic_load_explicit(&s->health, memory_order_relaxed);
+    if (ok && k->bad)
+        suspicion_end(s); /* it has recovered: what requests met before says nothing any more */
     k->good = ok ? k->good + 1 : 0;
     k->bad = ok ? 0 : k->bad + 1;
     server_set_check(s, ok, text, took_us, wall_us);

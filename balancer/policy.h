@@ -18,8 +18,9 @@
 struct pick {
     struct server *const *tried; /* these had their chance: not again */
     size_t tried_count;
-    uint64_t hash;         /* of the request's key, for policies that hash; 0 = it has none */
-    bool avoid_suspects;   /* those are passed over (suspicion.h) */
+    uint64_t hash;       /* of the request's key, for policies that hash; 0 = it has none */
+    bool avoid_suspects; /* those are passed over (suspicion.h) */
+    bool spares;         /* when no server is usable, one that is only ejected or not yet up again will do */
     struct server *prefer; /* a sticky session's: taken while it can be; NULL = none */
     usec_t now_us;         /* the worker's clock; 0 = what was learned does not fade */
 };

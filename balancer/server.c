@@ -259,9 +259,11 @@ static uint32_t wanted_weight(const struct server *s)
     return s->hand_weight >= 0 ? (uint32_t)s->hand_weight : s->file_weight;
 }
 
-/* A server that returns begins with a small share, if its group says so. */
+/* A server that returns begins with a small share, if its group says so; what its answers took before its
+ * failure says nothing any more. */
 static void start_slowly(struct server *s)
 {
+    atomic_store_explicit(&s->ewma, 0, memory_order_relaxed);
     bool slowly = s->group && group_starts_slowly(s->group);
     s->ramp_began_us = slowly ? RAMP_NEXT_TICK : 0;
     atomic_store_explicit(&s->ramp, slowly ? SERVER_RAMP_LEAST : SERVER_WEIGHT_SCALE, memory_order_relaxed);
@@ -283,6 +285,9 @@ static void update(struct server *s)
     bool usable = reachable && (well || (s->group && group_in_panic(s->group)));
     uint32_t weight = usable ? wanted_weight(s) * server_ramp(s) : 0;
     atomic_store_explicit(&s->weight, weight, memory_order_relaxed);
+    bool good = atomic_load_explicit(&s->health, memory_order_relaxed) != HEALTH_DOWN || s->check_ok;
+    atomic_store_explicit(&s->spare, weight == 0 && reachable && good && wanted_weight(s) != 0,
+                          memory_order_relaxed);
 }
 
 uint32_t server_full_weight(struct server *s)
@@ -350,6 +355,7 @@ void server_set_check(struct server *s, bool ok, const char *text, usec_t took_u
     s->check_us = wall_us;
     s->check_took_us = took_us;
     copy_reason(s->check_text, text);
+    update(s);
     pthread_mutex_unlock(&s->lock);
 }
 

@@ -75,10 +75,11 @@ struct server {
     _Atomic uint8_t admin;                /* enum server_admin */
     _Atomic bool ejected;
     _Atomic bool backup;
+    _Atomic bool spare;                /* see server_is_spare */
     _Atomic uint64_t suspect_until_us; /* 0 = not suspect; suspicion.h */
     _Atomic bool retired;              /* in no active snapshot any more: keep no idle connections */
-    _Atomic uint32_t idle_seen_ms;     /* keepalive.h: after which it ends idle connections; 0 = not known … */
-    _Atomic uint64_t idle_told;        /* … and what it says, with the time it did */
+    _Atomic uint32_t idle_seen_ms; /* keepalive.h: after which it ends idle connections; 0 = not known … */
+    _Atomic uint64_t idle_told;    /* … and what it says, with the time it did */
 
     /* Written by every request of every worker. */
     _Alignas(64) _Atomic uint32_t in_flight;
@@ -97,7 +98,7 @@ struct server {
     _Atomic uint64_t suspect_since_us; /* suspicion.h */
     _Atomic uint32_t suspect_failures;
 
-    _Atomic uint64_t idle_ended;    /* keepalive.h: the last connection that it ended: its age, and when … */
+    _Atomic uint64_t idle_ended; /* keepalive.h: the last connection that it ended: its age, and when … */
     _Atomic uint64_t idle_tried_us; /* … and the last trial */
 
     pthread_mutex_t lock;                       /* of all below; short */
@@ -152,6 +153,12 @@ uint32_t server_full_weight(struct server *s);
 static inline bool server_usable(const struct server *s)
 {
     return server_weight(s) != 0;
+}
+/* Not usable, but better than no server at all: it is ejected, which is a guess, or its last check was good,
+ * and only not yet `rise` of them. */
+static inline bool server_is_spare(const struct server *s)
+{
+    return atomic_load_explicit(&s->spare, memory_order_relaxed);
 }
 /* Its check says so, or a human: what is open may be closed (on_down). */
 static inline bool server_is_down(const struct server *s)

@@ -208,13 +208,28 @@ static bool takes_session(const struct pick *p)
             !atomic_load_explicit(&s->ejected, memory_order_relaxed) && !server_is_down(s));
 }
 
-struct server *server_set_pick(struct server_set *set, unsigned worker, const struct pick *p,
-                               enum pick_failure *why)
+/* The least busy of those that are out without being known to be bad. Suspects only when there is nothing
+ * else that the request could have failed at. */
+static struct server *pick_spare(const struct server_set *set, const struct pick *p)
 {
-    ASSERT(worker < set->workers);
-    *why = PICK_OK;
-    if (p->prefer && takes_session(p) && server_begin(p->prefer))
-        return p->prefer;
+    struct server *best = NULL;
+    for (size_t i = 0; i < set->count; i++) {
+        struct server *s = set->servers[i];
+        if (!server_is_spare(s) || server_full(s) || pick_tried(p, s) ||
+            (p->tried_count && server_is_suspect(s, p->now_us)))
+            continue;
+        if (!best || server_in_flight(s) < server_in_flight(best))
+            best = s;
+    }
+    if (!best || !server_begin(best))
+        return NULL;
+    suspicion_try(best, p->now_us);
+    return best;
+}
+
+static struct server *pick_usable(struct server_set *set, unsigned worker, const struct pick *p,
+                                  enum pick_failure *why)
+{
     *why = PICK_NONE_UP;
     for (size_t t = 0; t < set->tier_count; t++) {
         const struct tier *tier = &set->tiers[t];
@@ -231,6 +246,21 @@ struct server *server_set_pick(struct server_set *set, unsigned worker, const st
             return NULL;
     }
     return NULL;
+}
+
+struct server *server_set_pick(struct server_set *set, unsigned worker, const struct pick *p,
+                               enum pick_failure *why)
+{
+    ASSERT(worker < set->workers);
+    *why = PICK_OK;
+    if (p->prefer && takes_session(p) && server_begin(p->prefer))
+        return p->prefer;
+    struct server *s = pick_usable(set, worker, p, why);
+    if (LIKELY(s != NULL) || !p->spares || *why == PICK_ALL_BUSY)
+        return s;
+    s = pick_spare(set, p);
+    *why = s ? PICK_OK : *why;
+    return s;
 }
 
 size_t server_set_tier(const struct server_set *set, const struct server *s)

@@ -21,9 +21,14 @@ void suspicion_learn(struct server *s, const struct outcome *o)
                               memory_order_relaxed);
         atomic_store_explicit(&s->suspect_until_us, o->now_us + moment(failures), memory_order_relaxed);
     } else if (UNLIKELY(until != 0) && o->kind == OUTCOME_ANSWERED) {
-        atomic_store_explicit(&s->suspect_failures, 0, memory_order_relaxed);
-        atomic_store_explicit(&s->suspect_until_us, 0, memory_order_relaxed);
+        suspicion_end(s);
     }
+}
+
+void suspicion_end(struct server *s)
+{
+    atomic_store_explicit(&s->suspect_failures, 0, memory_order_relaxed);
+    atomic_store_explicit(&s->suspect_until_us, 0, memory_order_relaxed);
 }
 
 void suspicion_try(struct server *s, usec_t now_us)

@@ -23,6 +23,9 @@ static inline bool server_is_suspect(const struct server *s, usec_t now_us)
 /* An attempt is over that says something about the server. */
 void suspicion_learn(struct server *s, const struct outcome *o);
 
+/* It is known to be well again: a check that had failed is good. */
+void suspicion_end(struct server *s);
+
 /* It wants no requests before then (Retry-After). */
 void suspicion_hold(struct server *s, usec_t until_us);
 

@@ -47,6 +47,7 @@ struct server *forward_pick(struct forward *f, enum pick_failure *why)
     struct pick p = {.tried = f->tried,
                      .tried_count = f->tried_count,
                      .hash = f->affinity.hash,
+                     .spares = true,
                      .now_us = loop_now_us(&f->x->worker->loop),
                      .prefer = f->affinity.server};
     *why = PICK_ALL_TRIED;

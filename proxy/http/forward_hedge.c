@@ -68,7 +68,8 @@ static void on_late(struct timer *t)
     struct server *s = twin ? forward_pick(twin, &why) : NULL;
     if (!s)
         return;
-    if (server_is_suspect(s, loop_now_us(&f->x->worker->loop)) || !hedge_take(hedge_of(f))) {
+    if (!server_usable(s) || server_is_suspect(s, loop_now_us(&f->x->worker->loop)) ||
+        !hedge_take(hedge_of(f))) {
         upstream_done(f->upstream, f->x->servers, f->x->worker->index, s, NULL);
         return;
     }

@@ -180,6 +180,7 @@ static struct server *pick(struct tcp_stream *s, enum pick_failure *why)
     struct pick p = {.tried = s->tried,
                      .tried_count = s->tried_count,
                      .hash = s->upstream->policy->hashes ? hash_of_ip(&s->client.ip) : 0,
+                     .spares = true,
                      .now_us = loop_now_us(&s->worker->loop)};
     *why = PICK_ALL_TRIED;
     return s->tried_count < ATTEMPTS_MAX ? upstream_pick(s->upstream, s->servers, s->worker->index, &p, why)
