@@ -107,6 +107,9 @@ class Peer:
     def head(self, stream=1, flags=END_HEADERS | END_STREAM, block=None, **options):
         return frame(HEADERS, flags, stream, self.block(**options) if block is None else block)
 
+    def open_get(self, stream=1):
+        return self.head(stream, END_HEADERS)
+
     def post(self, stream=1, **options):
         return self.head(stream, END_HEADERS, method="POST", **options)
 
@@ -127,11 +130,17 @@ class Peer:
         self._until(lambda f: f is None or (f[0] == GOAWAY and int.from_bytes(f[3][4:8], "big") in codes) or
                     (f[0] == RST_STREAM and int.from_bytes(f[3], "big") in codes))
 
+    def reset(self, *codes):
+        self._until(lambda f: f is not None and f[0] == RST_STREAM and int.from_bytes(f[3], "big") in codes)
+
+    def closed(self):
+        while self.next() is not None:
+            pass
+
     def goaway(self, *codes):
         got = self._until(lambda f: f is not None and f[0] == GOAWAY)
         assert int.from_bytes(got[3][4:8], "big") in codes
-        while self.next() is not None:
-            pass
+        self.closed()
 
     def answered(self, stream=1):
         self._until(lambda f: f is not None and f[0] == HEADERS and f[2] == stream)
@@ -236,6 +245,12 @@ stream_error("5.1", "reset: HEADERS", lambda p: [p.post(), frame(RST_STREAM, 0, 
 stream_error("5.1", "reset: CONTINUATION",
              lambda p: [p.post(), frame(RST_STREAM, 0, 1, u32(CANCEL)), frame(CONTINUATION, END_HEADERS, 1, p.block())], STREAM_CLOSED, PROTOCOL_ERROR)
 
+# What is answered before its end has come, and then goes wrong.
+stream_error("5.1", "reset, a GET: DATA", lambda p: [p.open_get(), frame(RST_STREAM, 0, 1, u32(CANCEL)), frame(DATA, END_STREAM, 1, b"test")], STREAM_CLOSED)
+stream_error("5.1", "reset, a GET: HEADERS", lambda p: [p.open_get(), frame(RST_STREAM, 0, 1, u32(CANCEL)), p.head()], STREAM_CLOSED)
+stream_error("5.1", "reset, a GET: CONTINUATION",
+             lambda p: [p.open_get(), frame(RST_STREAM, 0, 1, u32(CANCEL)), frame(CONTINUATION, END_HEADERS, 1, p.block())], STREAM_CLOSED, PROTOCOL_ERROR)
+
 
 def closed(name, late, *codes):
     @case("5.1", name)
@@ -294,6 +309,7 @@ connection_error("6.2", "HEADERS with too much padding",
                  lambda p: [p.head(flags=END_HEADERS | END_STREAM | PADDED, block=(lambda b: bytes([len(b) + 1]) + b)(p.block()))], PROTOCOL_ERROR)
 connection_error("6.3", "PRIORITY on stream 0", lambda p: [frame(PRIORITY, 0, 0, depends(0))], PROTOCOL_ERROR)
 stream_error("6.3", "PRIORITY of 4 octets", lambda p: [p.post(), frame(PRIORITY, 0, 1, bytes(4))], FRAME_SIZE_ERROR)
+stream_error("6.3", "PRIORITY of 4 octets, half closed", lambda p: [p.head(), frame(PRIORITY, 0, 1, bytes(4))], FRAME_SIZE_ERROR)
 connection_error("6.4", "RST_STREAM on stream 0", lambda p: [frame(RST_STREAM, 0, 0, u32(CANCEL))], PROTOCOL_ERROR)
 connection_error("6.4", "RST_STREAM of an idle stream", lambda p: [frame(RST_STREAM, 0, 1, u32(CANCEL))], PROTOCOL_ERROR)
 connection_error("6.4", "RST_STREAM of 3 octets", lambda p: [p.post(), frame(RST_STREAM, 0, 1, bytes(3))], FRAME_SIZE_ERROR)
@@ -329,6 +345,7 @@ connection_error("6.7", "PING of 6 octets", lambda p: [frame(PING, 0, 0, bytes(6
 connection_error("6.8", "GOAWAY on a stream", lambda p: [frame(GOAWAY, 0, 1, bytes(8))], PROTOCOL_ERROR)
 connection_error("6.9", "WINDOW_UPDATE of 0", lambda p: [frame(WINDOW_UPDATE, 0, 0, u32(0))], PROTOCOL_ERROR)
 stream_error("6.9", "WINDOW_UPDATE of 0 on a stream", lambda p: [p.post(), frame(WINDOW_UPDATE, 0, 1, u32(0))], PROTOCOL_ERROR)
+stream_error("6.9", "WINDOW_UPDATE of 0 on a GET", lambda p: [p.open_get(), frame(WINDOW_UPDATE, 0, 1, u32(0))], PROTOCOL_ERROR)
 connection_error("6.9", "WINDOW_UPDATE of 3 octets", lambda p: [frame(WINDOW_UPDATE, 0, 0, bytes(3))], FRAME_SIZE_ERROR)
 
 
@@ -342,8 +359,9 @@ def _(p):
 
 connection_error("6.9.1", "the connection's window past 2^31-1",
                  lambda p: [frame(WINDOW_UPDATE, 0, 0, u32(2**31 - 1)), frame(WINDOW_UPDATE, 0, 0, u32(2**31 - 1))], FLOW_CONTROL_ERROR)
-stream_error("6.9.1", "a stream's window past 2^31-1",
-             lambda p: [p.post(), frame(WINDOW_UPDATE, 0, 1, u32(2**31 - 1)), frame(WINDOW_UPDATE, 0, 1, u32(2**31 - 1))], FLOW_CONTROL_ERROR)
+for name, head in ("POST", Peer.post), ("GET", Peer.open_get):
+    sends("6.9.1", f"the window of a {name} past 2^31-1",
+          lambda p, h=head: [h(p), frame(WINDOW_UPDATE, 0, 1, u32(2**31 - 1)), frame(WINDOW_UPDATE, 0, 1, u32(2**31 - 1))], "reset", FLOW_CONTROL_ERROR)
 
 
 @case("6.9.2", "the initial window changes behind HEADERS")
@@ -415,6 +433,8 @@ malformed("8.1.2.1", "a pseudo-header field of responses", lambda p: p.fields(mo
 stream_error("8.1.2.1", "a pseudo-header field in trailers",
              lambda p: [p.post(more=[("trailer", "x-test")]), frame(DATA, 0, 1, b"test"),
                         p.head(block=p.encoder.encode([(":method", "200"), ("x-test", "ok")]))], PROTOCOL_ERROR)
+stream_error("8.1.2.1", "a pseudo-header field in trailers without an end",
+             lambda p: [p.post(), frame(DATA, 0, 1, b"test"), frame(HEADERS, END_HEADERS, 1, p.encoder.encode([(":method", "POST")]))], PROTOCOL_ERROR)
 malformed("8.1.2.1", "a pseudo-header field behind others", lambda p: [("x-test", "ok"), *p.fields()])
 malformed("8.1.2.2", "a field of the connection", lambda p: p.fields(more=[("connection", "keep-alive")]))
 malformed("8.1.2.2", "TE that is not trailers", lambda p: p.fields(more=[("te", "trailers, deflate;q=0.5")]))
@@ -472,6 +492,16 @@ for name, frames in {
         "Huffman": lambda p: [p.head(block=p.block() + b"\x00\x83\x49\x50\x9f\x83\x49\x50\x9f")],
         "the other scheme": lambda p: [p.head(block=p.encoder.encode([(n, {"http": "https", "https": "http"}.get(v, v)) for n, v in p.fields()]))]}.items():
     sends("served", name, frames, "answered")
+
+
+for name, frames in {"": [], " and PRIORITY": [frame(PRIORITY, 0, 1, depends(0))]}.items():
+    @case("served", f"a window that opens behind HEADERS{name}")
+    def _(p, frames=frames):
+        p.send(frame(SETTINGS, 0, 0, setting(INITIAL_WINDOW_SIZE, 0)), p.head(), *frames, frame(WINDOW_UPDATE, 0, 1, u32(1)))
+        p.data(1)
+
+
+sends("served", "GOAWAY ends a connection without streams", lambda p: [frame(GOAWAY, 0, 0, u32(0) + u32(0xff))], "closed")
 
 
 @case("served", "RST_STREAM when half closed")
