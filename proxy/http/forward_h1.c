@@ -13,8 +13,7 @@ static const struct forward_side side;
 bool forward_h1_take(struct forward *f)
 {
     struct worker *w = f->x->worker;
-    /* What is sent again goes over a new connection: another idle one may be as dead as the last. */
-    if (f->resent || f->refused)
+    if (f->wants_new)
         return false;
     f->uc = pool_take(&w->pool, f->upstream, f->server, &handler, f);
     if (!f->uc)

@@ -17,7 +17,7 @@
 #include "proxy/http/h1/parse.h"
 
 #define FORWARD_MAGIC        0x46575244u
-#define FORWARD_ATTEMPTS_MAX 8
+#define FORWARD_ATTEMPTS_MAX 12
 #define FORWARD_VECTORS      48
 
 struct forward;
@@ -61,6 +61,7 @@ struct forward {
     bool head_begun;           /* some of a response has come */
     bool head_received;        /* the final one's head */
     bool last_reused;          /* the attempt's connection had been idle before */
+    bool wants_new;            /* a connection was lost: another idle one may be as dead */
     bool says_nothing;         /* the attempt's end is not the server's fault: it may be asked again */
     bool server_counted;       /* upstream_done is owed */
     bool passes_over;          /* the last server could not be connected to: this attempt is no second one */
@@ -89,6 +90,7 @@ struct forward {
     unsigned resent;  /* attempts after one that had been sent */
     unsigned refused; /* attempts that the server did not process, and said so */
     usec_t attempt_us;
+    usec_t limit_us;       /* retries.timeout runs from here: without what the client took for its body */
     uint64_t progress_out; /* side->progress() when that timer was set */
     struct fields fields;  /* of the request, as servers see it */
     /* The response. */

@@ -33,23 +33,24 @@ static void log_failure(const struct forward *f, const char *what, const char *r
              LOG_TEXT("reason", reason));
 }
 
-/* Whether the request, which the server may have seen, is sent once more; takes a token of the budget. */
+/* Whether the request, which the server may have seen, is sent once more; takes a token of the budget, unless
+ * it is under way a second time already. */
 static bool may_resend(struct forward *f, enum retry_cause cause, unsigned status)
 {
     struct exchange *x = f->x;
     const struct retries_settings *s = &x->route->retries;
+    if (f->twin)
+        return true;
     return f->replayable && !x->head_sent && f->resent < s->attempts &&
            retries_want(s, cause, status, x->request.method_id, true) && budget_retry(forward_budget(f));
 }
 
-static void resend(struct forward *f)
+/* The next attempt, number `again` of those that come after one that was sent. */
+static void attempt_later(struct forward *f, unsigned again)
 {
     struct worker *w = f->x->worker;
-    if (forward_leaves_to_twin(f))
-        return;
     f->sent = false;
-    f->resent++;
-    msec_t wait = retries_wait(&f->x->route->retries, f->resent, worker_random(w));
+    msec_t wait = retries_wait(&f->x->route->retries, again, worker_random(w));
     if (wait == 0) {
         forward_attempt(f);
         return;
@@ -57,6 +58,12 @@ static void resend(struct forward *f)
     timer_init(&f->backoff, on_backoff);
     f->waits = true;
     loop_timer(&w->loop, &f->backoff, wait);
+}
+
+static void resend(struct forward *f)
+{
+    if (!forward_leaves_to_twin(f))
+        attempt_later(f, ++f->resent);
 }
 
 static void on_backoff(struct timer *t)
@@ -91,9 +98,11 @@ void forward_unreachable(struct forward *f, int error, const char *why)
     forward_let_go(f, false);
     if (forward_leaves_to_twin(f))
         return;
-    /* Nothing was sent: the method does not matter, and who is asked next is not asked a second time. */
+    /* Nothing was sent, or nobody there understood it: the method does not matter, and who is asked next is
+     * not asked a second time. */
     f->passes_over = true;
-    if (retries_want(&x->route->retries, RETRY_CONNECT, 0, x->request.method_id, false))
+    bool is_whole = !f->sent || f->replayable;
+    if (is_whole && retries_want(&x->route->retries, RETRY_CONNECT, 0, x->request.method_id, false))
         forward_attempt(f);
     else
         forward_give_up(f);
@@ -108,6 +117,7 @@ void forward_lost(struct forward *f, const char *reason)
     note(f, f->says_nothing ? OUTCOME_ABANDONED : OUTCOME_RESET,
          f->head_received ? TERMINATION_SERVER_CLOSED_RESPONDING : TERMINATION_SERVER_CLOSED_WAITING, 502,
          reason);
+    f->wants_new = true;
     bool again = f->sent && may_resend(f, RETRY_RESET, 0);
     if (!again)
         log_failure(f, "no answer", reason);
@@ -118,11 +128,20 @@ void forward_lost(struct forward *f, const char *reason)
         forward_give_up(f);
 }
 
+/* The first time it goes at once and costs nothing, as servers that end a connection in order refuse what
+ * came too late; then as other retries do. */
+static bool may_go_on(struct forward *f)
+{
+    if (f->head_begun || f->x->head_sent || !f->replayable || f->refused >= REFUSED_MAX)
+        return false;
+    return f->twin || f->refused == 0 || budget_retry(forward_budget(f));
+}
+
 void forward_refused(struct forward *f, const char *reason)
 {
-    bool again = !f->head_begun && !f->x->head_sent && f->replayable && f->refused < REFUSED_MAX;
+    bool again = may_go_on(f);
     note(f, OUTCOME_ABANDONED, TERMINATION_SERVER_CLOSED_WAITING, 502, reason);
-    f->says_nothing = true;
+    f->says_nothing = f->wants_new = true;
     if (!again)
         log_failure(f, "a request was refused", reason);
     forward_let_go(f, false);
@@ -132,8 +151,7 @@ void forward_refused(struct forward *f, const char *reason)
     }
     if (forward_leaves_to_twin(f))
         return;
-    f->refused++;
-    forward_attempt(f);
+    attempt_later(f, ++f->refused);
 }
 
 void forward_timeout(struct forward *f)

@@ -40,6 +40,14 @@ def test_a_status_that_is_asked_for_is_tried_again_elsewhere(site, http_backend,
     assert sick.connection_count == 1, "its whole answer was read: the connection goes on"
 
 
+def test_what_goes_elsewhere_for_its_status_goes_over_an_idle_connection(site, http_backend, sick):
+    good = http_backend("good")
+    weir = tried(site, [sick, good], {"on": ["503"]})
+    with weir.client() as client:
+        assert [client.get().text for _ in range(20)] == ["good"] * 20
+    assert good.connection_count == 1
+
+
 def test_without_it_the_answer_is_passed_on(site, http_backend, sick):
     weir = tried(site, [sick, http_backend("good")], {"on": ["502"]})
     with weir.client() as client:
