@@ -13,6 +13,7 @@
 
 #include "admin/admin.h"
 #include "admin/client.h"
+#include "admin/top.h"
 #include "proxy/runtime.h"
 
 struct command {
@@ -29,7 +30,8 @@ struct arguments {
     size_t header_count;
     const char *rest[8];
     size_t rest_count;
-    bool json;
+    const char *seconds; /* -d */
+    bool json, once;
 };
 
 static int wrong_call(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -38,7 +40,8 @@ static int wrong_call(const char *command, const char *format, ...) __attribute_
 
 static bool takes_json(const char *command)
 {
-    return strcmp(command, "upstreams") == 0 || strcmp(command, "requests") == 0;
+    return strcmp(command, "upstreams") == 0 || strcmp(command, "requests") == 0 ||
+           strcmp(command, "top") == 0;
 }
 
 static int parse(const char *command, int argc, char **argv, size_t least, size_t most, struct arguments *out)
@@ -56,8 +59,13 @@ static int parse(const char *command, int argc, char **argv, size_t least, size_
             out->json = true;
             continue;
         }
-        const char **value = strcmp(a, "-c") == 0 || strcmp(a, "--config") == 0   ? &out->config
-                             : strcmp(a, "-s") == 0 || strcmp(a, "--socket") == 0 ? &out->socket
+        if (strcmp(a, "--once") == 0 && strcmp(command, "top") == 0) {
+            out->once = true;
+            continue;
+        }
+        const char **value = strcmp(a, "-c") == 0 || strcmp(a, "--config") == 0    ? &out->config
+                             : strcmp(a, "-s") == 0 || strcmp(a, "--socket") == 0  ? &out->socket
+                             : strcmp(a, "-d") == 0 && strcmp(command, "top") == 0 ? &out->seconds
                              : strcmp(a, "-H") == 0 && out->header_count < 64
                                  ? &out->headers[out->header_count]
                                  : NULL;
@@ -255,9 +263,18 @@ static int diff(int argc, char **argv)
 
 static int top(int argc, char **argv)
 {
-    (void)argc, (void)argv;
-    fprintf(stderr, "weir top: not supported yet; weir status and the dashboard show the same figures\n");
-    return 1;
+    struct arguments a;
+    char *end = NULL;
+    int wrong = parse("top", argc, argv, 0, 0, &a);
+    if (wrong)
+        return wrong;
+    double seconds = a.seconds ? strtod(a.seconds, &end) : 1;
+    if (a.seconds && (end == a.seconds || *end || !(seconds >= 0.1 && seconds <= 3600)))
+        return wrong_call("top", "-d takes seconds, from 0.1 to 3600, not \"%s\"", a.seconds);
+    if (a.json && !a.once)
+        return wrong_call("top", "--json goes with --once");
+    struct top_options o = {.interval_ms = (unsigned)(seconds * 1000), .once = a.once, .json = a.json};
+    return command_top(client_socket(a.config, a.socket), &o);
 }
 
 static int help(int argc, char **argv);
@@ -278,7 +295,8 @@ static const struct command commands[] = {
      "prints a table of all servers and how they do"},
     {"requests", requests, "[-c FILE | -s SOCKET] [--json] [ID]",
      "prints the last failed and the slowest requests; with a request's id, its whole story"},
-    {"top", top, "", "the same, live (not supported yet)"},
+    {"top", top, "[-c FILE | -s SOCKET] [-d SECONDS] [--once [--json]]",
+     "shows rates and times of listeners, routes and servers, live; keys: q quit, s next order, p pause"},
     {"schema", schema, "", "prints the JSON Schema of the file, for editors"},
     {"reference", reference, "", "prints the reference of the file's options, in Markdown"},
     {"version", version, "", "prints the version, libraries and build options"},

@@ -4,51 +4,10 @@
 #include <stdlib.h>
 
 #include "admin/internal.h"
+#include "admin/totals.h"
 
 #define TICK_MS       1000
 #define SERVERS_SHOWN 256u /* of which those that are not up come first */
-
-struct totals {
-    uint64_t requests, client_errors, server_errors, bytes_in, bytes_out, duration_us;
-    uint64_t durations[COUNTERS_DURATIONS];
-};
-
-static void add_row(struct totals *t, const struct route_stats *row)
-{
-    for (unsigned i = 0; i < COUNTERS_STATUSES; i++) {
-        uint64_t n = counter_get(&row->statuses[i]);
-        t->requests += n;
-        t->client_errors += counters_status_text(i)[0] == '4' ? n : 0;
-        t->server_errors += counters_status_text(i)[0] == '5' ? n : 0;
-    }
-    for (unsigned i = 0; i < COUNTERS_DURATIONS; i++)
-        t->durations[i] += counter_get(&row->durations[i]);
-    t->duration_us += counter_get(&row->duration_us);
-}
-
-static void sum_all(const struct runtime *rt, struct totals *t)
-{
-    for (const struct listener_stats *l = rt->stats.listeners; l; l = l->next) {
-        for (unsigned w = 0; w < rt->worker_count; w++) {
-            t->bytes_in += counter_get(&l->worker[w]->bytes_in);
-            t->bytes_out += counter_get(&l->worker[w]->bytes_out);
-            for (uint32_t id = 0; id < rt->stats.route_count; id++) {
-                const struct route_stats *row = stats_peek(l, w, id);
-                if (row)
-                    add_row(t, row);
-            }
-        }
-    }
-}
-
-static json_t *durations_json(const struct totals *t)
-{
-    json_t *all = json_array();
-    for (unsigned i = 0; all && i < COUNTERS_DURATIONS; i++)
-        json_array_append_new(
-            all, json_pack("[f, I]", (double)counters_duration_bound(i) / 1000, (json_int_t)t->durations[i]));
-    return all;
-}
 
 static json_t *server_json(struct counters *const *tables, size_t count, const struct upstream *u,
                            struct server *s)
@@ -90,14 +49,21 @@ static json_t *summary_json(struct admin *a)
 {
     struct runtime *rt = a->runtime;
     struct totals t = {0};
-    sum_all(rt, &t);
+    uint64_t bytes_in = 0, bytes_out = 0;
+    for (const struct listener_stats *l = rt->stats.listeners; l; l = l->next) {
+        totals_add_listener(&t, &rt->stats, l);
+        for (unsigned w = 0; w < rt->worker_count; w++) {
+            bytes_in += counter_get(&l->worker[w]->bytes_in);
+            bytes_out += counter_get(&l->worker[w]->bytes_out);
+        }
+    }
     json_t *out = status_json(a);
-    json_t *more =
-        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "now_us",
-                  (json_int_t)loop_now_us(&rt->control), "requests", (json_int_t)t.requests, "client_errors",
-                  (json_int_t)t.client_errors, "server_errors", (json_int_t)t.server_errors, "bytes_in",
-                  (json_int_t)t.bytes_in, "bytes_out", (json_int_t)t.bytes_out, "duration_us",
-                  (json_int_t)t.duration_us, "durations", durations_json(&t), "servers", servers_json(rt));
+    json_t *more = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "now_us",
+                             (json_int_t)loop_now_us(&rt->control), "requests", (json_int_t)t.requests,
+                             "client_errors", (json_int_t)t.client_errors, "server_errors",
+                             (json_int_t)t.server_errors, "bytes_in", (json_int_t)bytes_in, "bytes_out",
+                             (json_int_t)bytes_out, "duration_us", (json_int_t)t.duration_us, "durations",
+                             totals_durations_json(&t), "servers", servers_json(rt));
     if (out && more)
         json_object_update_new(out, more);
     else

@@ -1,6 +1,7 @@
 /* Routes: what they match and do, what was counted of them, and the weights of splits, which may be changed
  * while they serve. */
 #include "admin/internal.h"
+#include "admin/totals.h"
 
 static json_t *hosts_json(const struct route *r)
 {
@@ -83,20 +84,15 @@ static void add_action(json_t *out, const struct route *r)
 
 static void add_counts(json_t *out, const struct runtime *rt, uint32_t id)
 {
-    uint64_t requests = 0, errors = 0, us = 0;
-    for (const struct listener_stats *l = rt->stats.listeners; l; l = l->next) {
-        for (unsigned w = 0; w < rt->worker_count; w++) {
-            const struct route_stats *row = stats_peek(l, w, id);
-            for (unsigned i = 0; row && i < COUNTERS_STATUSES; i++) {
-                requests += counter_get(&row->statuses[i]);
-                errors += counters_status_text(i)[0] == '5' ? counter_get(&row->statuses[i]) : 0;
-            }
-            us += row ? counter_get(&row->duration_us) : 0;
-        }
-    }
-    json_object_set_new(out, "requests", json_integer((json_int_t)requests));
-    json_object_set_new(out, "errors", json_integer((json_int_t)errors));
-    json_object_set_new(out, "mean_ms", json_real(requests ? (double)us / (double)requests / 1000 : 0.0));
+    struct totals t = {0};
+    for (const struct listener_stats *l = rt->stats.listeners; l; l = l->next)
+        for (unsigned w = 0; w < rt->worker_count; w++)
+            totals_add(&t, stats_peek(l, w, id));
+    json_object_set_new(out, "requests", json_integer((json_int_t)t.requests));
+    json_object_set_new(out, "errors", json_integer((json_int_t)t.server_errors));
+    json_object_set_new(out, "mean_ms",
+                        json_real(t.requests ? (double)t.duration_us / (double)t.requests / 1000 : 0.0));
+    json_object_set_new(out, "durations", totals_durations_json(&t));
 }
 
 static json_t *route_json(const struct runtime *rt, const struct route *r)

@@ -49,17 +49,17 @@ json_t *server_json(const struct runtime *rt, const struct upstream *u, struct s
                             r.state, "reason", r.reason, "usable", r.usable, "weight", (json_int_t)r.weight,
                             "file_weight", (json_int_t)r.file_weight, "backup", r.backup, "max_connections",
                             (json_int_t)r.max_connections, "in_flight", (json_int_t)r.in_flight);
-    json_t *more =
-        json_pack("{s:b, s:I, s:f, s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:f, s:I, s:I}", //
-                  "ejected", r.ejected, "ejections", (json_int_t)sum_of(r.ejections, EJECTIONS),
-                  "effective_weight", (double)r.weight * r.ramp / SERVER_WEIGHT_SCALE, //
-                  "socket", r.address.len ? json_address(&r.address) : json_null(), "changed",
-                  json_time(r.changed_us), "check", check_json(&r), "connections", "idle", (json_int_t)t.idle,
-                  "busy", (json_int_t)t.busy, "opened", (json_int_t)t.opened, "reused", (json_int_t)t.reused,
-                  "failed", (json_int_t)r.connect_failures, "requests",
-                  (json_int_t)sum_of(t.statuses, COUNTERS_STATUSES), "errors", (json_int_t)errors_of(&t),
-                  "mean_ms", answered ? (double)t.duration_us / (double)answered / 1000 : 0.0, "bytes_in",
-                  (json_int_t)t.bytes_in, "bytes_out", (json_int_t)t.bytes_out);
+    json_t *more = json_pack(
+        "{s:b, s:I, s:f, s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:I, s:f, s:I, s:I, s:I}", //
+        "ejected", r.ejected, "ejections", (json_int_t)sum_of(r.ejections, EJECTIONS), "effective_weight",
+        (double)r.weight * r.ramp / SERVER_WEIGHT_SCALE, //
+        "socket", r.address.len ? json_address(&r.address) : json_null(), "changed", json_time(r.changed_us),
+        "check", check_json(&r), "connections", "idle", (json_int_t)t.idle, "busy", (json_int_t)t.busy,
+        "opened", (json_int_t)t.opened, "reused", (json_int_t)t.reused, "failed",
+        (json_int_t)r.connect_failures, "requests", (json_int_t)sum_of(t.statuses, COUNTERS_STATUSES),
+        "errors", (json_int_t)errors_of(&t), "unanswered", (json_int_t)t.statuses[0], "mean_ms",
+        answered ? (double)t.duration_us / (double)answered / 1000 : 0.0, "duration_us",
+        (json_int_t)t.duration_us, "bytes_in", (json_int_t)t.bytes_in, "bytes_out", (json_int_t)t.bytes_out);
     if (out && more)
         json_object_update_new(out, more);
     else

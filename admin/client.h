@@ -17,6 +17,9 @@ int client_call(const char *socket_path, const char *method, const char *path, c
  * NULL after a message. */
 char *client_socket(const char *config, const char *socket);
 
+/* Says on standard error, by errno, why a call came to nothing. */
+void client_complain(const char *socket);
+
 /* These take the path over (NULL: 1 at once). */
 int command_reload(char *socket);
 /* Until the process has ended. */

@@ -52,7 +52,7 @@ char *client_socket(const char *config, const char *socket)
 
 /* Asking. */
 
-static void complain_of_call(const char *socket)
+void client_complain(const char *socket)
 {
     if (errno == ENOENT || errno == ECONNREFUSED)
         fprintf(stderr, "weir: no weir runs at %s: %s; say which by -c FILE or -s SOCKET\n", socket,
@@ -80,7 +80,7 @@ static json_t *ask(const char *socket, const char *method, const char *path, con
     int status = 0;
     char *text = NULL;
     if (client_call(socket, method, path, body, &status, &text) != 0) {
-        complain_of_call(socket);
+        client_complain(socket);
         return NULL;
     }
     json_t *answer = json_loads(text, 0, NULL);
