@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from harness import RawClient, Reply, free_port, wait_until
+from harness import RawClient, Reply, SCALE, free_port, wait_until
 from harness.admin import find
 
 
@@ -102,9 +102,9 @@ def test_a_server_that_says_retry_after_is_left_alone_for_that_time(site, http_b
 
 def test_an_attempt_that_takes_too_long_is_made_elsewhere(site, http_backend, raw_server):
     mute = raw_server()
-    weir = tried(site, [mute, http_backend("good")], {"on": ["timeout"], "timeout": "300ms"}, timeouts={"response": "1h"})
+    weir = tried(site, [mute, http_backend("good")], {"on": ["timeout"], "timeout": f"{1000 * SCALE}ms"}, timeouts={"response": "1h"})
     with weir.client() as client:
-        assert [client.get(seconds=20).text for _ in range(4)] == ["good"] * 4
+        assert [client.get(seconds=40).text for _ in range(4)] == ["good"] * 4
 
 
 def test_the_word_for_an_attempt_that_takes_too_long(site, raw_server):
