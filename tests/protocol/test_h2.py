@@ -754,6 +754,23 @@ def empty_data(client):
     return lambda: frame(DATA, 0, 1)
 
 
+def padding(client):
+    client.send(frame(HEADERS, END_HEADERS, 1, bad()))
+    return lambda: frame(DATA, 8, 1, bytes([4]) + bytes(4))
+
+
+def goaways(client):
+    client.send(frame(HEADERS, END_HEADERS, 1, bad()))  # with no stream open, the first one ends the connection
+    return lambda: frame(GOAWAY, 0, 0, bytes(8))
+
+
+def of_a_closed_stream(kind, payload):
+    def flood(client):
+        assert client.ask(path="/quick").status == 200
+        return lambda: frame(kind, 0, 1, payload)
+    return flood
+
+
 def continuations(client):
     client.send(frame(HEADERS, 0, 1, bad()))
     return lambda: frame(CONTINUATION, 0, 1)
@@ -779,7 +796,12 @@ def constant(data):
 FLOODS = {
     "reset": resets,
     "malformed": malformed,
+    "padding": padding,
     "ping": constant(frame(PING, 0, 0, b"12345678")),
+    "pong": constant(frame(PING, ACK, 0, b"12345678")),
+    "goaway": goaways,
+    "late-window": of_a_closed_stream(WINDOW_UPDATE, struct.pack(">I", 1)),
+    "late-reset": of_a_closed_stream(RST_STREAM, struct.pack(">I", CANCEL)),
     "settings": constant(frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 65535))),
     "empty-data": empty_data,
     "continuation": continuations,

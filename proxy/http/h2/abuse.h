@@ -10,12 +10,12 @@
 enum h2_abuse_kind {
     H2_ABUSE_RESET,        /* streams opened and reset, or made to be reset */
     H2_ABUSE_CONTINUATION, /* CONTINUATION frames */
-    H2_ABUSE_PING,
+    H2_ABUSE_PING,         /* and answers that nobody asked for */
     H2_ABUSE_SETTINGS,
-    H2_ABUSE_EMPTY_DATA,  /* DATA without bytes or end */
+    H2_ABUSE_EMPTY_DATA,  /* DATA without bytes or end, padded or not */
     H2_ABUSE_WINDOW,      /* WINDOW_UPDATE that nothing was sent for */
     H2_ABUSE_TINY_WINDOW, /* DATA of few bytes, because the window has no more */
-    H2_ABUSE_PRIORITY,    /* PRIORITY, PRIORITY_UPDATE and frames of unknown types */
+    H2_ABUSE_PRIORITY,    /* PRIORITY, PRIORITY_UPDATE, GOAWAY and frames of unknown types */
     H2_ABUSE_HEADERS,     /* heads past their limits */
     H2_ABUSE_KINDS,
 };

@@ -130,11 +130,13 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
         s = h2_stream_of(c, frame->hd.stream_id);
         if (s && frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
             h2_stream_end(s);
-        else if (frame->hd.length == 0)
+        else if (frame->hd.length <= frame->data.padlen)
             h2_count_abuse(c, H2_ABUSE_EMPTY_DATA);
         break;
     case NGHTTP2_RST_STREAM:
         s = h2_stream_of(c, frame->hd.stream_id);
+        if (!s && h2_strict_late(&c->strict, frame->hd.stream_id) == H2_LATE_RESET)
+            h2_count_abuse(c, H2_ABUSE_RESET); /* once more */
         h2_strict_reset(&c->strict, frame->hd.stream_id, true);
         if (s && !s->end_sent && is_soon(s))
             h2_count_abuse(c, H2_ABUSE_RESET);
@@ -144,13 +146,10 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
             h2_count_abuse(c, H2_ABUSE_SETTINGS);
         break;
     case NGHTTP2_PING:
-        if (!(frame->hd.flags & NGHTTP2_FLAG_ACK))
-            h2_count_abuse(c, H2_ABUSE_PING);
-        else if (c->goaway == 1)
+        if (frame->hd.flags & NGHTTP2_FLAG_ACK && c->goaway == 1)
             loop_timer(&c->worker->loop, &c->goaway_timer, 0);
-        break;
-    case NGHTTP2_WINDOW_UPDATE:
-        h2_count_abuse(c, H2_ABUSE_WINDOW);
+        else
+            h2_count_abuse(c, H2_ABUSE_PING);
         break;
     default:
         break;
@@ -191,12 +190,13 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
     case NGHTTP2_HEADERS:
         h2_check_late(c, hd->stream_id);
         break;
+    case NGHTTP2_WINDOW_UPDATE:
+        h2_count_abuse(c, H2_ABUSE_WINDOW);
+        break;
     case NGHTTP2_DATA:
     case NGHTTP2_RST_STREAM:
     case NGHTTP2_SETTINGS:
     case NGHTTP2_PING:
-    case NGHTTP2_WINDOW_UPDATE:
-    case NGHTTP2_GOAWAY:
         break;
     default:
         h2_count_abuse(c, H2_ABUSE_PRIORITY);
