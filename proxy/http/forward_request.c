@@ -13,7 +13,8 @@
 
 #define FIELDS_ADDED 12 /* at most, but for what a route adds */
 
-/* All X-Forwarded-For lines that came, in order, and the peer. */
+/* All X-Forwarded-For lines that came, in order, and the peer. Where none came, but Forwarded did, the client
+ * that it names: servers that read X-Forwarded-For alone would take the proxy for it. */
 static struct slice forwarded_for(struct exchange *x, bool trusted)
 {
     if (!trusted)
@@ -23,6 +24,8 @@ static struct slice forwarded_for(struct exchange *x, bool trusted)
         return slice_of(NULL, 0);
     struct slice peer = slice_of(peer_text, ip_print(&x->peer, peer_text, 48));
     struct slice all = peer;
+    if (!fields_find(&x->request.fields, FIELD_X_FORWARDED_FOR) && !slice_equal(x->client_text, peer))
+        return slice_text(arena_printf(&x->arena, "%.*s, %.*s", SLICE_FMT(x->client_text), SLICE_FMT(peer)));
     for (uint32_t i = x->request.fields.count; i-- > 0;) {
         const struct field *f = &x->request.fields.at[i];
         if (f->id == FIELD_X_FORWARDED_FOR && f->value.len)

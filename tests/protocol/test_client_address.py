@@ -70,6 +70,12 @@ def test_access_rules_go_by_the_named_client(site):
     assert weir.get().status == 403
 
 
+def test_servers_that_read_x_forwarded_for_are_told_whom_forwarded_names(forwarding, module_backend):
+    fields = [("Forwarded", 'for="[2001:db8::17]:4711", for=10.1.2.3')]
+    assert seen(forwarding, module_backend, fields)["x-forwarded-for"] == "2001:db8::17, 127.0.0.1"
+    assert seen(forwarding, module_backend, [("Forwarded", "for=_hidden")])["x-forwarded-for"] == "127.0.0.1"
+
+
 def test_forwarded_of_a_trusted_peer_is_appended_to(forwarding, module_backend):
     request = seen(forwarding, module_backend, [("Forwarded", "for=192.0.2.1;proto=https"), ("Forwarded", "for=10.0.0.1")], host="t.example:8080")
     assert request["forwarded"] == 'for=192.0.2.1;proto=https, for=10.0.0.1, for=127.0.0.1;host="t.example:8080";proto=http'
