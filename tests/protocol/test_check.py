@@ -328,9 +328,17 @@ def validator(schema):
 
 
 @needs_example
+class Yaml12(yaml.SafeLoader):
+    """PyYAML knows YAML 1.1, where `on` is a boolean."""
+
+
+Yaml12.yaml_implicit_resolvers = {first: [(tag, regex) for tag, regex in pairs if tag != "tag:yaml.org,2002:bool" or first in "tTfF"]
+                                  for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+
+
 def test_the_schema_accepts_the_example(schema):
     with open(EXAMPLE) as f:
-        validator(schema).validate(yaml.safe_load(f))
+        validator(schema).validate(yaml.load(f, Yaml12))
 
 
 def test_the_schema_accepts_a_small_file(schema):
