@@ -1,5 +1,6 @@
 /* What the files of UDP share: udp.c (ports: datagrams from clients), udp_session.c (sessions and their
- * servers), udp_table.c (finding them, the oldest first), udp_batch.c (many datagrams a system call). */
+ * servers), udp_send.c (datagrams to them), udp_table.c (finding them, the oldest first), udp_batch.c (many
+ * datagrams a system call). */
 #pragma once
 
 #include "proxy/listener.h"
@@ -88,6 +89,13 @@ struct udp_sessions {
     struct task bury;
 };
 
+static inline struct ip udp_ip(const struct udp_place *p, uint32_t port)
+{
+    struct ip ip = {.port = (uint16_t)port};
+    memcpy(ip.bytes, &p->ip, sizeof ip.bytes);
+    return ip;
+}
+
 /* udp_table.c */
 
 struct udp_sessions *udp_sessions_create(struct listener *l);
@@ -110,11 +118,25 @@ void udp_look(struct udp_sessions *t, msec_t wait);
 /* A session for datagrams that begin one: with a server and a socket. NULL when they are to be dropped, which
  * is counted. */
 struct udp_session *udp_session_begin(struct udp_port *p, const struct udp_key *key, uint64_t hash);
-/* Sends on the messages that it has in this batch. It may have ended after that. */
-void udp_session_forward(struct udp_session *s);
 void udp_session_end(struct udp_session *s);
 /* No more datagrams will come from its client. */
 void udp_session_drain(struct udp_session *s, bool when_answered);
+
+/* Whether it has a server, another one than before if that is gone from the configuration; else it has ended.
+ */
+bool udp_session_is_placed(struct udp_session *s);
+/* The server is not there. True when the session goes on with another one; else it has ended. */
+bool udp_session_refused(struct udp_session *s, int error, bool has_datagram);
+
+/* udp_send.c */
+
+/* Sends on the messages that it has in this batch. It may have ended after that. */
+void udp_session_forward(struct udp_session *s);
+/* The datagrams that the last server did not answer. -1 with errno when this one refuses already. */
+int udp_send_kept(struct udp_session *s);
+void udp_forget_kept(struct udp_session *s);
+/* Whether that errno says that nobody is there. */
+bool udp_is_refusal(int error);
 
 /* udp.c */
 
