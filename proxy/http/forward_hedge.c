@@ -10,11 +10,11 @@ static struct hedge *hedge_of(const struct forward *f)
     return &f->upstream->locals[f->x->worker->index].hedge;
 }
 
-/* All of the request is there to be sent again, and doing so is safe. */
+/* All of the request is there to be sent again, and doing so is safe. A session stays where it is. */
 static bool may_hedge(const struct forward *f)
 {
     const struct exchange *x = f->x;
-    return f->replayable && f->sending_done && !f->hedged && !x->head_sent &&
+    return f->replayable && f->sending_done && !f->hedged && !x->head_sent && !f->affinity.server &&
            method_is_idempotent(x->request.method_id) && !fields_find(&f->fields, FIELD_UPGRADE);
 }
 

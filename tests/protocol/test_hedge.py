@@ -150,3 +150,20 @@ def test_a_single_server_is_not_asked_twice(site, late):
     with weir.client() as client:
         assert client.get(seconds=20).text == "slow"
     assert len(slow.targets()) == 1
+
+
+def test_a_sticky_session_stays_where_it_is(site, late, http_backend):
+    slow, good = late("slow"), http_backend("good")
+    weir = site([{"upstream": "app"}], {"app": {"servers": [slow.address, good.address], "sticky": {"cookie": "id"},
+                                                "hedge": {"after": "50ms", "max": "100%"}}}, workers=1)
+    answers = [weir.get("/"), weir.get("/")]
+    session = next(a["set-cookie"] for a in answers if a.text == "slow").split(";")[0]
+    slow.is_late = True
+    with weir.client() as client:
+        client.send_request(headers=[("Cookie", session)])
+        wait_until(lambda: len(slow.targets()) == 2, 10, "the session's request")
+        assert [weir.get("/", seconds=20).text for _ in range(2)] == ["good"] * 2
+        assert count(weir, "hedges") == 1, "the one that has no session"
+        slow.gate.set()
+        answer = client.read_response()
+        assert answer.text == "slow" and "set-cookie" not in answer.fields

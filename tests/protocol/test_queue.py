@@ -90,7 +90,7 @@ def test_routes_of_high_priority_go_first(site, gated):
 
 @pytest.mark.parametrize("protocol", ["http", "tcp"])
 def test_who_has_tried_as_many_servers_as_it_may_waits_for_no_other(site, tcp_backend, protocol):
-    servers = [{"address": tcp_backend(b"hello").address, "max_connections": 1}] + [f"127.0.0.1:{free_port()}" for _ in range(8)]
+    servers = [{"address": tcp_backend(b"hello").address, "max_connections": 1}] + [f"127.0.0.1:{free_port()}" for _ in range(12)]
     upstreams = {"app": {"servers": servers, "queue": {"timeout": "60s"}}}
     weir = site([{"upstream": "app"}], upstreams, {"web": {}, "raw": {"protocol": "tcp", "upstream": "app"}}, workers=1)
     holder = weir.client("raw")
