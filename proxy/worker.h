@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #include "balancer/pool.h"
+#include "core/log_limit.h"
 #include "core/loop.h"
 #include "proxy/snapshot.h"
 
@@ -56,6 +57,7 @@ struct worker {
     void (*drained)(struct worker *);
     struct task drained_task;
     struct timer tick;
+    struct log_limit log_limit; /* see failure_log.h */
     const struct observers *observers;
     struct loop *control;
 };

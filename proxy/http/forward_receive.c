@@ -1,4 +1,4 @@
-#include "core/log.h"
+#include "proxy/failure_log.h"
 #include "proxy/http/fields.h"
 #include "proxy/http/forward_internal.h"
 #include "tls/info.h"
@@ -260,8 +260,7 @@ static void finish(struct forward *f, struct slice rest)
     struct upstream_conn *uc = f->uc;
     bool reusable = f->sending_done && rest.len == 0 && uc->requests != UINT32_MAX && !uc->conn.eof;
     if (rest.len)
-        log_warn("bytes behind a response; the connection is closed",
-                 LOG_SLICE("upstream", f->upstream->name), LOG_SLICE("server", f->server->name));
+        failure_log(f->x->worker, "bytes behind a response", f->server, "the connection is closed");
     f->outcome = OUTCOME_ANSWERED;
     forward_let_go(f, reusable);
 }

@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "core/log.h"
+#include "proxy/failure_log.h"
 #include "proxy/http/forward_internal.h"
 
 #define REFUSED_MAX        4           /* times that a request is sent again because it was not processed */
@@ -25,12 +25,6 @@ static void note(struct forward *f, enum outcome_kind outcome, enum termination 
     f->outcome = outcome;
     f->failure = (struct forward_failure){as, (uint16_t)status, reason};
     f->attempt->reason = reason;
-}
-
-static void log_failure(const struct forward *f, const char *what, const char *reason)
-{
-    log_warn(what, LOG_SLICE("upstream", f->upstream->name), LOG_SLICE("server", f->server->name),
-             LOG_TEXT("reason", reason));
 }
 
 /* Whether the request, which the server may have seen, is sent once more; takes a token of the budget, unless
@@ -88,7 +82,7 @@ void forward_unreachable(struct forward *f, int error, const char *why)
 {
     bool timed_out = error == ETIMEDOUT;
     struct exchange *x = f->x;
-    log_failure(f, "server cannot be reached", why ? why : strerror(error));
+    failure_log(f->x->worker, "server cannot be reached", f->server, why ? why : strerror(error));
     note(f, timed_out ? OUTCOME_TIMEOUT : OUTCOME_UNREACHABLE,
          timed_out ? (why ? TERMINATION_TLS_TIMEOUT : TERMINATION_CONNECT_TIMEOUT)
          : why     ? TERMINATION_TLS_FAILED
@@ -120,7 +114,7 @@ void forward_lost(struct forward *f, const char *reason)
     f->wants_new = true;
     bool again = f->sent && may_resend(f, RETRY_RESET, 0);
     if (!again)
-        log_failure(f, "no answer", reason);
+        failure_log(f->x->worker, "no answer", f->server, reason);
     forward_let_go(f, false);
     if (again)
         resend(f);
@@ -143,7 +137,7 @@ void forward_refused(struct forward *f, const char *reason)
     note(f, OUTCOME_ABANDONED, TERMINATION_SERVER_CLOSED_WAITING, 502, reason);
     f->says_nothing = f->wants_new = true;
     if (!again)
-        log_failure(f, "a request was refused", reason);
+        failure_log(f->x->worker, "a request was refused", f->server, reason);
     forward_let_go(f, false);
     if (!again) {
         forward_give_up(f);
@@ -184,7 +178,7 @@ void forward_timeout(struct forward *f)
 
 void forward_bad_response(struct forward *f, const char *reason)
 {
-    log_failure(f, "bad response", reason);
+    failure_log(f->x->worker, "bad response", f->server, reason);
     note(f, OUTCOME_BAD, TERMINATION_BAD_RESPONSE, 502, reason);
     forward_let_go(f, false);
     forward_give_up(f);

@@ -6,7 +6,7 @@
 
 #include "balancer/hashing.h"
 #include "balancer/outlier.h"
-#include "core/log.h"
+#include "proxy/failure_log.h"
 #include "proxy/introduce.h"
 #include "proxy/worker.h"
 #include "tls/info.h"
@@ -124,10 +124,9 @@ static void client_connected(struct conn *c)
 
 static void no_server(struct tcp_stream *s, enum pick_failure why)
 {
-    log_warn("no server for a stream", LOG_SLICE("listener", s->client.listener->name),
-             LOG_SLICE("upstream", s->upstream->name),
-             LOG_TEXT("reason", s->tried_count ? "the servers that were tried could not be reached"
-                                               : pick_failure_text(why)));
+    failure_log_no_server(s->worker, "no server for a stream", s->client.listener->name, s->upstream->name,
+                          s->tried_count ? "the servers that were tried could not be reached"
+                                         : pick_failure_text(why));
     end(s, false); /* nothing was relayed: a close says it all */
 }
 
@@ -141,8 +140,7 @@ static void tell(struct tcp_stream *s, enum outcome_kind kind)
 static void connect_failed(struct tcp_stream *s, int error)
 {
     const char *why = s->uc ? tls_failure(&s->uc->conn) : NULL;
-    log_warn("server cannot be reached", LOG_SLICE("upstream", s->upstream->name),
-             LOG_SLICE("server", s->server->name), LOG_TEXT("reason", why ? why : strerror(error)));
+    failure_log(s->worker, "server cannot be reached", s->server, why ? why : strerror(error));
     if (s->uc)
         pool_fail(s->uc);
     s->uc = NULL;

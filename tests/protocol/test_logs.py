@@ -1,5 +1,6 @@
 """The access log in its formats, and the log of the program."""
 
+import datetime
 import json
 import os
 import re
@@ -7,7 +8,7 @@ import signal
 
 import pytest
 
-from harness import free_port, wait_until
+from harness import free_port, release_ports, wait_until
 
 OK = [{"name": "only", "respond": {"status": 200, "body": "hello"}}]
 COMBINED = re.compile(r'(\S+) - (\S+) \[(\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "([^"]*)" (\d{3}) (\d+|-) "([^"]*)" "([^"]*)"')
@@ -187,3 +188,40 @@ def test_a_secret_of_the_configuration_is_not_logged(site):
     weir.admin.status()
     weir.reload()
     assert "very-secret-token" not in weir.log()
+
+
+# -- what repeats ----------------------------------------------------------------------------------------------------------------
+
+REPEATS = re.compile(r'^(\S+) warn  server cannot be reached upstream=(\S+) server=(\S+) reason="Connection refused"(?: repeated=(\d+))?$', re.M)
+
+
+def seconds_of(time):
+    return datetime.datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp()
+
+
+def test_a_server_that_stays_away_is_a_line_a_second_with_how_many_there_were(site):
+    """The first line at once; what came between two lines is in the later one."""
+    ports = [free_port(), free_port()]
+    routes = [{"path": f"/{i}", "upstream": f"u{i}"} for i in range(2)]
+    weir = site(routes, {f"u{i}": f"127.0.0.1:{port}" for i, port in enumerate(ports)}, workers=1)
+    attempts = 0
+
+    def told(i):
+        return [m for m in REPEATS.findall(weir.log()) if m[2] == f"127.0.0.1:{ports[i]}"]
+
+    with weir.client() as client:
+        def ask():
+            nonlocal attempts
+            for _ in range(20):
+                assert client.get("/0").status == 502
+                attempts += 1
+            return len(told(0)) >= 3
+        wait_until(ask, 20, "three lines", every=0)
+        assert client.get("/1").status == 502
+    wait_until(lambda: len(told(1)) == 1, 10, "the first line of another server")
+    lines = told(0)
+    assert lines[0][3] == "" and int(lines[1][3]) >= 1 and int(lines[2][3]) >= 1 and told(1)[0][3] == ""
+    assert len(lines) + sum(int(n or 0) for *_, n in lines) <= attempts
+    times = [seconds_of(time) for time, *_ in lines]
+    assert all(later - earlier > 0.5 for earlier, later in zip(times, times[1:])), times
+    release_ports(ports)

@@ -66,7 +66,7 @@ class Screen:
 
     def pages(self):
         """The whole pages that were shown, as lines without escapes."""
-        return [ESCAPES.sub("", page.decode("utf-8", "replace")).split("\r\n") for page in self.seen.split(b"\x1b[H")[1:-1]]
+        return [re.split(r"\r*\n", ESCAPES.sub("", page.decode("utf-8", "replace"))) for page in self.seen.split(b"\x1b[H")[1:-1]]
 
     def wait_for(self, condition, what):
         def shown():
