@@ -210,20 +210,21 @@ static bool takes_session(const struct pick *p)
 
 /* The least busy of those that are out without being known to be bad. Suspects only when there is nothing
  * else that the request could have failed at. */
-static struct server *pick_spare(const struct server_set *set, const struct pick *p)
+static struct server *pick_spare(const struct server_set *set, const struct pick *p, enum pick_failure *why)
 {
     struct server *best = NULL;
     for (size_t i = 0; i < set->count; i++) {
         struct server *s = set->servers[i];
-        if (!server_is_spare(s) || server_full(s) || pick_tried(p, s) ||
-            (p->tried_count && server_is_suspect(s, p->now_us)))
+        if (!server_is_spare(s) || pick_tried(p, s) || (p->tried_count && server_is_suspect(s, p->now_us)))
             continue;
-        if (!best || server_in_flight(s) < server_in_flight(best))
+        *why = PICK_ALL_BUSY;
+        if (!server_full(s) && (!best || server_in_flight(s) < server_in_flight(best)))
             best = s;
     }
     if (!best || !server_begin(best))
         return NULL;
     suspicion_try(best, p->now_us);
+    *why = PICK_OK;
     return best;
 }
 
@@ -258,9 +259,7 @@ struct server *server_set_pick(struct server_set *set, unsigned worker, const st
     struct server *s = pick_usable(set, worker, p, why);
     if (LIKELY(s != NULL) || !p->spares || *why == PICK_ALL_BUSY)
         return s;
-    s = pick_spare(set, p);
-    *why = s ? PICK_OK : *why;
-    return s;
+    return pick_spare(set, p, why);
 }
 
 size_t server_set_tier(const struct server_set *set, const struct server *s)

@@ -1,5 +1,7 @@
 """What tests/soak/chaos.py has found: a request fails only when no server could have answered it."""
 
+import threading
+
 import pytest
 
 from harness import Reply, wait_until
@@ -13,12 +15,15 @@ class Backend:
 
     def __init__(self, make, name):
         self.status, self.health, self.headers = "200 OK", "200 OK", []
+        self.gate = threading.Event()
+        self.gate.set()
         self.backend = make(name, handler=self._handle)
         self.address, self.name = self.backend.address, name
 
     def _handle(self, request):
         if request.target == "/healthz":
             return Reply(status=self.health)
+        self.gate.wait(60)
         return Reply(status=self.status, headers=self.headers, body=self.name.encode())
 
 
@@ -109,3 +114,20 @@ def test_a_server_that_returns_is_not_shunned_for_what_it_took_before(site, back
     a.status = a.health = "200 OK"
     wait_until(lambda: state(weir, a) == "up")
     wait_until(lambda: [weir.get().text for _ in range(40)].count("a") >= 8, 5)
+
+
+def test_requests_wait_for_an_ejected_server_that_is_full(site, backend):
+    a, b = backend("a"), backend("b")
+    entries = [{"address": s.address, "max_connections": 1} for s in (a, b)]
+    weir = site([{"upstream": "app"}], {"app": {"servers": entries, "outlier": {"errors": 1, "eject": "1h"}, "queue": {"timeout": "1h"},
+                                                "health_check": {"path": "/healthz", "rise": 1, **FAST}}}, workers=1)
+    eject(weir, a)
+    b.health = "500 Sick"
+    wait_until(lambda: state(weir, b) == "down")
+    a.gate.clear()
+    clients = [weir.client() for _ in range(3)]
+    for client in clients:
+        client.send_request()
+    wait_until(lambda: weir.admin.metrics().sum("weir_upstream_queue", upstream="app") == 2)
+    a.gate.set()
+    assert [client.read_response().text for client in clients] == ["a"] * 3
