@@ -7,7 +7,7 @@ import pytest
 from harness import Reply, wait_until
 from harness.admin import find
 
-FAST = {"interval": "50ms", "timeout": "1s", "fall": 1}
+FAST = {"interval": "50ms", "timeout": "10s", "fall": 1}
 
 
 class Backend:

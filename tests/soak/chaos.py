@@ -167,6 +167,11 @@ class Chaos:
     def _up(self):
         return [s["address"] for s in self._upstream("app")["servers"] if s["state"] == "up"]
 
+    def _is_down(self, server):
+        """By its check, and no more by an ejection, which has a time of its own."""
+        found = next(s for s in self._upstream("app")["servers"] if s["address"] == server.address)
+        return found["state"] == "down" and not found["ejected"]
+
     def _share(self, after, seconds):
         """All servers are well: each is up in time, and has its share when it has started."""
         begin = time.time()
@@ -192,7 +197,7 @@ class Chaos:
         time.sleep(60 * INTERVAL)
         server = self.fleet.fixed[0]
         server.be("kill")
-        wait_until(lambda: server.address not in self._up(), 10)
+        wait_until(lambda: self._is_down(server), 30)
         server.be("ok")
         begin, before = time.time(), self._requests()[server.address]
         wait_until(lambda: self._requests()[server.address] > before, 20, "a request of the server that is back", every=0.02)

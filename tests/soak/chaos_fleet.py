@@ -97,7 +97,7 @@ class Fleet:
         return [s for s in self.servers if s.mode == "ok" and s.since < limit and (s in self.fixed or self.listed.get(s, limit) < limit)]
 
     def entries(self):
-        return [s.address for s in self.fixed] + [{"dns": f"{NAME}:{self.name_port}", "refresh": "1s"}]
+        return [{"address": s.address, "max_connections": 6} for s in self.fixed] + [{"dns": f"{NAME}:{self.name_port}", "refresh": "1s"}]
 
     def close(self):
         for server in self.servers:
