@@ -5,6 +5,7 @@
 
 #include "balancer/hashing.h"
 #include "core/log.h"
+#include "proxy/failure_log.h"
 #include "proxy/stream/udp_internal.h"
 
 #define SESSION_MAGIC 0x55445053u
@@ -220,9 +221,7 @@ static void count_unreachable(struct udp_session *s, int error)
     counter_add(&s->counters->failed, 1);
     atomic_fetch_add_explicit(&s->server->connect_failures, 1, memory_order_relaxed);
     server_address_failed(s->server, s->address_version);
-    if (may_warn(s->client.listener))
-        log_warn("server cannot be reached", LOG_SLICE("upstream", s->upstream->name),
-                 LOG_SLICE("server", s->server->name), LOG_TEXT("reason", strerror(error)));
+    failure_log(worker_of(s), "server cannot be reached", s->server, strerror(error));
 }
 
 /* The next server that takes it; false when none does. */
