@@ -51,6 +51,7 @@ struct server *forward_pick(struct forward *f, enum pick_failure *why)
                      .now_us = loop_now_us(&f->x->worker->loop),
                      .prefer = f->affinity.server};
     *why = PICK_ALL_TRIED;
+    *why = PICK_ALL_TRIED;
     if (f->tried_count >= FORWARD_ATTEMPTS_MAX)
         return NULL;
     struct server *s = upstream_pick(f->upstream, f->x->servers, worker, &p, why);
@@ -122,7 +123,7 @@ void forward_attempt(struct forward *f)
     f->server = x->server = s;
     if (x->attempts++ && !f->twin)
         counter_add(&counters_of(&w->counters, s)->retries, 1);
-    f->attempt_us = loop_now_us(&w->loop);
+    f->attempt_us = f->limit_us = loop_now_us(&w->loop);
     if (x->upstream_started_us == 0)
         x->upstream_started_us = f->attempt_us;
     f->outcome = OUTCOME_ABANDONED;
@@ -151,7 +152,7 @@ static void watch_sending(struct forward *f)
 static msec_t attempt_left(const struct forward *f)
 {
     msec_t limit = f->x->route->retries.timeout;
-    msec_t passed = (loop_now_us(&f->x->worker->loop) - f->attempt_us) / 1000;
+    msec_t passed = (loop_now_us(&f->x->worker->loop) - f->limit_us) / 1000;
     return limit == 0 ? 0 : limit > passed ? limit - passed : 1;
 }
 

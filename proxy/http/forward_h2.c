@@ -44,8 +44,10 @@ static void begin(struct forward *f)
         forward_send_request(f);
         return;
     }
+    f->attempt->reason = "the server takes no WebSockets over HTTP/2";
+    x->termination = TERMINATION_BAD_RESPONSE;
     forward_let_go(f, true);
-    exchange_fail(x, 502, "the server takes no WebSockets over HTTP/2");
+    exchange_fail(x, 502, f->attempt->reason);
 }
 
 static int prepare(struct forward *f, bool may_be_http1)
@@ -101,8 +103,8 @@ int forward_h2_open(struct forward *f)
     if (opened) {
         f->last_reused = h2_call_is_on_idle(&f->h2->call);
         begin(f);
-    } else if (f->h2->call.connects) {
-        set_timer(f, forward_timeouts(x)->connect);
+    } else if (h2_call_joins(&f->h2->call)) {
+        set_timer(f, forward_connect_time(f)); /* the connection's own is another request's */
     }
     return 0;
 }
@@ -114,12 +116,15 @@ static void ready(struct h2_call *call)
 
 static void speaks_http1(struct h2_call *call, struct upstream_conn *uc)
 {
-    forward_h1_adopt(of_call(call), uc);
+    struct forward *f = of_call(call);
+    loop_timer_clear(&f->x->worker->loop, &f->h2->timer);
+    forward_h1_adopt(f, uc);
 }
 
 static void again(struct h2_call *call)
 {
     struct forward *f = of_call(call);
+    loop_timer_clear(&f->x->worker->loop, &f->h2->timer);
     f->side = NULL;
     int error = forward_h2_open(f);
     if (error)

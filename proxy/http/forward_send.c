@@ -79,6 +79,7 @@ void forward_body(struct exchange *x, const struct iovec *iov, int count)
         f->side->send_body(f, iov, FORWARD_VECTORS, false);
     f->side->send_body(f, iov, count, x->request_done);
     f->sending_done = x->request_done;
+    f->limit_us = loop_now_us(&x->worker->loop);
     if (f->sending_done)
         all_sent(f);
     forward_watch(f);

@@ -412,7 +412,8 @@ static void settle(struct h2_server *c)
 {
     if (c->call_count)
         return;
-    if (c->draining || (c->session && (!c->shared || c->keepalive_ms == 0))) {
+    bool of_use = c->shared && c->keepalive_ms && (!c->settings_seen || c->allowed);
+    if (c->draining || (c->session && !of_use)) {
         lose(c, NULL);
         return;
     }

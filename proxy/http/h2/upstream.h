@@ -122,6 +122,9 @@ void h2_call_write(struct h2_call *call, const struct iovec *iov, int count, boo
 void h2_call_pause(struct h2_call *call, bool pause);
 /* Whether the connection has carried a call before this one, and no other beside it. */
 bool h2_call_is_on_idle(const struct h2_call *call);
+/* It waits for more than the connection that was made for it: for one that another call has made, or for the
+ * server's SETTINGS. */
+bool h2_call_joins(const struct h2_call *call);
 /* The server takes an extended CONNECT (RFC 8441 §3). Known when a call that `connects` is ready. */
 bool h2_call_may_connect(const struct h2_call *call);
 /* Of no more interest: a stream that is not over is reset. Idempotent. */

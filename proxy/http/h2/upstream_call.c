@@ -129,6 +129,11 @@ bool h2_call_is_on_idle(const struct h2_call *call)
     return c->requests > 1 && c->call_count == 1;
 }
 
+bool h2_call_joins(const struct h2_call *call)
+{
+    return call->connects || call->connection->requests > 1;
+}
+
 bool h2_call_may_connect(const struct h2_call *call)
 {
     const struct h2_server *c = call->connection;
