@@ -822,6 +822,7 @@ BAD = {
     "status behind a field": head([("x", "1"), (":status", "200")]),
     "status of two digits": head([(":status", "20")]),
     "status of words": head([(":status", "abc")]),
+    "status past 599": head([(":status", "600")]),
     "a request's field": head([(":status", "200"), (":path", "/")]),
     "101": head([(":status", "101")], END_HEADERS),
     "capitals": head([(":status", "200"), ("X-Capital", "1")]),

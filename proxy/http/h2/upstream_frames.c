@@ -108,7 +108,7 @@ static const char *read_response(struct h2_call *call, const struct h2_head *h, 
     struct slice status = h2_head_pseudo(h, S(":status"));
     uint64_t number;
     *r = (struct http_response){.minor = 1, .keep_alive = true, .is_http2 = true};
-    if (status.len != 3 || slice_to_u64(status, &number) != 0 || number < 100)
+    if (status.len != 3 || slice_to_u64(status, &number) != 0 || number < 100 || number > 599)
         return ":status is not a status";
     r->status = (uint16_t)number;
     if (r->status == 101)
