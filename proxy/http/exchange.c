@@ -386,6 +386,7 @@ void exchange_body(struct exchange *x, const struct iovec *iov, int count_, bool
     for (int i = 0; i < count_; i++)
         x->request_bytes += iov[i].iov_len;
     if (limit && x->request_bytes > limit) {
+        x->termination = TERMINATION_REQUEST_REFUSED;
         exchange_fail(x, 413, "the body is larger than the limit");
         return;
     }

@@ -241,8 +241,10 @@ void forward_tunnel_take(struct forward *f, const struct iovec *iov, int count, 
 {
     struct tunnel *t = f->tunnel;
     struct exchange *x = f->x;
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count && x->phase != EXCHANGE_ENDED; i++)
         to_client(t, slice_of(iov[i].iov_base, iov[i].iov_len), false);
+    if (x->phase == EXCHANGE_ENDED)
+        return;
     if (end) {
         f->outcome = OUTCOME_ANSWERED;
         forward_let_go(f, true);
