@@ -14,6 +14,7 @@
 #include "admin/admin.h"
 #include "admin/client.h"
 #include "admin/top.h"
+#include "proxy/check_user.h"
 #include "proxy/runtime.h"
 
 struct command {
@@ -146,6 +147,8 @@ static int check(int argc, char **argv)
         return 1;
     }
     size_t errors = s->config.error_count;
+    if (errors == 0)
+        check_user(s);
     fputs(config_errors_text(&s->config), stderr);
     fputs(config_warnings_text(&s->config), stderr);
     if (errors == 0)

@@ -94,6 +94,11 @@ bool tls_client_changed(const struct tls_client *t)
     return tls_files_changed(&t->files);
 }
 
+const struct tls_files *tls_client_files(const struct tls_client *t)
+{
+    return &t->files;
+}
+
 /* Loading. */
 
 static const struct config_node *setting(const struct config_node *map, const char *key)

@@ -8,6 +8,7 @@
 #include "core/conn.h"
 #include "tls/settings.h"
 
+struct tls_files;
 struct tls_client;
 
 /* NULL after config_fault() for every problem, at the place that names it. `at` may be NULL: s->node. `s` is
@@ -29,3 +30,4 @@ int tls_client_connect(struct tls_client *t, unsigned worker, struct conn *c, st
 
 /* As tls_server_changed, for ca, cert and key. */
 bool tls_client_changed(const struct tls_client *t);
+const struct tls_files *tls_client_files(const struct tls_client *t);

@@ -111,6 +111,11 @@ bool tls_server_changed(const struct tls_server *s)
     return tls_files_changed(&s->files);
 }
 
+const struct tls_files *tls_server_files(const struct tls_server *s)
+{
+    return &s->files;
+}
+
 size_t tls_server_certificates(const struct tls_server *s, const struct tls_certificate **out)
 {
     *out = s->certificates;

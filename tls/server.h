@@ -14,6 +14,7 @@
 #include "tls/settings.h"
 #include "tls/tickets.h"
 
+struct tls_files;
 struct tls_server;
 
 /* A certificate as the operator knows it; lives with its server. */
@@ -43,6 +44,8 @@ int tls_server_accept(struct tls_server *s, unsigned worker, struct conn *c);
 /* Whether a file that was loaded (or looked for: FILE.ocsp) is another now: by device, inode, size and mtime.
  * Control thread; some calls of stat. */
 bool tls_server_changed(const struct tls_server *s);
+/* Those files. */
+const struct tls_files *tls_server_files(const struct tls_server *s);
 
 /* The certificates in the order of the file; *out lives with the server. */
 size_t tls_server_certificates(const struct tls_server *s, const struct tls_certificate **out);

@@ -2,8 +2,11 @@
 
 import json
 import os
+import pathlib
 import re
+import shutil
 import socket
+import tempfile
 
 import jsonschema
 import pytest
@@ -467,3 +470,55 @@ def test_diff_says_what_a_reload_would_change_and_changes_nothing(site, tmp_path
     done = run_cli("diff", "-c", new, cwd=weir.folder)
     assert done.returncode == 0 and "alpha" in done.stdout and "omega" in done.stdout
     assert weir.get().text == "old"
+
+
+# -- user: ------------------------------------------------------------------------------------------------------------------------
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can tell what another user can read")
+
+
+@pytest.fixture
+def public():
+    """A folder that everybody may enter."""
+    with tempfile.TemporaryDirectory(prefix="weir-check-") as folder:
+        os.chmod(folder, 0o755)
+        yield pathlib.Path(folder)
+
+
+def check_as(public, user, mode, authority):
+    cert, key = authority.leaf("a.example", file=str(public / "leaf"))
+    os.chmod(key, mode)
+    (public / "inner").mkdir()
+    shutil.copy(cert, public / "inner" / "ca.pem")
+    text = (f"user: {user}\nlisteners:\n  web:\n    bind: '127.0.0.1:8080'\n    tls: {{ certificates: [{{ cert: {cert}, key: {key} }}] }}\n"
+            "routes: [{ upstream: app }]\n"
+            f"upstreams: {{ app: {{ servers: ['127.0.0.1:9000'], tls: {{ ca: {public}/inner/ca.pem }} }} }}\n")
+    return check(public, text)
+
+
+@needs_root
+def test_a_key_that_the_user_cannot_read_is_warned_of(public, authority):
+    status, said, _ = check_as(public, "nobody", 0o600, authority)
+    assert status == 0
+    assert [(line, column, text) for _, line, column, text in said] == [
+        (1, 7, f"user: nobody cannot read {public}/leaf.key: Permission denied; a reload would fail")]
+
+
+@needs_root
+def test_nothing_is_warned_of_when_the_user_can_read_all(public, authority):
+    status, said, _ = check_as(public, "nobody", 0o644, authority)
+    assert status == 0 and said == []
+
+
+@needs_root
+def test_a_folder_that_the_user_cannot_enter_counts(public, authority):
+    check_as(public, "nobody", 0o644, authority)
+    os.chmod(public / "inner", 0o700)
+    status, said, _ = check(public, (public / "weir.yaml").read_text())
+    assert status == 0 and len(said) == 1 and f"{public}/inner/ca.pem" in said[0][3]
+
+
+@needs_root
+def test_a_user_that_there_is_not_is_warned_of_once(public, authority):
+    status, said, _ = check_as(public, "nobody-of-that-name", 0o600, authority)
+    assert status == 0 and len(said) == 1 and "cannot become nobody-of-that-name" in said[0][3]
