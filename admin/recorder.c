@@ -184,7 +184,7 @@ static bool is_slow(const struct recorder_worker *w, usec_t now, usec_t took)
 void recorder_exchange_ended(struct recorder *r, const struct exchange *x)
 {
     struct recorder_worker *w = &r->workers[x->worker->index];
-    enum termination termination = termination_of(x);
+    enum termination termination = (enum termination)x->termination;
     usec_t now = loop_now_us(&x->worker->loop), took = now - x->started_us;
     if (UNLIKELY(termination_is_failure(termination) || exchange_meant_status(x) >= 500))
         keep_failed(w, x, termination);

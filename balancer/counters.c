@@ -85,7 +85,7 @@ static void start_anew(struct server_counters *c, uint64_t serial)
     atomic_store_explicit(&c->serial, serial, memory_order_release);
 }
 
-struct server_counters *counters_of(struct counters *t, const struct server *s)
+struct server_counters *counters_make(struct counters *t, const struct server *s)
 {
     if (s->id >= SERVER_ID_MAX)
         return &t->spare;

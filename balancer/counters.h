@@ -50,7 +50,20 @@ void counters_init(struct counters *t);
 void counters_free(struct counters *t);
 
 /* Own worker. Never NULL. */
-struct server_counters *counters_of(struct counters *t, const struct server *s);
+struct server_counters *counters_make(struct counters *t, const struct server *s);
+static inline struct server_counters *counters_of(struct counters *t, const struct server *s)
+{
+    struct counters_block *b =
+        LIKELY(s->id < SERVER_ID_MAX)
+            ? atomic_load_explicit(&t->blocks[s->id / COUNTERS_BLOCK], memory_order_relaxed)
+            : NULL;
+    if (LIKELY(b != NULL)) {
+        struct server_counters *c = &b->at[s->id % COUNTERS_BLOCK];
+        if (LIKELY(atomic_load_explicit(&c->serial, memory_order_relaxed) == s->serial))
+            return c;
+    }
+    return counters_make(t, s); /* its first */
+}
 
 /* One response: its status (0 = none came), the time from the request's start to the response's end. */
 void counters_response(struct server_counters *c, unsigned status, usec_t took_us);

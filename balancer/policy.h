@@ -18,9 +18,9 @@
 struct pick {
     struct server *const *tried; /* these had their chance: not again */
     size_t tried_count;
-    uint64_t hash;       /* of the request's key, for policies that hash; 0 = it has none */
-    bool avoid_suspects; /* those are passed over (suspicion.h) */
-    bool spares;         /* when no server is usable, one that is only ejected or not yet up again will do */
+    uint64_t hash;     /* of the request's key, for policies that hash; 0 = it has none */
+    bool suspects_too; /* those are not passed over (suspicion.h) */
+    bool spares;       /* when no server is usable, one that is only ejected or not yet up again will do */
     struct server *prefer; /* a sticky session's: taken while it can be; NULL = none */
     usec_t now_us;         /* the worker's clock; 0 = what was learned does not fade */
 };
@@ -78,7 +78,7 @@ static inline uint32_t pick_weight(const struct pick *p, const struct server *s)
 {
     uint32_t weight = server_weight(s);
     if (weight == 0 || server_full(s) || (p->tried_count && pick_tried(p, s)) ||
-        (p->avoid_suspects && server_is_suspect(s, p->now_us)))
+        (server_is_suspect(s, p->now_us) && !p->suspects_too))
         return 0;
     return weight;
 }

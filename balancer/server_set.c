@@ -170,17 +170,27 @@ static struct server *pick_and_begin(const struct server_set *set, void *state, 
     return NULL;
 }
 
+__attribute__((noinline)) static struct server *pick_suspect(const struct server_set *set, void *state,
+                                                             const struct tier *t, const struct pick *p)
+{
+    struct pick any = *p;
+    any.suspects_too = true;
+    struct server *s = pick_and_begin(set, state, t, &any);
+    if (s)
+        suspicion_try(s, p->now_us);
+    return s;
+}
+
 /* One that nobody suspects, else any. */
 static struct server *pick_from(const struct server_set *set, void *state, const struct tier *t,
                                 const struct pick *p)
 {
-    struct pick first = *p;
-    first.avoid_suspects = true;
-    struct server *s = pick_and_begin(set, state, t, &first);
+    struct server *s = set->policy->pick(state, t, p);
     if (UNLIKELY(s == NULL))
-        s = pick_and_begin(set, state, t, p);
-    if (s)
-        suspicion_try(s, p->now_us);
+        return pick_suspect(set, state, t, p);
+    if (UNLIKELY(!server_begin(s)) && !(s = pick_and_begin(set, state, t, p)))
+        return pick_suspect(set, state, t, p);
+    suspicion_try(s, p->now_us);
     return s;
 }
 
@@ -283,7 +293,7 @@ void server_set_learn(struct server_set *set, unsigned worker, struct server *s,
 
 enum pick_failure server_set_state(const struct server_set *set)
 {
-    const struct pick none = {0};
+    const struct pick none = {.suspects_too = true};
     enum pick_failure state = PICK_NONE_UP;
     for (size_t t = 0; t < set->tier_count && (state == PICK_NONE_UP || (t && set->tiers[t - 1].spills));
          t++) {

@@ -31,11 +31,8 @@ void suspicion_end(struct server *s)
     atomic_store_explicit(&s->suspect_until_us, 0, memory_order_relaxed);
 }
 
-void suspicion_try(struct server *s, usec_t now_us)
+void suspicion_tried(struct server *s, uint64_t until, usec_t now_us)
 {
-    uint64_t until = atomic_load_explicit(&s->suspect_until_us, memory_order_relaxed);
-    if (LIKELY(until == 0))
-        return;
     uint32_t failures = atomic_load_explicit(&s->suspect_failures, memory_order_relaxed);
     if (now_us >= until)
         atomic_compare_exchange_strong(&s->suspect_until_us, &until, now_us + moment(failures));

@@ -22,6 +22,12 @@ static inline bool server_is_suspect(const struct server *s, usec_t now_us)
 
 /* An attempt is over that says something about the server. */
 void suspicion_learn(struct server *s, const struct outcome *o);
+/* There is nothing to learn: it was not suspect, and still is not. */
+static inline bool suspicion_knows(const struct server *s, const struct outcome *o)
+{
+    return o->kind == OUTCOME_ANSWERED &&
+           atomic_load_explicit(&s->suspect_until_us, memory_order_relaxed) == 0;
+}
 
 /* It is known to be well again: a check that had failed is good. */
 void suspicion_end(struct server *s);
@@ -30,4 +36,10 @@ void suspicion_end(struct server *s);
 void suspicion_hold(struct server *s, usec_t until_us);
 
 /* A server was picked whose moment may be over: no other request tries it before this one has. */
-void suspicion_try(struct server *s, usec_t now_us);
+void suspicion_tried(struct server *s, uint64_t until, usec_t now_us);
+static inline void suspicion_try(struct server *s, usec_t now_us)
+{
+    uint64_t until = atomic_load_explicit(&s->suspect_until_us, memory_order_relaxed);
+    if (UNLIKELY(until != 0))
+        suspicion_tried(s, until, now_us);
+}

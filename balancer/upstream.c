@@ -330,10 +330,12 @@ void upstream_done(struct upstream *u, struct server_set *set, unsigned worker, 
         return;
     if (u->settings->outlier)
         outlier_note(u->settings->outlier, s, o);
-    suspicion_learn(s, o);
+    if (UNLIKELY(!suspicion_knows(s, o)))
+        suspicion_learn(s, o);
     if (UNLIKELY(u->settings->hedge != NULL))
         hedge_learn(&u->locals[worker].hedge, u->settings->hedge, o);
-    server_set_learn(set, worker, s, o);
+    if (u->policy->done)
+        server_set_learn(set, worker, s, o);
     if (UNLIKELY(u->breaker != NULL) && breaker_learn(u->breaker, worker, o))
         log_warn("the breaker opens: too much of what was sent has failed", LOG_SLICE("upstream", u->name));
 }

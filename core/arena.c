@@ -46,7 +46,7 @@ static void *grow(struct arena *a, size_t size)
     return block->bytes;
 }
 
-void *arena_alloc(struct arena *a, size_t size)
+void *arena_grow(struct arena *a, size_t size)
 {
     if (size > SIZE_MAX / 2)
         return NULL;

@@ -6,6 +6,7 @@
  * allocates nothing from the shared heap. */
 #pragma once
 
+#include "core/base.h"
 #include "core/slice.h"
 
 struct arena_block;
@@ -25,7 +26,16 @@ void arena_init(struct arena *a, void *first, size_t first_size);
 
 /* Aligned to 8 bytes, not cleared. NULL when out of memory or past the limit (which is counted in blocks of
  * 4 KiB or more). */
-void *arena_alloc(struct arena *a, size_t size);
+void *arena_grow(struct arena *a, size_t size);
+static inline void *arena_alloc(struct arena *a, size_t size)
+{
+    size_t rounded = (size + 7) & ~(size_t)7;
+    if (UNLIKELY(rounded - 1 >= (size_t)(a->end - a->at))) /* 0 as well, and what wraps around to it */
+        return arena_grow(a, size);
+    void *piece = a->at;
+    a->at += rounded;
+    return piece;
+}
 
 /* Cleared. */
 void *arena_zalloc(struct arena *a, size_t size);

@@ -125,9 +125,9 @@ static void arm_wheel(struct loop *l)
     l->wheel_armed = next;
 }
 
-void loop_timer(struct loop *l, struct timer *t, msec_t delay)
+void loop_timer_set(struct loop *l, struct timer *t, msec_t deadline)
 {
-    if (wheel_set(&l->wheel, t, loop_now(l) + delay) || l->wheel_armed == 0) {
+    if (wheel_set(&l->wheel, t, deadline) || l->wheel_armed == 0) {
         if (l->wheel_armed == 0 || wheel_next(&l->wheel) < l->wheel_armed)
             arm_wheel(l);
     }

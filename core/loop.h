@@ -89,7 +89,13 @@ void loop_defer(struct loop *l, struct task *t, void (*run)(struct task *));
 void loop_bury(struct loop *l, struct task *t, void (*bury)(struct task *));
 
 /* Arms the timer `delay` from now, or moves it. */
-void loop_timer(struct loop *l, struct timer *t, msec_t delay);
+void loop_timer_set(struct loop *l, struct timer *t, msec_t deadline);
+static inline void loop_timer(struct loop *l, struct timer *t, msec_t delay)
+{
+    msec_t deadline = loop_now(l) + delay;
+    if (UNLIKELY(!timer_move(t, deadline)))
+        loop_timer_set(l, t, deadline);
+}
 static inline void loop_timer_clear(struct loop *l, struct timer *t)
 {
     wheel_clear(&l->wheel, t);

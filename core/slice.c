@@ -44,6 +44,16 @@ int slice_to_u64(struct slice s, uint64_t *out)
     uint64_t value = 0;
     if (s.len == 0)
         return -1;
+    if (s.len < 20) { /* cannot be too large */
+        for (size_t i = 0; i < s.len; i++) {
+            unsigned digit = (unsigned char)s.at[i] - (unsigned)'0';
+            if (digit > 9)
+                return -1;
+            value = value * 10 + digit;
+        }
+        *out = value;
+        return 0;
+    }
     for (size_t i = 0; i < s.len; i++) {
         unsigned digit = (unsigned char)s.at[i] - (unsigned)'0';
         if (digit > 9 || __builtin_mul_overflow(value, 10u, &value) ||

@@ -35,12 +35,10 @@ static void link_timer(struct wheel *w, struct timer *t)
 
 bool wheel_set(struct wheel *w, struct timer *t, msec_t deadline)
 {
+    if (timer_move(t, deadline))
+        return false;
     t->deadline = deadline ? deadline : 1;
-    if (list_linked(&t->link)) {
-        if (t->tick * WHEEL_TICK_MS <= t->deadline)
-            return false;
-        list_remove(&t->link);
-    }
+    list_remove(&t->link);
     msec_t before = wheel_next(w);
     link_timer(w, t);
     return before == 0 || t->tick * WHEEL_TICK_MS < before;

@@ -28,6 +28,15 @@ void timer_init(struct timer *t, void (*fire)(struct timer *));
  * timer). */
 bool wheel_set(struct wheel *w, struct timer *t, msec_t deadline);
 
+/* Moves it later without touching the list, if that is all there is to do. */
+static inline bool timer_move(struct timer *t, msec_t deadline)
+{
+    if (!list_linked(&t->link) || t->tick * WHEEL_TICK_MS > deadline || deadline == 0)
+        return false;
+    t->deadline = deadline;
+    return true;
+}
+
 /* Disarms at once; the timer may be freed afterwards. */
 void wheel_clear(struct wheel *w, struct timer *t);
 

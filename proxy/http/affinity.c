@@ -80,7 +80,7 @@ void affinity_of(struct exchange *x, struct upstream *u, struct affinity *out)
 {
     const struct affinity_rule *rule = u->affinity;
     *out = (struct affinity){0};
-    if (LIKELY(!rule))
+    if (!rule)
         return;
     if (rule->has_key)
         out->hash = hash_of(x, rule);
@@ -93,7 +93,7 @@ void affinity_of(struct exchange *x, struct upstream *u, struct affinity *out)
 int affinity_set_cookie(struct exchange *x, struct fields *f)
 {
     const struct affinity_rule *rule = x->upstream ? x->upstream->affinity : NULL;
-    if (LIKELY(!rule) || !rule->sticky || !x->server || x->server == x->session)
+    if (!rule || !rule->sticky || !x->server || x->server == x->session)
         return 0;
     struct slice token = sticky_token(x->servers->sticky, x->server);
     char age[40] = "";

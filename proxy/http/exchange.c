@@ -84,7 +84,7 @@ static void count(struct exchange *x)
     const struct listener_config *config = x->listener->config;
     uint32_t id = x->route ? x->snapshot->route_stats_ids[x->route->index] : 0;
     struct route_stats *row = stats_route(config->stats, w->index, id);
-    counter_add(&config->stats->worker[w->index]->terminations[termination_of(x)], 1);
+    counter_add(&config->stats->worker[w->index]->terminations[x->termination], 1);
     if (row)
         route_stats_count(row, x->status ? exchange_meant_status(x) : 499,
                           loop_now_us(&w->loop) - x->started_us);
@@ -105,6 +105,7 @@ void exchange_end(struct exchange *x)
     loop_timer_clear(&w->loop, &x->deadline);
     if (UNLIKELY(x->is_counted))
         atomic_fetch_sub_explicit(x->route->in_flight, 1, memory_order_relaxed);
+    x->termination = (uint8_t)termination_of(x);
     count(x);
     if (w->observers && w->observers->exchange_ended)
         w->observers->exchange_ended(w->observers->argument, x);
@@ -168,6 +169,13 @@ static bool is_misdirected(const struct exchange *x)
     return info && tls_server_policy(tls, x->host) != info->policy;
 }
 
+/* Eight numbers from 0 to 15, one a byte, as digits. */
+static uint64_t hex_digits(uint64_t numbers)
+{
+    uint64_t letters = (numbers + 0x0606060606060606u) >> 4 & 0x0101010101010101u;
+    return numbers + 0x3030303030303030u + letters * ('a' - '0' - 10);
+}
+
 static void set_request_id(struct exchange *x)
 {
     const struct field *given = fields_find(&x->request.fields, FIELD_X_REQUEST_ID);
@@ -175,14 +183,14 @@ static void set_request_id(struct exchange *x)
         x->request_id = given->value;
         return;
     }
-    static const char hex[] = "0123456789abcdef";
     char *id = arena_alloc(&x->arena, 32);
     if (!id)
         return;
     for (int half = 0; half < 2; half++) {
         uint64_t bits = worker_random(x->worker);
-        for (int i = 0; i < 16; i++, bits >>= 4)
-            id[half * 16 + i] = hex[bits & 15];
+        uint64_t digits[2] = {hex_digits(bits & 0x0f0f0f0f0f0f0f0fu),
+                              hex_digits(bits >> 4 & 0x0f0f0f0f0f0f0f0fu)};
+        memcpy(id + half * 16, digits, 16);
     }
     x->request_id = slice_of(id, 32);
 }
@@ -455,7 +463,8 @@ static int edit_response(struct exchange *x, struct http_response *r)
                    : r->minor  ? S("1.1 weir")
                                : S("1.0 weir")) != 0)
         return -1;
-    if (x->responder == &forward_responder && affinity_set_cookie(x, &r->fields) != 0)
+    if (x->upstream && UNLIKELY(x->upstream->affinity != NULL) && x->responder == &forward_responder &&
+        affinity_set_cookie(x, &r->fields) != 0)
         return -1;
     if (x->route && x->route->response_headers.count &&
         edits_apply(&x->route->response_headers, &r->fields, &x->arena, exchange_variable, x) != 0)

@@ -67,6 +67,8 @@ static void strip_named(struct fields *f, struct slice connection)
 static bool names_others(struct slice connection)
 {
     struct slice token;
+    if (field_id(connection) == FIELD_KEEP_ALIVE) /* nearly always */
+        return false;
     while (slice_next(&connection, ',', &token)) {
         enum field_id id = field_id(token);
         if (!slice_equal_nocase(token, S("close")) && id != FIELD_KEEP_ALIVE && id != FIELD_UPGRADE &&

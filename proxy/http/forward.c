@@ -23,7 +23,8 @@ static void start(struct exchange *x)
     f->replayable = true;
     f->failure = (struct forward_failure){TERMINATION_WEIR_FAILED, 503, "out of memory"};
     x->responder_state = f;
-    affinity_of(x, f->upstream, &f->affinity);
+    if (UNLIKELY(f->upstream->affinity != NULL))
+        affinity_of(x, f->upstream, &f->affinity);
     budget_request(forward_budget(f), x->route->retries.budget);
     if (UNLIKELY(f->upstream->settings->hedge != NULL))
         hedge_request(&f->upstream->locals[x->worker->index].hedge, f->upstream->settings->hedge);
@@ -214,27 +215,29 @@ static void tell(struct forward *f)
 
 void forward_let_go(struct forward *f, bool reusable)
 {
-    struct exchange *x = f->x;
-    forward_hedge_stop(f);
     const struct forward_side *side = f->side;
-    if (f->attempt && f->attempt->ended_us == 0) {
-        f->attempt->ended_us = forward_stamp(f);
-        f->attempt->outcome = (uint8_t)f->outcome;
-        f->attempt->reused = f->last_reused;
-        f->attempt->status = f->head_received ? f->status : 0;
-        f->attempt->head_us = f->head_received ? forward_stamp_of(f, x->upstream_head_us) : 0;
+    struct attempt *a = f->attempt;
+    unsigned status = f->head_received ? f->status : 0;
+    if (UNLIKELY(f->hedge_waits))
+        forward_hedge_stop(f);
+    if (!f->server_counted)
+        return; /* no attempt goes on */
+    if (a->ended_us == 0) {
+        a->ended_us = forward_stamp(f);
+        a->outcome = (uint8_t)f->outcome;
+        a->reused = f->last_reused;
+        a->status = (uint16_t)status;
+        a->head_us = f->head_received ? forward_stamp_of(f, f->x->upstream_head_us) : 0;
     }
     if (side) {
-        usec_t took = loop_now_us(&x->worker->loop) - f->attempt_us;
-        counters_response(counters_of(&x->worker->counters, f->server), f->head_received ? f->status : 0,
-                          took);
+        struct worker *w = f->x->worker;
+        counters_response(counters_of(&w->counters, f->server), status,
+                          loop_now_us(&w->loop) - f->attempt_us);
         f->side = NULL;
         side->let_go(f, reusable);
     }
-    if (f->server_counted) {
-        f->server_counted = false;
-        tell(f);
-    }
+    f->server_counted = false;
+    tell(f);
 }
 
 static void cancel(struct exchange *x)
@@ -242,12 +245,14 @@ static void cancel(struct exchange *x)
     struct forward *f = x->responder_state;
     if (!f)
         return;
-    queue_leave(&f->waiter);
+    if (UNLIKELY(f->waiter.queue != NULL))
+        queue_leave(&f->waiter);
     struct forward *twin = f->twin;
     f->twin = NULL;
-    forward_stop_waiting(f);
+    if (UNLIKELY(f->waits || f->next))
+        forward_stop_waiting(f);
     forward_let_go(f, false);
-    if (!twin)
+    if (LIKELY(!twin))
         return;
     twin->twin = NULL;
     forward_stop_waiting(twin);

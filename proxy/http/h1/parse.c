@@ -226,8 +226,9 @@ static const char *parse_status_line(const char *begin, const char *at, const ch
     if (end - at < 14 || memcmp(at, "HTTP/1.", 7) != 0 || (at[7] != '0' && at[7] != '1') || at[8] != ' ')
         return NULL;
 
-    uint64_t status;
-    if (slice_to_u64(slice_of(at + 9, 3), &status) != 0 || status < 100 || status > 599)
+    unsigned class = (unsigned)(unsigned char)at[9] - '0', tens = (unsigned)(unsigned char)at[10] - '0',
+             ones = (unsigned)(unsigned char)at[11] - '0';
+    if (class < 1 || class > 5 || tens > 9 || ones > 9)
         return NULL;
 
     const char *reason = at + 12;
@@ -239,7 +240,7 @@ static const char *parse_status_line(const char *begin, const char *at, const ch
     if (!is_crlf(eol, end))
         return NULL;
 
-    out->status = (uint16_t)status;
+    out->status = (uint16_t)(class * 100 + tens * 10 + ones);
     out->minor = (uint8_t)(at[7] - '0');
     out->reason = slice_of(reason, (size_t)(eol - reason));
     return eol + 2;
