@@ -43,7 +43,8 @@ static const struct option timeouts_options[] = {
     OPTION_AT(struct timeouts, keepalive, "keepalive", OPTION_DURATION, .fallback = "75s", .min = 1,
               .help = "An idle client connection."),
     OPTION_AT(struct timeouts, upstream_keepalive, "upstream_keepalive", OPTION_DURATION, .fallback = "60s",
-              .min = 1, .help = "An idle connection to a server."),
+              .min = 1,
+              .help = "An idle connection to a server; less where the server is known to close it sooner."),
     OPTION_AT(struct timeouts, idle, "idle", OPTION_DURATION, .fallback = "10m", .min = 1,
               .help = "A tcp, udp or upgraded (WebSocket) stream, or a call of gRPC, with no byte either "
                       "way."),
