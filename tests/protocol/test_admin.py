@@ -98,7 +98,7 @@ def test_retries_are_counted(site, http_backend):
     weir = site([{"upstream": "app"}], {"app": {"servers": [f"127.0.0.1:{free_port()}", backend.address]}}, workers=1)
     for _ in range(4):
         assert weir.get().status == 200
-    assert weir.admin.metrics().sum("weir_retries_total", upstream="app") >= 1
+    weir.await_metric("weir_retries_total", lambda n: n >= 1, upstream="app")
 
 
 def test_reloads_and_their_failures_are_counted(site):
@@ -124,7 +124,7 @@ def test_handshakes_and_certificates_are_shown(site, authority, localhost_cert):
 def test_metric_labels_are_escaped(site):
     weir = site([{"name": 'a"b\\c', "respond": {"body": "x"}}])
     weir.get()
-    assert weir.admin.metrics().sum("weir_requests_total", status=200) == 1
+    weir.await_metric("weir_requests_total", 1, status=200)
 
 
 # -- API ---------------------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 from harness import HttpBackend, Reply, SCALE, free_port, wait_until
 from harness.raw_server import serving
 
-FAST = {"interval": "100ms", "timeout": "300ms", "rise": 2, "fall": 2}
+FAST = {"interval": "100ms", "timeout": "3s", "rise": 2, "fall": 2}
 
 
 def balanced(site, servers, routes=None, **upstream):
@@ -416,9 +416,8 @@ def test_requests_of_a_server_are_counted_by_status(site, three):
     with weir.client() as client:
         client.get("/status/200")
         client.get("/status/404")
-    metrics = weir.admin.metrics()
-    assert metrics.sum("weir_upstream_requests_total", upstream="app", server=three[0].address, status=404) == 1
-    assert metrics.sum("weir_upstream_requests_total", upstream="app") == 2
+    weir.await_metric("weir_upstream_requests_total", 1, upstream="app", server=three[0].address, status=404)
+    weir.await_metric("weir_upstream_requests_total", 2, upstream="app")
 
 
 def test_a_dead_server_without_a_check_costs_a_try_now_and_then_and_not_every_other_request(site, http_backend):

@@ -28,10 +28,9 @@ def test_it_opens_and_refuses_without_asking_the_server_and_closes_when_one_succ
         wait_until(lambda: client.get().status == 200, 20, "the breaker to close")
         assert state(weir) == "closed"
         assert [client.get().status for _ in range(20)] == [200] * 20
-    metrics = weir.admin.metrics()
-    assert metrics.sum("weir_upstream_breaker_opened_total", upstream="app") == 1
-    assert metrics.sum("weir_upstream_breaker", upstream="app") == 0
-    assert metrics.sum("weir_terminations_total", termination="breaker_open") >= 1
+    weir.await_metric("weir_upstream_breaker_opened_total", 1, upstream="app")
+    weir.await_metric("weir_upstream_breaker", 0, upstream="app")
+    weir.await_metric("weir_terminations_total", lambda n: n >= 1, termination="breaker_open")
 
 
 def test_a_failing_try_keeps_it_open(site, http_backend):

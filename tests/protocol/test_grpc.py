@@ -214,7 +214,7 @@ def test_errors_of_weirs_own_are_statuses_of_grpc(site, raw_server):
         # Whoever watches the metrics sees what weir meant.
         wait_until(lambda: weir.admin.metrics().sum("weir_requests_total", status=str(status)) == 1, what=method)
         number = str(code.value[0])
-        assert weir.admin.metrics().sum("weir_grpc_calls_total", grpc_status=number) >= 1
+        weir.await_metric("weir_grpc_calls_total", lambda n: n >= 1, grpc_status=number)
     assert weir.admin.metrics().sum("weir_requests_total", status="200") == 0
 
 
@@ -437,7 +437,7 @@ def test_a_server_that_cannot_be_reached_costs_no_call(site, grpc_server):
     with channel_to(weir) as channel:
         for n in range(20):
             assert channel.unary_unary("/test.Test/Unary")(b"%d" % n, timeout=LONG) == b"%d" % n
-    assert weir.admin.metrics().sum("weir_retries_total") > 0
+    weir.await_metric("weir_retries_total", lambda n: n > 0)
 
 
 def test_servers_that_end_their_connections_again_and_again_fail_no_call(site, grpc_server):

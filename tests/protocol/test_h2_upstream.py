@@ -362,7 +362,7 @@ def test_connections_are_counted(start, h2_server):
     request.respond(body="x")
     thread.join()
     wait_until(lambda: weir.admin.metrics().sum("weir_upstream_connections", upstream="app", state="idle") == 1)
-    assert weir.admin.metrics().sum("weir_upstream_connections", upstream="app", state="busy") == 0
+    weir.await_metric("weir_upstream_connections", 0, upstream="app", state="busy")
 
 
 def test_a_goaway_lets_what_it_covers_finish_and_the_rest_go_elsewhere(start, h2_server):

@@ -373,7 +373,7 @@ def test_counters_go_on_across_a_reload(site):
     weir.get()
     weir.reload()
     weir.get()
-    assert weir.admin.metrics().sum("weir_requests_total", listener="web", route="only", status=200) == 2
+    weir.await_metric("weir_requests_total", 2, listener="web", route="only", status=200)
 
 
 def test_a_reload_leaves_no_memory_behind(site, http_backend):

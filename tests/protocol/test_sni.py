@@ -119,7 +119,7 @@ def test_without_a_default_a_name_of_nobody_gets_an_alert(site, ups, name):
         client.send(hello(name))
         assert client.read_to_end() == ALERT and client.ended == "closed"
     wait_until(lambda: "no upstream for the name" in weir.log() and (name or "") in weir.log())
-    assert weir.admin.metrics().sum("weir_connections", listener="l4") == 0
+    weir.await_metric("weir_connections", 0, listener="l4")
 
 
 def test_what_is_not_tls_goes_to_the_default(site, server, ups):

@@ -233,7 +233,7 @@ def test_bytes_and_connections_are_counted(site, tcp_backend):
         client.read_exact(5)
         assert weir.admin.metrics().sum("weir_connections", listener="db") == 1
     wait_until(lambda: weir.admin.metrics().sum("weir_connections", listener="db") == 0)
-    assert weir.admin.metrics().sum("weir_bytes_total", listener="db") >= 10
+    weir.await_metric("weir_bytes_total", lambda n: n >= 10, listener="db")
 
 
 def test_a_stream_lives_through_a_reload(site, tcp_backend):

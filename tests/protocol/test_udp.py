@@ -164,8 +164,8 @@ def test_what_is_sent_in_segments_arrives_as_the_same_datagrams(site, backend, c
     in_segments(server.sock, 777)
     server.sock.sendto(data, server.got[0].peer)
     assert [c.receive() for _ in range(16)] == [data[at:at + 777] for at in range(0, len(data), 777)]
-    counted = weir.admin.metrics()
-    assert counted.sum("weir_udp_datagrams_total", direction="in") == 33 and counted.sum("weir_udp_datagrams_total", direction="out") == 16
+    weir.await_metric("weir_udp_datagrams_total", 33, direction="in")
+    weir.await_metric("weir_udp_datagrams_total", 16, direction="out")
 
 
 def test_the_session_of_a_quiet_client_ends_after_idle(site, backend, client):
@@ -378,8 +378,7 @@ def test_a_server_that_refuses_is_left_and_the_datagram_is_sent_again(site, back
     weir = udp(site, REFUSED, backend(b"good:").address, workers=1)
     for n in range(4):
         assert client(weir.port("dns")).ask(b"%d" % n) == b"good:%d" % n
-    metrics = weir.admin.metrics()
-    assert metrics.sum("weir_upstream_connections", upstream="pool", server=REFUSED) == 0
+    weir.await_metric("weir_upstream_connections", 0, upstream="pool", server=REFUSED)
     assert sessions(weir) == 4
 
 
@@ -504,7 +503,7 @@ def test_a_udp_check_without_the_right_answer_takes_a_server_down_and_back_up(si
     server = backend(handler=lambda got: says[0])
     weir = checked(site, server.address)
     wait_until(lambda: weir.admin.server_is_up("pool", server.address) is False, 10, "the server down")
-    assert "udp check: " in weir.log() and words in weir.log()
+    weir.await_log("udp check: ", words)
     says[0] = b"pong"
     wait_until(lambda: weir.admin.server_is_up("pool", server.address), 10, "the server up")
 
@@ -512,7 +511,7 @@ def test_a_udp_check_without_the_right_answer_takes_a_server_down_and_back_up(si
 def test_a_udp_check_is_refused_by_a_machine_without_the_server(site):
     weir = checked(site, REFUSED, receive=None)
     wait_until(lambda: weir.admin.server_is_up("pool", REFUSED) is False, 10, "the server down")
-    assert "udp check: Connection refused" in weir.log()
+    weir.await_log("udp check: Connection refused")
 
 
 def test_a_udp_check_that_wants_no_answer_takes_silence_for_good(site, backend):

@@ -16,6 +16,7 @@
 
 #include "balancer/upstream.h"
 #include "config/option.h"
+#include "tests/unit/patience.h"
 
 /* A configuration and the upstreams that were made of it. */
 struct fixture {
@@ -78,11 +79,11 @@ static inline void ticker_fire(struct timer *t)
     loop_timer(k->loop, &k->timer, 5);
 }
 
-/* Runs the loop until `condition` is true; fails the test after five seconds. */
+/* Runs the loop until `condition` is true; fails the test after five seconds, times the scale. */
 #define RUN_UNTIL(loop_, condition)                                                                          \
     do {                                                                                                     \
         struct ticker ticker_ = {.loop = (loop_)};                                                           \
-        msec_t limit_ = clock_ms() + 5000;                                                                   \
+        msec_t limit_ = clock_ms() + 5000 * test_scale();                                                    \
         timer_init(&ticker_.timer, ticker_fire);                                                             \
         loop_timer((loop_), &ticker_.timer, 5);                                                              \
         while (!(condition) && clock_ms() < limit_)                                                          \

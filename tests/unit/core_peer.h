@@ -14,8 +14,9 @@
 #include <cmocka.h>
 
 #include "core/conn.h"
+#include "tests/unit/patience.h"
 
-#define TEST_WAIT_MS 5000
+#define TEST_WAIT_MS (5000 * test_scale())
 
 struct side {
     struct conn conn;

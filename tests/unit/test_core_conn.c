@@ -101,7 +101,7 @@ static void test_bytes_that_were_given_out_do_not_come_twice(void **state)
 static void until_arrived(struct side *s, short events)
 {
     struct pollfd p = {.fd = s->conn.fd, .events = events};
-    while (poll(&p, 1, TEST_WAIT_MS) == 1 && !(p.revents & (events | POLLERR)))
+    while (poll(&p, 1, (int)TEST_WAIT_MS) == 1 && !(p.revents & (events | POLLERR)))
         ;
     assert_true(p.revents & (events | POLLERR));
 }

@@ -18,8 +18,9 @@
 
 #include "core/log.h"
 #include "core/writer.h"
+#include "tests/unit/patience.h"
 
-#define WAIT_MS 5000
+#define WAIT_MS (5000 * test_scale())
 
 static char folder[64];
 static char name[128], other[128];
@@ -233,7 +234,7 @@ static void test_a_full_pipe_loses_lines_and_counts_them(void **state)
     uint64_t start = now_ms();
     for (int i = 0; i < LINES; i++)
         sink_line(s, text, sizeof text);
-    assert_true(now_ms() - start < 2000); /* who logs does not wait */
+    assert_true(now_ms() - start < 2000 * test_scale()); /* who logs does not wait */
     uint64_t lost = sink_lost(s);
     uint64_t most = WRITER_QUEUE_BYTES / LENGTH + 65536 / LENGTH + 1;
     assert_true(lost >= LINES - most && lost < LINES);
@@ -289,7 +290,7 @@ static void test_the_end_does_not_wait_for_a_stuck_output(void **state)
     pthread_t thread;
     pthread_create(&thread, NULL, free_it, w);
     pthread_join(thread, NULL);
-    assert_true(now_ms() - start < 1500);
+    assert_true(now_ms() - start < 1500 * test_scale());
     /* Let the thread that was left behind come to its end. */
     static char in[65536];
     fcntl(reader, F_SETFL, 0);

@@ -226,6 +226,24 @@ class Weir:
         except FileNotFoundError:
             return ""
 
+    def await_log(self, *words, seconds=10):
+        """Waits until all of these stand in the log: it is written by a thread of its own, after what it tells of."""
+        def said():
+            log = self.log()
+            missing = [w for w in words if w not in log]
+            assert not missing, f"not in the log: {missing}"
+            return True
+        wait_until(said, seconds, "the words in the log")
+
+    def await_metric(self, name, wanted, seconds=10, **labels):
+        """Waits until a metric's sum is `wanted` (a number, or a condition): an answer leaves before it is counted."""
+        holds = wanted if callable(wanted) else lambda value: value == wanted
+        def reached():
+            value = self.admin.metrics().sum(name, **labels)
+            assert holds(value), f"{name} is {value}"
+            return True
+        wait_until(reached, seconds, f"{name} {labels or ''} as wanted")
+
     def stdout(self):
         with open(os.path.join(self.folder, "stdout"), errors="replace") as f:
             return f.read()
