@@ -42,6 +42,15 @@ static inline void hedge_learn(struct hedge *h, const struct hedge_settings *s, 
         quantile_add(&h->latency, hedge_share(s), o->head_us);
 }
 
+/* An attempt was let go of after that time, because another one had answered: the longest are never learnt
+ * otherwise, and the times would look ever shorter. What is not yet late says nothing. */
+static inline void hedge_overtaken(struct hedge *h, const struct hedge_settings *s, usec_t took_us)
+{
+    usec_t late_us = quantile_us(&h->latency);
+    if (s->after.time == 0 && late_us && took_us > late_us)
+        quantile_add(&h->latency, hedge_share(s), took_us);
+}
+
 /* How long to wait for a response before the second attempt; 0 = there is none, as too little is known yet.
  */
 static inline msec_t hedge_delay(const struct hedge *h, const struct hedge_settings *s)

@@ -103,6 +103,8 @@ void forward_wins(struct forward *f)
     if (x->responder_state != f)
         counter_add(&counters_of(&x->worker->counters, f->server)->hedges_won, 1);
     twin->attempt->reason = "the other attempt answered first";
+    hedge_overtaken(hedge_of(f), f->upstream->settings->hedge,
+                    loop_now_us(&x->worker->loop) - twin->attempt_us);
     forward_let_go(twin, false);
     x->responder_state = f;
     x->server = f->server;

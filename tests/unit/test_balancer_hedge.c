@@ -88,6 +88,24 @@ static void test_a_time_needs_no_samples(void **state)
     assert_int_equal(hedge_delay(&h, &s), 200);
 }
 
+/* One answer in ten is slow. Who is overtaken never tells how slow, which must not make it look rare. */
+static void test_who_is_overtaken_counts_as_late(void **state)
+{
+    (void)state;
+    struct hedge h = {0};
+    const struct hedge_settings s = {.after = {.share = 0.95}, .max = 1};
+    struct outcome quick = {.kind = OUTCOME_ANSWERED, .status = 200, .head_us = 10000};
+    struct outcome slow = {.kind = OUTCOME_ANSWERED, .status = 200, .head_us = 500000};
+    for (unsigned i = 0; i < 5000; i++) {
+        msec_t delay = hedge_delay(&h, &s);
+        bool overtaken = i % 10 == 0 && delay && delay < 490;
+        if (overtaken)
+            hedge_overtaken(&h, &s, delay * 1000 + 10000);
+        hedge_learn(&h, &s, i % 10 || overtaken ? &quick : &slow);
+    }
+    assert_true(hedge_delay(&h, &s) > 100);
+}
+
 static void test_no_more_than_the_share_is_hedged(void **state)
 {
     (void)state;
@@ -137,6 +155,7 @@ int main(void)
         cmocka_unit_test(test_it_follows_when_times_change),
         cmocka_unit_test(test_too_few_samples_say_nothing),
         cmocka_unit_test(test_a_time_needs_no_samples),
+        cmocka_unit_test(test_who_is_overtaken_counts_as_late),
         cmocka_unit_test(test_no_more_than_the_share_is_hedged),
         cmocka_unit_test(test_what_may_stand_in_after),
     };
