@@ -34,9 +34,11 @@ static const struct option retries_options[] = {
               .help =
                   "The share of the upstream's requests that may be sent again, so that retries do not bury "
                   "servers that are in trouble. A quiet time saves up 100 for each worker."),
-    OPTION_AT(struct retries_settings, timeout, "timeout", OPTION_DURATION, .fallback = "0s", .max = 86400000,
-              .help = "Of one attempt, from its begin to the response's head; 0: only timeouts.connect and "
-                      "timeouts.response count."),
+    OPTION_AT(
+        struct retries_settings, timeout, "timeout", OPTION_DURATION, .fallback = "0s", .max = 86400000,
+        .help =
+            "Of one attempt, from its begin to the response's head, without what the client takes for its "
+            "body; 0: only timeouts.connect and timeouts.response count."),
     OPTION_AT(struct retries_settings, backoff, "backoff", OPTION_DURATION, .fallback = "25ms", .max = 60000,
               .help =
                   "The longest wait before the second retry; twice as long before the next, up to ten times. "
