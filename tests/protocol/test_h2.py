@@ -840,6 +840,16 @@ def test_a_flood_is_told_to_calm_down_and_a_polite_client_is_served(site, http_b
     weir.await_metric("weir_http2_abuse_total", 1)
 
 
+def test_a_body_that_minds_no_window_is_cut(site):
+    weir = site([{"respond": {"status": 200, "body": "quick"}}], workers=1)
+    with H2(weir.port()) as flood:
+        flood.send(frame(HEADERS, END_HEADERS, 1, bad()))
+        deadline = Deadline(10)
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            while deadline.left():
+                flood.send(frame(DATA, 0, 1, bytes(16384)))
+
+
 @pytest.mark.parametrize("name", ["ping", "settings", "malformed"])
 def test_a_flood_that_reads_nothing_is_cut(site, name):
     weir = site([{"respond": {"status": 200}}], workers=1)

@@ -288,6 +288,14 @@ def _(p):
     p.stream_error(PROTOCOL_ERROR, REFUSED_STREAM)
 
 
+@case("5.1.2", "a refused stream's DATA may be under way when later streams are open", greet=False)
+def _(p):
+    p.send(PREFACE + frame(SETTINGS) + b"".join(p.post(1 + 2 * i) for i in range(130)))  # before the limit is known
+    p._until(lambda f: f is not None and f[0] == RST_STREAM and f[2] == 257 and int.from_bytes(f[3], "big") == REFUSED_STREAM)
+    p.send(frame(DATA, END_STREAM, 1, b"test"), p.head(261), frame(DATA, END_STREAM, 257, b"test"))
+    p.alive()
+
+
 stream_error("5.3.1", "HEADERS that depend on themselves",
              lambda p: [p.head(flags=END_HEADERS | END_STREAM | PRIORITY_FLAG, block=depends(1) + p.block())], PROTOCOL_ERROR)
 stream_error("5.3.1", "PRIORITY that depends on itself", lambda p: [frame(PRIORITY, 0, 2, depends(2))], PROTOCOL_ERROR)

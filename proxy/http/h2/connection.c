@@ -192,7 +192,7 @@ static void take_input(struct h2_connection *c, struct slice in)
         size_t head = found == H2_FOUND_DATA ? n < H2_FRAME_HEAD ? n : H2_FRAME_HEAD : 0;
         taken = feed(c, slice_of(in.at, n - head));
         if (found == H2_FOUND_DATA)
-            h2_check_late(c, id);
+            h2_check_late(c, id, c->strict.skip);
         else if (found == H2_FOUND_WRONG)
             h2_end_session(c, NGHTTP2_PROTOCOL_ERROR);
         if (head && taken >= 0)

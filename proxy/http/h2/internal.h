@@ -16,6 +16,7 @@
 #define H2_STREAMS_MAX       128
 #define H2_CONNECTION_WINDOW (1u << 20)
 #define H2_STREAM_WINDOW     65535u
+#define H2_GROWN_WINDOW      (4 * H2_STREAM_WINDOW) /* of a stream whose body is taken as it comes */
 #define H2_HELD_MAX          (8u << 20)  /* of bodies that no responder takes; past it the connection waits */
 #define H2_STREAM_HIGH_WATER (64u << 10) /* of a response that was not taken yet */
 #define H2_FEW_STREAMS       4           /* so few may each have CONN_HIGH_WATER */
@@ -63,6 +64,8 @@ struct h2_connection {
     uint64_t progress_out, counted_in, counted_out;
     size_t held; /* the sum of the streams' `unconsumed` */
     size_t owed; /* received, and not yet given back to the connection's window */
+    uint64_t late,
+        late_allowed; /* bytes of DATA on streams that weir has reset; what can have been under way */
     struct h2_head head;
     struct h2_abuse abuse;
     struct h2_strict strict;
@@ -152,8 +155,8 @@ void h2_stream_clock(struct h2_stream *s);
 /* request.c: what nghttp2 tells of frames that came. */
 
 void h2_request_callbacks(nghttp2_session_callbacks *to);
-/* DATA or HEADERS have come on a stream: when it is gone, nghttp2 passes over them. */
-void h2_check_late(struct h2_connection *c, int32_t id);
+/* DATA (`length` bytes) or HEADERS (0) have come on a stream: when it is gone, nghttp2 passes over them. */
+void h2_check_late(struct h2_connection *c, int32_t id, uint32_t length);
 
 /* response.c */
 

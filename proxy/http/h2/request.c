@@ -157,12 +157,25 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     return 0;
 }
 
-void h2_check_late(struct h2_connection *c, int32_t id)
+/* A client that has not heard yet that its stream is reset goes on, as far as the stream's window lets it;
+ * more comes from one that minds no window. */
+static void count_late(struct h2_connection *c, uint32_t length)
+{
+    c->late += length;
+    if (c->late <= c->late_allowed)
+        return;
+    c->calmed = true;
+    h2_end_session(c, NGHTTP2_FLOW_CONTROL_ERROR);
+}
+
+void h2_check_late(struct h2_connection *c, int32_t id, uint32_t length)
 {
     if (c->ending || h2_stream_of(c, id))
         return;
     switch (h2_strict_late(&c->strict, id)) {
     case H2_LATE_NOT:
+        if (id % 2 && id <= c->strict.last)
+            count_late(c, length);
         break;
     case H2_LATE_RESET:
         h2_count_abuse(c, H2_ABUSE_RESET);
@@ -188,7 +201,7 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
         h2_count_abuse(c, H2_ABUSE_CONTINUATION);
         break;
     case NGHTTP2_HEADERS:
-        h2_check_late(c, hd->stream_id);
+        h2_check_late(c, hd->stream_id, 0);
         break;
     case NGHTTP2_WINDOW_UPDATE:
         h2_count_abuse(c, H2_ABUSE_WINDOW);

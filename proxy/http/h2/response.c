@@ -158,8 +158,10 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *u
 {
     struct h2_connection *c = user_data;
     bool can_end = frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS;
-    if (frame->hd.type == NGHTTP2_RST_STREAM)
+    if (frame->hd.type == NGHTTP2_RST_STREAM) {
         h2_strict_reset(&c->strict, frame->hd.stream_id, false);
+        c->late_allowed += H2_GROWN_WINDOW;
+    }
     if (frame->hd.type == NGHTTP2_GOAWAY || !can_end || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
         return 0;
     struct h2_stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);

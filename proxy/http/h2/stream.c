@@ -202,7 +202,7 @@ void h2_stream_data(struct h2_stream *s, const uint8_t *data, size_t len)
     if (!s->window_grown && s->received > H2_STREAM_WINDOW / 2) {
         /* Its body is taken as it comes: let more of it be on the way. */
         s->window_grown = true;
-        nghttp2_session_set_local_window_size(c->session, NGHTTP2_FLAG_NONE, s->id, 4 * H2_STREAM_WINDOW);
+        nghttp2_session_set_local_window_size(c->session, NGHTTP2_FLAG_NONE, s->id, H2_GROWN_WINDOW);
     }
     h2_stream_clock(s);
 }

@@ -37,8 +37,6 @@ enum h2_late h2_strict_late(const struct h2_strict *s, int32_t id)
 {
     if (id > s->last || id % 2 == 0)
         return H2_LATE_NOT;
-    if (id >= s->skipped_from && id <= s->skipped_to)
-        return H2_LATE_NEVER;
     bool by_client = false;
     for (uint32_t i = 0; i < H2_RESETS_KEPT; i++) {
         if (s->resets[i].id != id)
@@ -47,7 +45,11 @@ enum h2_late h2_strict_late(const struct h2_strict *s, int32_t id)
             return H2_LATE_NOT;
         by_client = true;
     }
-    return by_client ? H2_LATE_RESET : id <= s->forgotten ? H2_LATE_NOT : H2_LATE_CLOSED;
+    if (!by_client && id <= s->forgotten)
+        return H2_LATE_NOT;
+    if (id >= s->skipped_from && id <= s->skipped_to)
+        return H2_LATE_NEVER; /* not even refused */
+    return by_client ? H2_LATE_RESET : H2_LATE_CLOSED;
 }
 
 /* Frames. */
