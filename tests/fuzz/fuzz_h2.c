@@ -5,19 +5,11 @@
  * The first byte of the input says how the rest is meant (raw bytes behind the preface, or steps for
  * h2_frames.h) and in what pieces it comes, the second how the backend answers. */
 #include <errno.h>
-#include <netinet/in.h>
-#include <signal.h>
-#include <stdio.h>
-#include <sys/mman.h>
-#include <sys/random.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include "core/log.h"
-#include "proxy/http/exchange.h"
 #include "proxy/http/websocket.h"
 #include "tests/fuzz/h2_backend_check.h"
 #include "tests/fuzz/h2_frames.h"
+#include "tests/fuzz/one_worker.h"
 
 #define BACKENDS  256
 #define ROUNDS    400
@@ -34,11 +26,7 @@ struct backend {
 };
 
 static struct {
-    struct worker worker;
-    struct loop control;
-    struct stats stats;
-    struct server_registry *registry;
-    struct snapshot *snapshot;
+    struct one_worker weir;
     int listening, client;
     unsigned script;
     struct backend backends[BACKENDS];
@@ -48,89 +36,24 @@ static struct {
     char room[65536];
 } fuzz;
 
-/* What weir serves. */
-
-static int listen_somewhere(unsigned *port)
-{
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof a;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    ASSERT(fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof a) == 0 && listen(fd, 512) == 0);
-    ASSERT(getsockname(fd, (struct sockaddr *)&a, &len) == 0);
-    *port = ntohs(a.sin_port);
-    return fd;
-}
-
-static struct snapshot *build(unsigned port)
-{
-    char path[64], text[512];
-    int fd = memfd_create("weir.yaml", 0);
-    int len = snprintf(text, sizeof text,
-                       "listeners: {web: {bind: '127.0.0.1:1'}}\n"
-                       "routes: [{upstream: app}, {path: /quick, respond: {status: 200, body: quick}}]\n"
-                       "upstreams: {app: {servers: ['127.0.0.1:%u']}}\n",
-                       port);
-    ASSERT(fd >= 0 && write(fd, text, (size_t)len) == len);
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    struct snapshot_context context = {
-        .workers = 1, .servers = fuzz.registry, .stats = &fuzz.stats, .control = &fuzz.control};
-    struct snapshot *s = snapshot_build(path, &context);
-    ASSERT(s);
-    if (s->config.error_count)
-        fputs(config_errors_text(&s->config), stderr);
-    ASSERT(s->config.error_count == 0);
-    close(fd);
-    return s;
-}
-
-static void nothing_released(struct snapshot *s)
-{
-    (void)s;
-}
-
-static void start_worker(struct worker *w)
-{
-    list_init(&w->listeners);
-    list_init(&w->free_exchanges);
-    task_init(&w->drained_task);
-    counters_init(&w->counters);
-    w->head_buffer = malloc(HEAD_BUFFER);
-    ASSERT(w->head_buffer && getrandom(w->random, sizeof w->random, 0) > 0);
-    ASSERT(loop_init(&w->loop, 0) == 0);
-    w->loop.owner = w;
-    pool_init(&w->pool, &w->loop, 0, &w->counters);
-    w->control = &fuzz.control;
-}
-
 static void start(void)
 {
+    char text[512];
     unsigned port;
-    signal(SIGPIPE, SIG_IGN);
-    log_set(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
-    h1_parse_init(H1_PATH_AUTO);
-    fuzz.listening = listen_somewhere(&port);
-    ASSERT(loop_init(&fuzz.control, 1) == 0 && stats_init(&fuzz.stats, 1) == 0);
-    struct registry_options options = {.loop = &fuzz.control};
-    fuzz.registry = registry_create(&options);
-    ASSERT(fuzz.registry);
-    start_worker(&fuzz.worker);
-    fuzz.snapshot = build(port);
-    ASSERT(snapshot_publish(fuzz.snapshot, nothing_released) == 0);
-    for (size_t i = 0; i < fuzz.snapshot->upstream_count; i++)
-        ASSERT(upstream_activate(fuzz.snapshot->upstreams[i]) == 0);
-    uint32_t capacity = worker_fields(fuzz.snapshot);
-    struct field *fields = calloc(capacity, sizeof *fields);
-    struct listener_sockets none = {0};
-    worker_apply(&fuzz.worker, fuzz.snapshot, &none, &fields, capacity);
+    fuzz.listening = one_worker_listen(&port);
+    snprintf(text, sizeof text,
+             "listeners: {web: {bind: '127.0.0.1:1'}}\n"
+             "routes: [{upstream: app}, {path: /quick, respond: {status: 200, body: quick}}]\n"
+             "upstreams: {app: {servers: ['127.0.0.1:%u']}}\n",
+             port);
+    one_worker_start(&fuzz.weir, text);
 }
 
 /* The backend. */
 
 static void forget(struct backend *b)
 {
-    struct linger reset = {1, 0}; /* no TIME_WAIT: there are many */
-    setsockopt(b->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-    close(b->fd);
+    one_worker_drop(b->fd);
     free(b->bytes);
     *b = fuzz.backends[--fuzz.backend_count];
 }
@@ -268,24 +191,16 @@ static void take_answers(void)
         fuzz.moved = true;
 }
 
-static void nothing(struct task *t)
-{
-    (void)t;
-}
-
 /* Until nothing moves any more. */
 static void settle(void)
 {
-    static struct task idle; /* with it the pass does not wait */
     unsigned quiet = 0;
     for (unsigned round = 0; quiet < 2 && round < ROUNDS; round++) {
         fuzz.moved = false;
-        task_init(&idle);
-        loop_defer(&fuzz.worker.loop, &idle, nothing);
-        loop_pass(&fuzz.worker.loop);
+        one_worker_pass(&fuzz.weir);
         serve_all();
         take_answers();
-        quiet = fuzz.moved || !list_empty(&fuzz.worker.loop.ready) ? 0 : quiet + 1;
+        quiet = fuzz.moved || !list_empty(&fuzz.weir.worker.loop.ready) ? 0 : quiet + 1;
     }
 }
 
@@ -302,20 +217,9 @@ static void send_in_pieces(const uint8_t *bytes, size_t len, size_t piece)
     }
 }
 
-static void connect_client(void)
-{
-    int pair[2];
-    struct listener *l = CONTAINER_OF(fuzz.worker.listeners.next, struct listener, link);
-    ASSERT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) == 0);
-    struct arrival a = {.fd = pair[0]};
-    ASSERT(ip_parse(S("192.0.2.1"), &a.ip) == 0);
-    fuzz.client = pair[1];
-    ASSERT(listener_take(l, &a) == 0);
-}
-
 static void disconnect(void)
 {
-    struct listener *l = CONTAINER_OF(fuzz.worker.listeners.next, struct listener, link);
+    struct listener *l = one_worker_listener(&fuzz.weir);
     close(fuzz.client);
     fuzz.client = -1;
     settle();
@@ -329,7 +233,7 @@ static void disconnect(void)
         usleep(1000);
         settle();
     }
-    ASSERT(l->client_count == 0 && fuzz.worker.exchange_count == 0);
+    ASSERT(l->client_count == 0 && fuzz.weir.worker.exchange_count == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
@@ -340,7 +244,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     static struct frames frames;
     if (len < 2)
         return 0;
-    if (!fuzz.snapshot)
+    if (!fuzz.weir.snapshot)
         start();
     if (!out)
         out = malloc(FRAMES_MAX);
@@ -351,14 +255,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     memcpy(out, preface, sizeof preface - 1);
     frames.len = sizeof preface - 1;
     if (bytes[0] & 1) {
-        frames_make(&frames);
+        frames_make(&frames, frames_one);
     } else {
         memcpy(out + frames.len, bytes + 2, len - 2);
         frames.len += len - 2;
     }
     if (piece < frames.len / PIECES)
         piece = frames.len / PIECES;
-    connect_client();
+    fuzz.client = one_worker_connect(&fuzz.weir);
     send_in_pieces(out, frames.len, piece);
     disconnect();
     return 0;

@@ -296,10 +296,10 @@ static void frames_one(struct frames *f)
     }
 }
 
-/* Makes frames of all that steers. */
-static void frames_make(struct frames *f)
+/* Makes frames of all that steers: by frames_one, or a step that knows more. */
+static void frames_make(struct frames *f, void (*step)(struct frames *))
 {
     f->next_id = 1;
     while (f->left)
-        frames_one(f);
+        step(f);
 }
