@@ -115,6 +115,11 @@ void upstream_done(struct upstream *u, struct server_set *set, unsigned worker, 
 /* Waits for a place, after PICK_ALL_BUSY (queue.h). False: there is no queue, or it is full. On the worker's
  * thread; `w` has turn and late set. */
 bool upstream_wait(struct upstream *u, unsigned worker, struct loop *l, struct queue_waiter *w);
+/* Whether upstream_wait would let one more in, as it seems now. */
+static inline bool upstream_may_wait(const struct upstream *u)
+{
+    return u->queue && queue_waiting(u->queue) < u->settings->queue->size;
+}
 /* Others wait already: who comes now joins them, ahead of any pick. */
 static inline bool upstream_has_waiting(const struct upstream *u)
 {

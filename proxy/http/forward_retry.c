@@ -184,12 +184,13 @@ void forward_bad_response(struct forward *f, const char *reason)
     forward_give_up(f);
 }
 
-/* A server that asks to be left alone for a while is: others are asked first (RFC 9110 §10.2.3). */
+/* A server that asks to be left alone for a while is: others are asked first (RFC 9110 §10.2.3). With another
+ * status, a 429, it is that client who is asked. */
 static void respect_retry_after(const struct forward *f, const struct http_response *r)
 {
     const struct field *after = fields_find(&r->fields, FIELD_RETRY_AFTER);
     uint64_t seconds;
-    if (!after || slice_to_u64(after->value, &seconds) != 0)
+    if (!after || r->status != 503 || slice_to_u64(after->value, &seconds) != 0)
         return;
     usec_t us = seconds < RETRY_AFTER_MAX_US / 1000000 ? seconds * 1000000 : RETRY_AFTER_MAX_US;
     suspicion_hold(f->server, loop_now_us(&f->x->worker->loop) + us);
@@ -202,12 +203,12 @@ bool forward_answers_again(struct forward *f, const struct http_response *r, boo
     if (!f->replayable || f->resent >= s->attempts || x->head_sent ||
         !retries_want(s, RETRY_STATUS, r->status, x->request.method_id, true))
         return false;
-    /* The answer goes to the client when nobody else can be asked. */
-    enum pick_failure why;
+    /* The answer goes to the client when nobody else can be asked, now or when there is a place. */
+    enum pick_failure why = PICK_OK;
     f->next = f->twin ? NULL : forward_pick(f, &why);
-    if (!f->twin && !f->next)
+    if (!f->twin && !f->next && (why != PICK_ALL_BUSY || !upstream_may_wait(f->upstream)))
         return false;
-    if (f->next && !budget_retry(forward_budget(f))) {
+    if (!f->twin && !budget_retry(forward_budget(f))) {
         forward_stop_waiting(f);
         return false;
     }

@@ -131,3 +131,17 @@ def test_requests_wait_for_an_ejected_server_that_is_full(site, backend):
     wait_until(lambda: weir.admin.metrics().sum("weir_upstream_queue", upstream="app") == 2)
     a.gate.set()
     assert [client.read_response().text for client in clients] == ["a"] * 3
+
+
+def test_what_one_server_answers_with_an_error_waits_for_a_place_at_another(site, backend):
+    a, b = backend("a"), backend("b")
+    weir = site([{"upstream": "app", "retries": {"on": ["503"]}}],
+                {"app": {"servers": [{"address": a.address, "max_connections": 1}, b.address], "queue": {"timeout": "1h"}}}, workers=1)
+    b.status = "503 Busy"
+    a.gate.clear()
+    clients = [weir.client() for _ in range(3)]
+    for client in clients:
+        client.send_request()
+    wait_until(lambda: weir.admin.metrics().sum("weir_upstream_queue", upstream="app") == 2)
+    a.gate.set()
+    assert [client.read_response(seconds=20).text for client in clients] == ["a"] * 3
