@@ -125,7 +125,6 @@ const struct policy policy_maglev = {.name = "maglev",
 
 const struct policy policy_source_hash = {.name = "source_hash",
                                           .hashes = true,
-                                          .hashes_ip = true,
                                           .size = hash_size,
                                           .init = hash_init,
                                           .share = share_unbounded,

@@ -41,8 +41,7 @@ struct tier {
 
 struct policy {
     const char *name; /* as in the file */
-    bool hashes;      /* looks at pick.hash … */
-    bool hashes_ip;   /* … which is the client's address, whatever hash_key says */
+    bool hashes;      /* looks at pick.hash */
     /* Made on the control thread, before init. NULL when out of memory. May be NULL, then unshare is too. */
     void *(*share)(const struct tier *t);
     void (*unshare)(void *shared);

@@ -239,6 +239,30 @@ static void check_takes_datagrams(struct snapshot *s, const struct listener_conf
                          SLICE_FMT(servers[i].address), SLICE_FMT(u->name));
 }
 
+/* What it may say for the sake of others, and has no effect here. */
+static void warn_of_idle_options(struct snapshot *s, const struct listener_config *l,
+                                 const struct upstream_settings *u)
+{
+    const struct config_node *at = l->settings->upstream_node;
+    if (u->hash_key.len && !slice_equal(u->hash_key, S("ip")))
+        config_warn(&s->config, at,
+                    "\"hash_key\" of upstream %.*s is not for streams and datagrams: theirs is the client's "
+                    "address",
+                    SLICE_FMT(u->name));
+    if (u->sticky)
+        config_warn(&s->config, at,
+                    "\"sticky\" of upstream %.*s is for HTTP alone; balance: source_hash keeps clients at "
+                    "their servers by address",
+                    SLICE_FMT(u->name));
+    if (u->hedge)
+        config_warn(&s->config, at, "\"hedge\" of upstream %.*s is for HTTP alone", SLICE_FMT(u->name));
+    if (u->queue && l->protocol == LISTENER_UDP)
+        config_warn(&s->config, at,
+                    "\"queue\" of upstream %.*s is not for datagrams: they are dropped when every server is "
+                    "full",
+                    SLICE_FMT(u->name));
+}
+
 static int build_listener(struct snapshot *s, struct listener_config *l,
                           const struct snapshot_context *context)
 {
@@ -260,6 +284,8 @@ static int build_listener(struct snapshot *s, struct listener_config *l,
             fault_unknown_upstream(s, settings->upstream_node, settings->upstream);
         else if (l->protocol == LISTENER_UDP)
             check_takes_datagrams(s, l, u);
+        if (u)
+            warn_of_idle_options(s, l, u);
         l->upstream = snapshot_upstream(s, settings->upstream);
     }
     if (build_names(s, l) != 0)

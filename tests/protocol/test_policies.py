@@ -244,3 +244,20 @@ def test_a_key_that_cannot_be_is_refused_where_it_stands(tmp_path, keys, said):
                                 "upstreams": {"app": {"servers": ["127.0.0.1:1"], **keys}}}))
     done = run_cli("check", "-c", str(file))
     assert done.returncode == 1 and f"upstreams.app.hash_key: {said}" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("protocol, upstream, words", [
+    ("tcp", {"balance": "maglev", "hash_key": "path"}, "theirs is the client's address"),
+    ("udp", {"balance": "ring_hash", "hash_key": "header:x"}, "theirs is the client's address"),
+    ("tcp", {"sticky": {"cookie": "id"}}, '"sticky" of upstream app is for HTTP alone'),
+    ("tcp", {"hedge": True}, '"hedge" of upstream app is for HTTP alone'),
+    ("udp", {"queue": True}, '"queue" of upstream app is not for datagrams'),
+    ("tcp", {"balance": "maglev", "queue": True}, None),
+    ("udp", {"balance": "maglev", "hash_key": "ip"}, None),
+])
+def test_check_warns_of_options_that_do_nothing_for_streams_and_datagrams(site, protocol, upstream, words):
+    weir = site(None, {"app": {"servers": ["127.0.0.1:9"], **upstream}},
+                {"raw": {"protocol": protocol, "upstream": "app", "bind": ["127.0.0.1:1"]}}, start=False)
+    answer = weir.cli("check")
+    said = answer.stderr + answer.stdout
+    assert answer.returncode == 0 and (words in said if words else "upstream app" not in said)
