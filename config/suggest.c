@@ -4,6 +4,7 @@
 
 #define WORD_MAX     64
 #define DISTANCE_MAX 2
+#define SHORT_MIN    5 /* letters of a word that is short for another */
 #define LIST_MAX     12
 
 static size_t least(size_t a, size_t b)
@@ -35,15 +36,37 @@ static size_t distance(struct slice a, struct slice b)
     return last[b.len];
 }
 
+/* leastconn, max_conns: as other programs write least_connections, max_connections. */
+static bool is_short_for(struct slice word, struct slice whole)
+{
+    size_t letters = 0, at = 0;
+    if (word.len && ascii_lower(word.at[word.len - 1]) == 's')
+        word.len--;
+    for (size_t i = 0; i < word.len; i++) {
+        if (word.at[i] == '_' || word.at[i] == '-')
+            continue;
+        while (at < whole.len && whole.at[at] == '_')
+            at++;
+        if (at == whole.len || ascii_lower(word.at[i]) != whole.at[at++])
+            return false;
+        letters++;
+    }
+    return letters >= SHORT_MIN;
+}
+
 void suggestion_consider(struct suggestion *s, const char *candidate)
 {
     struct slice word = s->word, other = slice_text(candidate);
-    size_t gap = word.len > other.len ? word.len - other.len : other.len - word.len;
-    if (word.len > WORD_MAX || other.len > WORD_MAX || gap > DISTANCE_MAX)
+    if (word.len > WORD_MAX || other.len > WORD_MAX)
         return;
-
-    size_t d = distance(word, other);
-    if (d > DISTANCE_MAX || d * 2 >= word.len || (s->best && d >= s->distance))
+    size_t gap = word.len > other.len ? word.len - other.len : other.len - word.len;
+    size_t d = gap > DISTANCE_MAX ? gap : distance(word, other);
+    bool is_near = d <= DISTANCE_MAX && d * 2 < word.len;
+    if (!is_near && is_short_for(word, other))
+        d = DISTANCE_MAX + 1; /* a last resort */
+    else if (!is_near)
+        return;
+    if (s->best && d >= s->distance)
         return;
     s->best = candidate;
     s->distance = d;

@@ -461,7 +461,8 @@ static void test_faults_past_the_limit_are_counted(void **state)
 static void test_suggestions_are_near_words_only(void **state)
 {
     (void)state;
-    static const char *const words[] = {"http", "tcp", "udp", "health_check", "round_robin"};
+    static const char *const words[] = {
+        "http", "tcp", "udp", "health_check", "round_robin", "least_connections", "max_connections"};
     const struct {
         const char *word, *nearest;
     } cases[] = {
@@ -471,6 +472,10 @@ static void test_suggestions_are_near_words_only(void **state)
         {"helth_check", "health_check"},
         {"health-chekc", "health_check"},
         {"roundrobin", "round_robin"},
+        {"leastconn", "least_connections"},
+        {"least_conn", "least_connections"},
+        {"max_conns", "max_connections"},
+        {"least_cost", NULL},
         {"xy", NULL},
         {"", NULL},
         {"hxxp", NULL},
