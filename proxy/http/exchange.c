@@ -10,6 +10,7 @@
 #include "proxy/http/fields.h"
 #include "proxy/http/files.h"
 #include "proxy/http/forward.h"
+#include "proxy/http/hops.h"
 #include "proxy/http/respond.h"
 #include "proxy/http/target.h"
 #include "tls/info.h"
@@ -336,6 +337,8 @@ static void start_responder(struct exchange *x)
             exchange_fail(x, 503, "every weight of the split is 0");
             return;
         }
+        if (!hops_may_forward(x))
+            return;
         x->upstream = target->upstream;
         x->responder = &forward_responder;
     }

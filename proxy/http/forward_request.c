@@ -3,6 +3,7 @@
 #include "proxy/http/client_address.h"
 #include "proxy/http/fields.h"
 #include "proxy/http/forwarded.h"
+#include "proxy/http/hops.h"
 #include "proxy/http/websocket.h"
 
 /* Fields that are set anew whatever came. */
@@ -156,6 +157,7 @@ int forward_fields(struct exchange *x, struct fields *out)
                          x->protocol == 20  ? S("2.0 weir")
                          : x->request.minor ? S("1.1 weir")
                                             : S("1.0 weir"));
+    failed |= hops_count_down(a, &x->request, out);
     failed |= add_upgrade(x, out);
     if (x->route->request_headers.count)
         failed |= edits_apply(&x->route->request_headers, out, a, exchange_variable, x);

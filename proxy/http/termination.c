@@ -16,6 +16,7 @@ static const char *const words[TERMINATIONS] = {
     [TERMINATION_QUEUE_FULL] = "queue_full",
     [TERMINATION_QUEUE_TIMEOUT] = "queue_timeout",
     [TERMINATION_CONCURRENCY] = "concurrency",
+    [TERMINATION_LOOP] = "loop",
     [TERMINATION_BREAKER_OPEN] = "breaker_open",
     [TERMINATION_EXCHANGE_TIMEOUT] = "exchange_timeout",
     [TERMINATION_STOPPED] = "stopped",
