@@ -865,6 +865,14 @@ def test_a_flood_that_reads_nothing_is_cut(site, name):
         assert weir.rss_bytes() - before < (60 if weir.is_sanitized else 16) * MiB
 
 
+def test_window_given_back_message_by_message_is_no_flood(site, http_backend):
+    weir = site([{"upstream": "app"}], {"app": http_backend().address}, workers=1)
+    with H2(weir.port()) as client:
+        assert len(client.ask(path="/bytes/60000").body) == 60_000
+        client.send(frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 6)) * 10_000)
+        assert client.ask(path="/quick").status == 200
+
+
 def test_tiny_windows_are_a_flood(site, http_backend):
     weir = site([{"upstream": "app"}], {"app": http_backend().address}, workers=1)
     with H2(weir.port(), window=False, settings=[(4, 0)]) as client:

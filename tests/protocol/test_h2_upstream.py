@@ -919,6 +919,16 @@ def test_a_flood_ends_its_connection_and_nothing_else(start, h2_server, name):
         assert client.get("/good").body == b"good"
 
 
+def test_a_server_that_gives_its_window_back_message_by_message_does_not_flood(start, h2_server):
+    """As servers of gRPC do; and many messages may come in one frame."""
+    def handler(request):
+        request.read(60_000)
+        request.peer.raw(frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 6)) * 10_000)
+        request.respond(body="good")
+    weir = start(h2_server(handler))
+    assert weir.get(method="POST", body=bytes(60_000)).body == b"good"
+
+
 def test_an_answer_in_single_bytes_is_whole(start, h2_server):
     def handler(request):
         data = frame(HEADERS, END_HEADERS, request.stream, block([(":status", "200"), ("x-a", "b")])) + \

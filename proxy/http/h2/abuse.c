@@ -1,5 +1,9 @@
 #include "proxy/http/h2/abuse.h"
 
+#define UPDATES_A_FRAME 4u
+#define BYTES_AN_UPDATE 4u         /* a message of gRPC has five at least */
+#define UPDATES_MAX     (1u << 18) /* paid ahead */
+
 static const struct {
     const char *name;
     uint32_t brim, a_second;
@@ -30,12 +34,28 @@ static void leak(struct h2_abuse *a, msec_t now)
 bool h2_abuse_count(struct h2_abuse *a, enum h2_abuse_kind kind, msec_t now)
 {
     leak(a, now);
+    if (kind == H2_ABUSE_WINDOW && a->updates) {
+        a->updates--;
+        return false;
+    }
     return ++a->level[kind] > kinds[kind].brim;
 }
 
-void h2_abuse_allow(struct h2_abuse *a, enum h2_abuse_kind kind, uint32_t n)
+/* What is left of n once it has been taken off the level. */
+static uint32_t take_off(struct h2_abuse *a, enum h2_abuse_kind kind, uint32_t n)
 {
-    a->level[kind] = n < a->level[kind] ? a->level[kind] - n : 0;
+    uint32_t taken = n < a->level[kind] ? n : a->level[kind];
+    a->level[kind] -= taken;
+    return n - taken;
+}
+
+void h2_abuse_sent(struct h2_abuse *a, size_t length)
+{
+    uint32_t pays = UPDATES_A_FRAME + (uint32_t)length / BYTES_AN_UPDATE;
+    a->updates += take_off(a, H2_ABUSE_WINDOW, pays);
+    if (a->updates > UPDATES_MAX)
+        a->updates = UPDATES_MAX;
+    take_off(a, H2_ABUSE_PING, 1);
 }
 
 const char *h2_abuse_name(enum h2_abuse_kind kind)

@@ -22,14 +22,17 @@ enum h2_abuse_kind {
 
 struct h2_abuse {
     uint32_t level[H2_ABUSE_KINDS];
+    uint32_t updates; /* WINDOW_UPDATE that is paid for */
     msec_t leaked_at;
 };
 
 /* Counts one; true when the bucket runs over. */
 bool h2_abuse_count(struct h2_abuse *a, enum h2_abuse_kind kind, msec_t now);
 
-/* Takes back: what was sent entitles the peer to `n` of that kind. */
-void h2_abuse_allow(struct h2_abuse *a, enum h2_abuse_kind kind, uint32_t n);
+/* A DATA frame of that length was sent. It pays for WINDOW_UPDATE, now or later: peers of gRPC answer each
+ * message with one or two, and one frame may hold many messages; and for a PING, by which they measure the
+ * delay. */
+void h2_abuse_sent(struct h2_abuse *a, size_t length);
 
 /* "rapid_reset", for metrics and logs. */
 const char *h2_abuse_name(enum h2_abuse_kind kind);

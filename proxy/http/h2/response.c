@@ -131,6 +131,7 @@ static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8
     (void)session, (void)frame;
     if (h2_is_full(c))
         return NGHTTP2_ERR_WOULDBLOCK;
+    h2_abuse_sent(&c->abuse, length);
     h2_put(c, (const char *)head, 9);
     while (length) {
         int count = buffer_peek(&s->pending, iov, COUNT_OF(iov));
@@ -145,8 +146,6 @@ static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8
         buffer_consume(&s->pending, blocks, taken);
         s->sent += taken;
     }
-    h2_abuse_allow(&c->abuse, H2_ABUSE_WINDOW, 4);
-    h2_abuse_allow(&c->abuse, H2_ABUSE_PING, 1); /* clients of gRPC measure the delay by them */
     if (s->over && s->pending.bytes <= high_water(s) / 4 && s->x && !list_linked(&s->resume)) {
         s->over = false;
         list_append(&c->resumable, &s->resume);

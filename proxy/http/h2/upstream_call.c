@@ -290,6 +290,7 @@ static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     if (h2_server_is_full(c))
         return NGHTTP2_ERR_WOULDBLOCK;
+    h2_abuse_sent(&c->abuse, length);
     h2_server_put(c, (const char *)head, 9);
     while (length) {
         int count = buffer_peek(&call->pending, iov, COUNT_OF(iov));
@@ -303,8 +304,6 @@ static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8
         buffer_consume(&call->pending, &c->loop->blocks, taken);
         call->sent += taken;
     }
-    h2_abuse_allow(&c->abuse, H2_ABUSE_WINDOW, 4);
-    h2_abuse_allow(&c->abuse, H2_ABUSE_PING, 1); /* servers measure the delay by them */
     if (call->over && call->pending.bytes <= H2_CALL_LOW_WATER) {
         call->over = false;
         call->room = true;
