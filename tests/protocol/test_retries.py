@@ -102,7 +102,7 @@ def test_a_server_that_says_retry_after_is_left_alone_for_that_time(site, http_b
 
 def test_an_attempt_that_takes_too_long_is_made_elsewhere(site, http_backend, raw_server):
     mute = raw_server()
-    weir = tried(site, [mute, http_backend("good")], {"on": ["timeout"], "timeout": f"{1000 * SCALE}ms"}, timeouts={"response": "1h"})
+    weir = tried(site, [mute, http_backend("good")], {"on": ["timeout"], "timeout": f"{int(1000 * SCALE)}ms"}, timeouts={"response": "1h"})
     with weir.client() as client:
         assert [client.get(seconds=40).text for _ in range(4)] == ["good"] * 4
 
