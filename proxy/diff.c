@@ -52,6 +52,27 @@ static uint64_t open_connections(const struct listener_config *l, unsigned worke
     return open;
 }
 
+/* Where names that are not decrypted go. Only what tells more than "changed": `key` is in both. */
+static void diff_names(FILE *out, const struct listener_config *was, const struct listener_config *l,
+                       const char *key)
+{
+    const struct config_node *old = config_get(was->settings->node, key);
+    const struct config_node *fresh = config_get(l->settings->node, key);
+    if (!old || !fresh || old->kind != NODE_MAP || fresh->kind != NODE_MAP)
+        return;
+    for (size_t i = 0; i < fresh->count; i++) {
+        const struct config_node *now = fresh->items[i], *before = config_get(old, now->key.at);
+        if (is_equal(before, now))
+            continue;
+        fprintf(out, "listener %.*s: %s %.*s: %.*s -> %.*s\n", SLICE_FMT(l->name), key, SLICE_FMT(now->key),
+                SLICE_FMT(before ? before->text : S("none")), SLICE_FMT(now->text));
+    }
+    for (size_t i = 0; i < old->count; i++)
+        if (!config_get(fresh, old->items[i]->key.at))
+            fprintf(out, "listener %.*s: %s %.*s: %.*s -> none\n", SLICE_FMT(l->name), key,
+                    SLICE_FMT(old->items[i]->key), SLICE_FMT(old->items[i]->text));
+}
+
 static void diff_listeners(FILE *out, const struct snapshot *old, const struct snapshot *fresh)
 {
     for (size_t i = 0; i < fresh->listener_count; i++) {
@@ -62,6 +83,8 @@ static void diff_listeners(FILE *out, const struct snapshot *old, const struct s
             fprintf(out, "listener %.*s: changed (", SLICE_FMT(l->name));
             write_keys(out, before->settings->node, l->settings->node, NULL);
             fprintf(out, ")\n");
+            diff_names(out, before, l, "sni");
+            diff_names(out, before, l, "passthrough");
         }
     }
     for (size_t i = 0; i < old->listener_count; i++) {

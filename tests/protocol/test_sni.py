@@ -191,6 +191,15 @@ def test_a_reload_changes_where_names_go(site, ups, authority):
     assert ask(weir, authority, "a.example") == "b.example"
 
 
+def test_diff_says_where_names_go_now(site, ups):
+    weir = by_name(site, ups, {"a.example": "a", "b.example": "b", "default": "c"})
+    weir.change(listeners={"l4": {**weir.config["listeners"]["l4"], "sni": {"a.example": "b", "x.example": "a", "default": "c"}}})
+    lines = weir.cli("diff").stdout.splitlines()
+    assert [l for l in lines if "sni" in l] == [
+        "listener l4: changed (sni)", "listener l4: sni a.example: a -> b", "listener l4: sni x.example: none -> a",
+        "listener l4: sni b.example: b -> none"]
+
+
 # -- beside termination -----------------------------------------------------------------------------------------------------------
 
 @pytest.fixture
