@@ -48,17 +48,17 @@ struct server *forward_pick(struct forward *f, enum pick_failure *why)
     struct pick p = {.tried = f->tried,
                      .tried_count = f->tried_count,
                      .hash = f->affinity.hash,
-                     .spares = true,
+                     .spares = !f->says_nothing,
                      .now_us = loop_now_us(&f->x->worker->loop),
                      .prefer = f->affinity.server};
-    *why = PICK_ALL_TRIED;
     *why = PICK_ALL_TRIED;
     if (f->tried_count >= FORWARD_ATTEMPTS_MAX)
         return NULL;
     struct server *s = upstream_pick(f->upstream, f->x->servers, worker, &p, why);
-    if (s || *why != PICK_ALL_TRIED || !f->says_nothing)
+    if (s || *why == PICK_ALL_BUSY || *why == PICK_BREAKER_OPEN || !f->says_nothing)
         return s;
     p.tried_count = --f->tried_count;
+    p.spares = true;
     return upstream_pick(f->upstream, f->x->servers, worker, &p, why);
 }
 

@@ -15,6 +15,7 @@ class Backend:
 
     def __init__(self, make, name):
         self.status, self.health, self.headers = "200 OK", "200 OK", []
+        self.fickle = False  # it closes a connection instead of answering a second request on it
         self.gate = threading.Event()
         self.gate.set()
         self.backend = make(name, handler=self._handle)
@@ -24,6 +25,8 @@ class Backend:
         if request.target == "/healthz":
             return Reply(status=self.health)
         self.gate.wait(60)
+        if self.fickle and self.backend.per_connection[request.connection_index] > 1:
+            return None
         return Reply(status=self.status, headers=self.headers, body=self.name.encode())
 
 
@@ -145,3 +148,12 @@ def test_what_one_server_answers_with_an_error_waits_for_a_place_at_another(site
     wait_until(lambda: weir.admin.metrics().sum("weir_upstream_queue", upstream="app") == 2)
     a.gate.set()
     assert [client.read_response(seconds=20).text for client in clients] == ["a"] * 3
+
+
+def test_a_server_that_only_closed_an_idle_connection_is_asked_again_ahead_of_an_ejected_one(site, backend):
+    a, b = backend("a"), backend("b")
+    weir = serve(site, [a, b], outlier={"errors": 1, "eject": "1h"})
+    eject(weir, a)
+    a.status, b.fickle = "500 Sick", True
+    assert [weir.get().text for _ in range(8)] == ["b"] * 8
+    assert len(b.backend.requests) > 8
