@@ -78,6 +78,16 @@ def test_a_connection_whose_server_allows_no_requests_is_not_kept(site, raw_serv
     wait_until(lambda: len(ended) >= 5, 10, "the connections to be closed")
 
 
+def test_a_client_that_is_told_to_wait_keeps_nobody_else_from_the_server(site, http_backend):
+    def limit(request):
+        return Reply("429 Too Many Requests", headers=[("Retry-After", "60")]) if request.target == "/greedy" else Reply(body=b"strict")
+    weir = site([{"upstream": "app", "retries": {"on": ["429"]}}],
+                {"app": {"servers": [http_backend("strict", handler=limit).address, http_backend("good").address]}}, workers=1)
+    with weir.client() as client:
+        assert [client.get("/greedy").text for _ in range(4)] == ["good"] * 4
+        assert sorted(client.get().text for _ in range(4)) == ["good"] * 2 + ["strict"] * 2
+
+
 # -- clocks ----------------------------------------------------------------------------------------------------------------------
 
 def test_who_waits_for_anothers_connection_has_its_own_time(site, raw_server, h2_server):
