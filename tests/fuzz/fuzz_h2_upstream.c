@@ -7,27 +7,16 @@
  * the rest goes over each connection that weir makes first, third, ..., the other half over the others. */
 #include <errno.h>
 
-#include "proxy/http/h1/parse.h"
+#include "tests/fuzz/h1_askers.h"
 #include "tests/fuzz/h2_frames.h"
 #include "tests/fuzz/one_worker.h"
 
-#define CLIENTS   4
-#define BACKENDS  256
-#define ROUNDS    600
-#define PIECES    48 /* at most */
-#define BODY_LONG 150000
-#define FIELDS    256
+#define ASKERS   4
+#define BACKENDS 256
+#define ROUNDS   600
+#define PIECES   48 /* at most */
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
-
-enum kind { GET, HEAD_, POST, POST_LONG, PUT_TRAILERS, WEBSOCKET, GET_TWICE, PUT_LONG, KINDS };
-
-struct asker {
-    int fd; /* -1 = gone */
-    enum kind kind;
-    char *out, *in; /* to be sent, and what came */
-    size_t out_len, out_sent, in_len;
-};
 
 /* A stream as the server sees it. */
 struct stream {
@@ -49,7 +38,7 @@ struct backend {
 static struct {
     struct one_worker weir;
     int listening;
-    struct asker clients[CLIENTS];
+    struct asker askers[ASKERS];
     struct backend backends[BACKENDS];
     unsigned backend_count, accepted;
     bool moved, closing;
@@ -94,33 +83,18 @@ static void forget_the_past(void)
 
 /* The server: what weir sends. */
 
-static uint64_t body_of(char letter)
-{
-    switch (fuzz.clients[letter - 'A'].kind) {
-    case POST:
-        return 5;
-    case PUT_TRAILERS:
-        return 6;
-    case POST_LONG:
-    case PUT_LONG:
-        return BODY_LONG;
-    default:
-        return 0;
-    }
-}
-
 static void see_data(struct stream *s, const uint8_t *at, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         if (s->bytes++ == 0)
             s->letter = (char)at[i];
-        ASSERT(at[i] >= 'A' && at[i] < 'A' + CLIENTS && (char)at[i] == s->letter);
+        ASSERT(at[i] >= 'A' && at[i] < 'A' + ASKERS && (char)at[i] == s->letter);
     }
 }
 
 static void see_end(const struct stream *s)
 {
-    ASSERT(s->bytes == 0 || s->bytes == body_of(s->letter));
+    ASSERT(s->bytes == 0 || s->bytes == asker_body(fuzz.askers[s->letter - 'A'].kind));
 }
 
 static uint32_t stream_of(const struct backend *b)
@@ -233,73 +207,9 @@ static void say_all(void)
 
 /* The clients. */
 
-static void put(struct asker *c, const char *text)
-{
-    size_t len = strlen(text);
-    memcpy(c->out + c->out_len, text, len);
-    c->out_len += len;
-}
-
-static void put_letters(struct asker *c, size_t count)
-{
-    memset(c->out + c->out_len, 'A' + (int)(c - fuzz.clients), count);
-    c->out_len += count;
-}
-
-static void put_long(struct asker *c)
-{
-    put(c, "Transfer-Encoding: chunked\r\n\r\n");
-    for (unsigned i = 0; i < 10; i++) {
-        char line[32];
-        snprintf(line, sizeof line, "%x\r\n", BODY_LONG / 10);
-        put(c, line);
-        put_letters(c, BODY_LONG / 10);
-        put(c, "\r\n");
-    }
-    put(c, "0\r\n\r\n");
-}
-
-static void write_request(struct asker *c)
-{
-    static const char *const methods[KINDS] = {"GET", "HEAD", "POST", "POST", "PUT", "GET", "GET", "PUT"};
-    put(c, methods[c->kind]);
-    put(c, " / HTTP/1.1\r\nHost: t.example\r\n");
-    switch (c->kind) {
-    case POST:
-        put(c, "Content-Length: 5\r\n\r\n");
-        put_letters(c, 5);
-        break;
-    case POST_LONG:
-    case PUT_LONG:
-        put_long(c);
-        break;
-    case PUT_TRAILERS:
-        put(c, "Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n");
-        put_letters(c, 3);
-        put(c, "\r\n3\r\n");
-        put_letters(c, 3);
-        put(c, "\r\n0\r\nX-End: yes\r\n\r\n");
-        break;
-    case WEBSOCKET:
-        put(c, "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-               "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
-        break;
-    case GET_TWICE:
-        put(c, "\r\nGET / HTTP/1.1\r\nHost: t.example\r\n\r\n");
-        break;
-    default:
-        put(c, "\r\n");
-    }
-}
-
 static void begin(struct asker *c, enum kind kind)
 {
-    c->kind = kind;
-    c->out = malloc(BODY_LONG + 1024);
-    c->in = NULL;
-    c->out_len = c->out_sent = c->in_len = 0;
-    ASSERT(c->out);
-    write_request(c);
+    asker_make(c, kind, 'A' + (char)(c - fuzz.askers));
     c->fd = one_worker_connect(&fuzz.weir);
 }
 
@@ -312,75 +222,8 @@ static void move(struct asker *c)
         fuzz.moved = true;
     }
     while ((n = recv(c->fd, fuzz.room, sizeof fuzz.room, MSG_DONTWAIT)) > 0) {
-        c->in = realloc(c->in, c->in_len + (size_t)n);
-        ASSERT(c->in);
-        memcpy(c->in + c->in_len, fuzz.room, (size_t)n);
-        c->in_len += (size_t)n;
+        asker_take(c, fuzz.room, (size_t)n);
         fuzz.moved = true;
-    }
-}
-
-static void check_letters(struct slice data, char letter)
-{
-    for (size_t i = 0; letter && i < data.len; i++)
-        ASSERT(data.at[i] == letter);
-}
-
-/* What there is of the body, and behind it; false when it is not whole. */
-static bool check_body(const struct http_response *r, struct slice *in, char letter)
-{
-    struct h1_chunked chunked = {0};
-    struct h1_fault fault;
-    struct slice data;
-    if (r->body == BODY_NONE)
-        return true;
-    if (r->body == BODY_LENGTH) {
-        size_t n = r->content_length < in->len ? (size_t)r->content_length : in->len;
-        check_letters(slice_of(in->at, n), letter);
-        *in = slice_skip(*in, n);
-        return n == r->content_length;
-    }
-    while (in->len && !chunked.done) {
-        ASSERT(h1_chunked_next(&chunked, in, &data, &fault) == 0);
-        check_letters(data, letter);
-    }
-    struct h1_limits limits = {8192, 65536, FIELDS};
-    struct field room[FIELDS];
-    struct fields trailers = {room, 0, FIELDS};
-    size_t scanned = 0;
-    ssize_t n = chunked.done ? h1_parse_trailers(*in, &scanned, &limits, &trailers, &fault) : 0;
-    ASSERT(n >= 0);
-    *in = slice_skip(*in, (size_t)n);
-    return n > 0;
-}
-
-/* The answers of one client, as far as they have come. */
-static void check_answers(const struct asker *c)
-{
-    struct slice in = slice_of(c->in, c->in_len);
-    struct h1_limits limits = {8192, 65536, FIELDS};
-    unsigned finals = 0, asked = c->kind == GET_TWICE ? 2 : 1;
-    while (in.len) {
-        struct field room[FIELDS];
-        struct http_response r = {.fields = {room, 0, FIELDS}};
-        struct h1_fault fault;
-        size_t scanned = 0;
-        ssize_t n =
-            h1_parse_response(in, &scanned, &limits, c->kind == HEAD_ ? METHOD_HEAD : METHOD_GET, &r, &fault);
-        if (n < 0)
-            fprintf(stderr, "%s in:\n%.*s\n", fault.reason, SLICE_FMT(in));
-        ASSERT(n >= 0);
-        if (n == 0)
-            return;
-        in = slice_skip(in, (size_t)n);
-        if (r.status == 101)
-            return;
-        if (r.status < 200)
-            continue;
-        ASSERT(++finals <= asked);
-        const struct field *fill = fields_find_name(&r.fields, S("x-fill"));
-        if (!check_body(&r, &in, fill && fill->value.len == 1 ? fill->value.at[0] : 0))
-            return;
     }
 }
 
@@ -400,9 +243,9 @@ static void settle(bool speak)
         fuzz.moved = false;
         one_worker_pass(&fuzz.weir);
         serve_all();
-        for (unsigned i = 0; i < CLIENTS; i++)
-            if (fuzz.clients[i].fd >= 0)
-                move(&fuzz.clients[i]);
+        for (unsigned i = 0; i < ASKERS; i++)
+            if (fuzz.askers[i].fd >= 0)
+                move(&fuzz.askers[i]);
         bool waits = !fuzz.moved && list_empty(&fuzz.weir.worker.loop.ready);
         quiet = waits ? quiet + 1 : 0;
         if (speak && quiet == 2) {
@@ -410,7 +253,7 @@ static void settle(bool speak)
             say_all();
             quiet = fuzz.moved ? 0 : 2;
             if (fuzz.moved && fuzz.leaves && round > 8)
-                end(&fuzz.clients[0]);
+                end(&fuzz.askers[0]);
         }
     }
 }
@@ -418,11 +261,10 @@ static void settle(bool speak)
 static void finish(void)
 {
     struct listener *l = one_worker_listener(&fuzz.weir);
-    for (unsigned i = 0; i < CLIENTS; i++) {
-        check_answers(&fuzz.clients[i]);
-        end(&fuzz.clients[i]);
-        free(fuzz.clients[i].in);
-        free(fuzz.clients[i].out);
+    for (unsigned i = 0; i < ASKERS; i++) {
+        asker_check(&fuzz.askers[i]);
+        end(&fuzz.askers[i]);
+        asker_free(&fuzz.askers[i]);
     }
     settle(false);
     fuzz.closing = true;
@@ -521,8 +363,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     size_t half = (len - 3) / 2;
     fuzz.lengths[0] = make_script(fuzz.scripts[0], bytes + 3, half, bytes[0] & 1);
     fuzz.lengths[1] = make_script(fuzz.scripts[1], bytes + 3 + half, len - 3 - half, bytes[0] & 1);
-    for (unsigned i = 0; i < CLIENTS; i++)
-        begin(&fuzz.clients[i], (enum kind)((bytes[1] >> 2 * i & 3) | (bytes[2] >> i & 1) << 2));
+    for (unsigned i = 0; i < ASKERS; i++)
+        begin(&fuzz.askers[i], (enum kind)((bytes[1] >> 2 * i & 3) | (bytes[2] >> i & 1) << 2));
     settle(true);
     finish();
     return 0;
