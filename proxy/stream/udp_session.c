@@ -269,6 +269,10 @@ static bool is_in_place(struct udp_session *s)
             return false;
         take_up(s);
     }
+    /* Its name has another address by now, and nobody answers at that which it had. */
+    if (s->waits &&
+        s->address_version != atomic_load_explicit(&s->server->address_version, memory_order_relaxed))
+        return false;
     if (s->upstream->settings->on_down == ON_DOWN_KEEP)
         return true;
     return !server_is_down(s->server) &&

@@ -13,7 +13,7 @@ import threading
 
 import pytest
 
-from harness import SCALE, Deadline, UdpBackend, UdpClient, WeirFailed, after, free_port, wait_until
+from harness import SCALE, Deadline, DnsServer, UdpBackend, UdpClient, WeirFailed, after, free_port, wait_until
 
 REFUSED = "127.0.0.1:9"  # nobody listens there
 
@@ -389,6 +389,27 @@ def test_two_datagrams_that_nobody_answered_are_both_sent_again(site, backend, c
         c.send(b"A?")
         c.send(b"AAAA?")
         assert {c.receive(), c.receive()} == {b"A?", b"AAAA?"}
+
+
+def test_a_session_that_is_not_answered_follows_its_servers_name(site, backend, client):
+    name = "syslog.internal"
+    well = threading.Event()
+    well.set()
+    gone = backend(handler=lambda got: b"well" if got.data == b"check" and well.is_set() else None)
+    fresh = backend(handler=lambda got: b"well" if got.data == b"check" else b"fresh:" + got.data, host="127.0.0.2", port=gone.port)
+    dns = DnsServer()
+    dns.set(name, "A", ["127.0.0.1"])
+    check = {"type": "udp", "send": "check", "receive": "well", "interval": "100ms", "timeout": "1s", "rise": 1, "fall": 1}
+    weir = udp(site, f"{name}:{gone.port}", upstream={"health_check": check}, environment=dns.environment)
+    c = client(weir.port("dns"))
+    c.send(b"lost")
+    wait_until(lambda: b"lost" in gone.received, what="the datagram")
+    dns.set(name, "A", ["127.0.0.2"])
+    well.clear()
+    wait_until(lambda: b"check" in fresh.received, 40, "another address")
+    assert c.ask_again(b"found", answers=[b"fresh:found"]) == b"fresh:found"
+    assert sessions(weir) == 1
+    dns.close()
 
 
 def test_a_server_that_dies_is_replaced_at_the_next_datagram(site, backend, client):
