@@ -160,7 +160,8 @@ static bool begin_response(struct forward *f, struct http_response *r, struct sl
     if (UNLIKELY(r->status >= RETRY_STATUS_MIN) && forward_answers_again(f, r, is_whole(f, r, *in)))
         return false;
     set_up_body(f, r);
-    forward_wins(f);
+    if (UNLIKELY(f->twin || f->hedge_waits))
+        forward_wins(f);
     x->upstream_head_us = loop_now_us(&x->worker->loop);
     if (!r->keep_alive || r->body == BODY_UNTIL_CLOSE || r->status == 101)
         f->uc->requests = UINT32_MAX; /* not to be used again */
