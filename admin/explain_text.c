@@ -1,5 +1,6 @@
 #include "admin/explain_text.h"
 
+#include "admin/explain_pick.h"
 #include "admin/explain_stream.h"
 #include "balancer/discovery.h"
 #include "proxy/http/message.h"
@@ -210,28 +211,34 @@ static void print_servers(const struct upstream *u, FILE *out)
         if (strcmp(source, "file") != 0)
             fprintf(out, " (%s)", source);
         if (u->active)
-            fprintf(out, ", %s%s%s", r.state, r.reason[0] ? ": " : "", r.reason);
+            fprintf(out, ", %s%s%s, %u in flight", r.state, r.reason[0] ? ": " : "", r.reason, r.in_flight);
         fprintf(out, "\n");
     }
     print_sources(u, out);
 }
 
 /* Behind its name. */
-static void print_kind(const struct upstream *u, FILE *out)
+static void print_kind(const struct explained *e, const struct upstream *u, FILE *out)
 {
     fprintf(out, " (%s%s)\n", u->policy->name, u->tls ? ", over TLS" : "");
     print_servers(u, out);
+    if (u->active) {
+        fprintf(out, LABEL, "");
+        explain_pick(e, u, out);
+        fprintf(out, "\n");
+    }
 }
 
-static void print_targets(const struct route *r, FILE *out)
+static void print_targets(const struct explained *e, FILE *out)
 {
+    const struct route *r = e->why.route;
     for (size_t i = 0; i < r->target_count; i++) {
         const struct route_target *t = &r->targets[i];
         fprintf(out, LABEL "%.*s", "upstream", SLICE_FMT(t->name));
         if (r->action == ROUTE_SPLIT)
             fprintf(out, ", share %u", atomic_load_explicit(&t->weight, memory_order_relaxed));
         if (t->upstream) {
-            print_kind(t->upstream, out);
+            print_kind(e, t->upstream, out);
         } else {
             fprintf(out, "\n");
         }
@@ -329,7 +336,7 @@ void explain_print(const struct explained *e, FILE *out)
     fprintf(out, "\n");
     if (e->stream && e->stream_upstream) {
         fprintf(out, "\n" LABEL "%.*s", "upstream", SLICE_FMT(e->stream_upstream->name));
-        print_kind(e->stream_upstream, out);
+        print_kind(e, e->stream_upstream, out);
     }
     if (e->stream || !e->listener || e->request.path_fault)
         return;
@@ -337,7 +344,7 @@ void explain_print(const struct explained *e, FILE *out)
     if (e->why.route && e->why.action == EXPLAIN_ROUTED) {
         const struct route_settings *s = e->why.route->settings;
         print_path(e, out);
-        print_targets(e->why.route, out);
+        print_targets(e, out);
         print_edits("request headers", &s->request_headers, out);
         print_edits("response headers", &s->response_headers, out);
         print_bounds(e, out);

@@ -1,10 +1,11 @@
 """The admin listener: metrics and their values, health, the API, its token."""
 
 import json
+import re
 
 import pytest
 
-from harness import Reply, free_port, get, wait_until
+from harness import RawServer, Reply, free_port, get, wait_until
 from harness.admin import find
 from harness.raw_client import trusting
 
@@ -193,6 +194,51 @@ def test_reload_answers_200_or_422_with_the_errors(site):
 def test_explain_tells_route_and_upstream(busy):
     answer = busy.admin.request("POST", "/api/v1/explain", {"method": "GET", "url": "http://t.example/x"})
     assert answer.status == 200 and "app" in answer.text
+
+
+def explained(weir, headers=None, client=None):
+    question = {"method": "GET", "url": "http://t.example/x", "headers": headers or {}, **({"client": client} if client else {})}
+    answer = weir.admin.request("POST", "/api/v1/explain", question)
+    assert answer.status == 200, answer.text
+    return json.loads(answer.body)["text"]
+
+
+def test_explain_tells_the_server_that_has_fewest_in_flight(site, server):
+    """The one in flight is at the first server that was picked; the second is told, as often as one asks."""
+    with RawServer() as other:
+        weir = site([{"upstream": "app"}], {"app": {"servers": [server.address, other.address], "balance": "least_connections"}}, workers=1)
+        with weir.client() as client:
+            client.send_request("GET", "/")
+            both = {server.address: server, other.address: other}
+            busy = wait_until(lambda: next((a["address"] for a in weir.admin.upstreams()["upstreams"][0]["servers"] if a["in_flight"]), None))
+            [idle] = set(both) - {busy}
+            for _ in range(5):
+                text = explained(weir)
+                assert f"would pick {idle} (least_connections: 0 in flight of weight 1)" in text
+                assert re.search(rf"{busy}, up, 1 in flight", text)
+            with both[busy].accept() as backend:
+                backend.read_request()
+                backend.respond()
+            assert client.read_response("GET").status == 200
+
+
+def test_explain_tells_the_server_of_a_key(site, http_backend):
+    backends = [http_backend() for _ in range(5)]
+    weir = site([{"upstream": "app"}], {"app": {"servers": [b.address for b in backends], "balance": "maglev", "hash_key": "header:x-user"}})
+    for i in range(8):
+        picked = re.search(r"would pick (\S+) \(maglev: by the request's key, ", explained(weir, {"x-user": f"u{i}"}))[1]
+        backend = next(b for b in backends if b.address == picked)
+        backend.forget()
+        weir.get("/bytes/1", headers=[("X-User", f"u{i}")])
+        assert len(backend.requests) == 1
+
+
+def test_explain_says_why_no_server_is_picked(site, http_backend):
+    backend = http_backend()
+    weir = site([{"upstream": "app"}], {"app": backend.address})
+    assert "would pick the next in turn (round_robin" in explained(weir)
+    weir.admin.request("PATCH", f"/api/v1/upstreams/app/servers/{backend.address}", {"state": "down"})
+    assert "would pick none: " in explained(weir)
 
 
 def test_explain_sends_nothing(busy):

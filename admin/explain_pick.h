@@ -1,0 +1,9 @@
+/* What `weir explain` says of the server that a request would get, in the running process. Nothing that
+ * serves is touched: the policy is asked with a state of its own. */
+#pragma once
+
+#include "admin/explain_text.h"
+
+/* "would pick 10.0.0.2:8000 (least_connections: 3 in flight of weight 2)"; no line's end. Nothing, and false,
+ * when the upstream does not serve: of a file. Control thread. */
+bool explain_pick(const struct explained *e, const struct upstream *u, FILE *out);
