@@ -70,6 +70,7 @@ void worker_join(struct worker *w)
     pool_free(&w->pool);
     udp_batches_free(w->udp);
     exchange_free_spares(w);
+    recycler_empty(&w->recycler);
     counters_free(&w->counters);
     router_scratch_free(&w->router_scratch);
     free(w->parse_fields);

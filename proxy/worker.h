@@ -10,6 +10,7 @@
 #include "balancer/pool.h"
 #include "core/log_limit.h"
 #include "core/loop.h"
+#include "core/recycler.h"
 #include "proxy/snapshot.h"
 
 struct exchange;
@@ -39,7 +40,8 @@ struct worker {
     struct list listeners;     /* of struct listener, live and removed */
     struct counters counters;  /* of servers */
     struct pool pool;
-    struct udp_batches *udp; /* NULL until a udp listener is there */
+    struct udp_batches *udp;  /* NULL until a udp listener is there */
+    struct recycler recycler; /* of what HTTP/2 allocates */
     struct list free_exchanges;
     unsigned free_exchange_count;
     unsigned exchange_count;    /* in progress */

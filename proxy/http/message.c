@@ -405,8 +405,20 @@ bool is_token(struct slice s)
     return s.len > 0 && all_bytes_are(s, BYTE_TOKEN);
 }
 
+/* No byte below 0x20, and no 0x7f: text that has no HTAB. */
+static bool are_plain(const char at[8])
+{
+    uint64_t eight, del;
+    memcpy(&eight, at, 8);
+    del = eight ^ 0x7f7f7f7f7f7f7f7fu;
+    return !((((eight - 0x2020202020202020u) & ~eight) | ((del - 0x0101010101010101u) & ~del)) &
+             0x8080808080808080u);
+}
+
 bool is_field_value(struct slice s)
 {
+    while (s.len >= 8 && are_plain(s.at))
+        s = slice_skip(s, 8);
     return all_bytes_are(s, BYTE_TEXT);
 }
 

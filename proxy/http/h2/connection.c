@@ -5,6 +5,7 @@
 
 #include "core/log.h"
 #include "proxy/http/h2/head.h"
+#include "proxy/http/h2/memory.h"
 
 #define LINGER_MS      2000
 #define LINGER_CALM_MS 200  /* a flood is not read to its end */
@@ -52,7 +53,8 @@ static int create_session(struct h2_connection *c)
         h2_request_callbacks(callbacks);
         h2_response_callbacks(callbacks);
         set_options(options);
-        failed = nghttp2_session_server_new2(&c->session, callbacks, c, options);
+        nghttp2_mem memory = h2_memory(c->worker);
+        failed = nghttp2_session_server_new3(&c->session, callbacks, c, options, &memory);
     }
     nghttp2_session_callbacks_del(callbacks);
     nghttp2_option_del(options);

@@ -18,17 +18,27 @@ void h2_head_free(struct h2_head *h)
     *h = (struct h2_head){0};
 }
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
 const char *h2_field_fault(struct slice name, struct slice value)
 {
     struct slice token = name.len && name.at[0] == ':' ? slice_skip(name, 1) : name;
-    if (!is_token(token))
+    bool capitals = false;
+    for (size_t i = 0; i < token.len; i++) {
+        if (!byte_is(token.at[i], BYTE_TOKEN))
+            return "a field name is not a token";
+        capitals |= token.at[i] >= 'A' && token.at[i] <= 'Z';
+    }
+    if (token.len == 0)
         return "a field name is not a token";
-    for (size_t i = 0; i < token.len; i++)
-        if (token.at[i] >= 'A' && token.at[i] <= 'Z')
-            return "a field name has capitals";
+    if (capitals)
+        return "a field name has capitals";
     if (!is_field_value(value))
         return "a control character in a field";
-    if (slice_trim(value).len != value.len)
+    if (value.len && (is_blank(value.at[0]) || is_blank(value.at[value.len - 1])))
         return "a field value begins or ends with white space";
     switch (field_id(name)) {
     case FIELD_CONNECTION:

@@ -61,7 +61,9 @@ static nghttp2_nv *head_of(struct exchange *x, const struct http_response *r, ui
     *count = 0;
     if (!nv || !text)
         return NULL;
-    put(&nv[0], S(":status"), slice_of(text, (size_t)snprintf(text, 8, "%03u", (unsigned)r->status % 1000)));
+    for (unsigned i = 3, rest = r->status; i-- > 0; rest /= 10)
+        text[i] = (char)('0' + rest % 10);
+    put(&nv[0], S(":status"), slice_of(text, 3));
     size_t n = 1 + put_fields(nv + 1, r->fields.at, r->fields.count, skip);
     bool has_length = r->has_content_length && r->body != BODY_CHUNKED && r->body != BODY_UNTIL_CLOSE;
     if (has_length && r->status >= 200 && !fields_find(&r->fields, FIELD_CONTENT_LENGTH)) {

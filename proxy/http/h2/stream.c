@@ -16,7 +16,7 @@ static void let_go(struct h2_stream *s);
 
 struct h2_stream *h2_stream_create(struct h2_connection *c, int32_t id)
 {
-    struct h2_stream *s = calloc(1, sizeof *s);
+    struct h2_stream *s = recycler_zalloc(&c->worker->recycler, sizeof *s);
     if (!s)
         return NULL;
     s->magic = H2_STREAM_MAGIC;
@@ -49,7 +49,7 @@ void h2_stream_free(struct h2_stream *s, enum exchange_end why)
     free(s->trailers);
     c->stream_count--;
     s->magic = 0;
-    free(s);
+    recycler_free(&c->worker->recycler, s);
 }
 
 void h2_reset(struct h2_stream *s, uint32_t error)
