@@ -1,5 +1,7 @@
 #include "admin/status_text.h"
 
+#include <string.h>
+
 static const char *text_of(const json_t *object, const char *key)
 {
     const char *text = json_string_value(json_object_get(object, key));
@@ -61,6 +63,27 @@ static void print_server(const json_t *s, FILE *out)
             number_of(s, "requests"), number_of(s, "errors"), json_real_value(json_object_get(s, "mean_ms")));
 }
 
+/* The line of an upstream: what is not as ever stands behind. */
+static void print_upstream(const json_t *u, FILE *out)
+{
+    const json_t *servers = json_object_get(u, "servers"), *queue = json_object_get(u, "queue");
+    const char *breaker = text_of(u, "breaker");
+    unsigned ejected = 0;
+    for (size_t i = 0; i < json_array_size(servers); i++)
+        ejected += json_is_true(json_object_get(json_array_get(servers, i), "ejected"));
+    fprintf(out, "  %-16s %s, %s", text_of(u, "name"), text_of(u, "state"), text_of(u, "balance"));
+    if (number_of(queue, "waiting"))
+        fprintf(out, ", %lld of %lld waiting in the queue", number_of(queue, "waiting"),
+                number_of(queue, "size"));
+    if (ejected)
+        fprintf(out, ", %u ejected", ejected);
+    if (strcmp(breaker, "open") == 0 || strcmp(breaker, "half_open") == 0)
+        fprintf(out, ", breaker %s", breaker[0] == 'o' ? "open" : "half open");
+    if (json_is_true(json_object_get(u, "panic")))
+        fprintf(out, ", panic: all servers are used");
+    fprintf(out, "\n");
+}
+
 void status_print(const json_t *status, const json_t *listeners, const json_t *upstreams, FILE *out)
 {
     const json_t *all = json_object_get(listeners, "listeners");
@@ -73,7 +96,7 @@ void status_print(const json_t *status, const json_t *listeners, const json_t *u
         fprintf(out, "\nupstreams\n");
     for (size_t i = 0; i < json_array_size(all); i++) {
         const json_t *u = json_array_get(all, i), *servers = json_object_get(u, "servers");
-        fprintf(out, "  %-16s %s, %s\n", text_of(u, "name"), text_of(u, "state"), text_of(u, "balance"));
+        print_upstream(u, out);
         for (size_t k = 0; k < json_array_size(servers); k++)
             print_server(json_array_get(servers, k), out);
     }
