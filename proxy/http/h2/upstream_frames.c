@@ -254,9 +254,6 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
         return 0;
     case NGHTTP2_WINDOW_UPDATE:
         return count_abuse(c, H2_ABUSE_WINDOW);
-    case NGHTTP2_PUSH_PROMISE: /* the SETTINGS that forbid it came ahead of every request */
-        doom(c, "the server pushes");
-        return NGHTTP2_ERR_CALLBACK_FAILURE;
     default:
         return 0;
     }
@@ -271,6 +268,10 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
         c->heard++;
     if (hd->type == NGHTTP2_CONTINUATION)
         return count_abuse(c, H2_ABUSE_CONTINUATION);
+    if (hd->type == NGHTTP2_PUSH_PROMISE) { /* the SETTINGS that forbid it came ahead of every request */
+        doom(c, "the server pushes");
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
+    }
     if (hd->type == NGHTTP2_PRIORITY || hd->type > NGHTTP2_CONTINUATION)
         return count_abuse(c, H2_ABUSE_PRIORITY);
     return 0;
