@@ -915,6 +915,7 @@ def test_a_flood_ends_its_connection_and_nothing_else(start, h2_server, name):
         client.send_request("POST", "/bad", body=b"x")
         wait_until(lambda: server.peers[0].gone, 20)
         client.close()
+    wait_until(lambda: all(p.gone for p in server.peers), 20, "the end of what tried again")
     with weir.client() as client:
         assert client.get("/good").body == b"good"
 
