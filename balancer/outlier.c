@@ -4,9 +4,11 @@
 #include <stdlib.h>
 
 #include "balancer/counters.h"
+#include "balancer/suspicion.h"
 #include "core/log.h"
 
 #define COMPARE_US UINT64_C(1000000)
+#define CROWDED_US UINT64_C(1000000)
 
 /* What was counted when the window began. */
 struct latency_sample {
@@ -98,8 +100,12 @@ static void print_duration(usec_t us, char *out, size_t size)
 static void eject(struct server *s, const struct outlier_settings *o, usec_t now_us, enum ejection why,
                   const char *words)
 {
-    if (!s->group || server_ejected(s) || !group_begin_ejection(s->group, o->max_ejected))
+    if (!s->group || server_ejected(s))
         return;
+    if (!group_begin_ejection(s->group, o->max_ejected)) {
+        suspicion_hold(s, now_us + CROWDED_US); /* it stays, but while another can be asked that one is */
+        return;
+    }
     unsigned level = next_level(s, o, now_us);
     usec_t us = (usec_t)o->eject * 1000 * level;
     char reason[SERVER_REASON_MAX], lasts[32];

@@ -328,10 +328,10 @@ void upstream_done(struct upstream *u, struct server_set *set, unsigned worker, 
         queue_wake(queue, worker);
     if (!o || o->kind == OUTCOME_ABANDONED)
         return;
-    if (u->settings->outlier)
-        outlier_note(u->settings->outlier, s, o);
     if (UNLIKELY(!suspicion_knows(s, o)))
         suspicion_learn(s, o);
+    if (u->settings->outlier)
+        outlier_note(u->settings->outlier, s, o); /* behind it: it may hold what an answer has just ended */
     if (UNLIKELY(u->settings->hedge != NULL))
         hedge_learn(&u->locals[worker].hedge, u->settings->hedge, o);
     if (u->policy->done)

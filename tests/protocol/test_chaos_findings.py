@@ -15,7 +15,7 @@ class Backend:
 
     def __init__(self, make, name):
         self.status, self.health, self.headers = "200 OK", "200 OK", []
-        self.fickle = False  # it closes a connection instead of answering a second request on it
+        self.served, self.fickle = 0, False  # it closes a connection instead of answering a second request on it
         self.gate = threading.Event()
         self.gate.set()
         self.backend = make(name, handler=self._handle)
@@ -25,6 +25,7 @@ class Backend:
         if request.target == "/healthz":
             return Reply(status=self.health)
         self.gate.wait(60)
+        self.served += 1
         if self.fickle and self.backend.per_connection[request.connection_index] > 1:
             return None
         return Reply(status=self.status, headers=self.headers, body=self.name.encode())
@@ -157,3 +158,18 @@ def test_a_server_that_only_closed_an_idle_connection_is_asked_again_ahead_of_an
     a.status, b.fickle = "500 Sick", True
     assert [weir.get().text for _ in range(8)] == ["b"] * 8
     assert len(b.backend.requests) > 8
+
+
+def test_a_failing_server_that_may_not_be_ejected_is_passed_over_while_another_one_serves(site, backend):
+    out, bad, good = backend("out"), backend("bad"), backend("good")
+    weir = site([{"upstream": "app", "retries": {"on": ["500"], "budget": "0%"}}],
+                {"app": {"servers": [s.address for s in (out, bad, good)], "outlier": {"errors": 1, "eject": "1h", "max_ejected": "34%"}}},
+                workers=1)
+    eject(weir, out)
+    bad.status = "500 Sick"
+    before = bad.served
+    wait_until(lambda: weir.get() and bad.served > before)
+    before = bad.served
+    answers = [weir.get().text for _ in range(100)]
+    assert answers.count("good") > 80 and bad.served - before < 20
+    assert state(weir, bad) == "up"
