@@ -28,6 +28,7 @@ static int read_server(struct http_call *c, const json_t *body, struct backing *
                        struct server_settings *out)
 {
     char *text = json_dumps(body, JSON_COMPACT);
+    *out = (struct server_settings){0};
     if (!text) {
         api_problem(c, 503, "out of memory", NULL);
         return -1;

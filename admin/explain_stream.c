@@ -25,7 +25,8 @@ static uint64_t port_of(const struct explained *e)
 static struct slice asked_for(const struct explained *e)
 {
     struct ip ip;
-    bool asks = is_https(e) && e->request.host.at[0] != '[' && ip_parse(e->request.host, &ip) != 0;
+    bool asks = is_https(e) && e->request.host.len && e->request.host.at[0] != '[' &&
+                ip_parse(e->request.host, &ip) != 0;
     return asks ? e->request.host : S("");
 }
 
