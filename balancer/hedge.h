@@ -64,5 +64,5 @@ static inline msec_t hedge_delay(const struct hedge *h, const struct hedge_setti
 /* Takes a second attempt out of the share; false when it is used up. */
 static inline bool hedge_take(struct hedge *h)
 {
-    return budget_retry(&h->budget);
+    return budget_take(&h->budget);
 }

@@ -328,6 +328,8 @@ void upstream_done(struct upstream *u, struct server_set *set, unsigned worker, 
         queue_wake(queue, worker);
     if (!o || o->kind == OUTCOME_ABANDONED)
         return;
+    if (LIKELY(o->kind == OUTCOME_ANSWERED && o->status < 500))
+        budget_answered(&u->budgets[worker], o->now_us);
     if (UNLIKELY(!suspicion_knows(s, o)))
         suspicion_learn(s, o);
     if (u->settings->outlier)

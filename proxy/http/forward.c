@@ -1,9 +1,14 @@
 #include "proxy/http/forward_internal.h"
 #include "proxy/http/forward_request.h"
 
-struct retry_budget *forward_budget(const struct forward *f)
+static struct retry_budget *budget_of(const struct forward *f)
 {
     return &f->upstream->budgets[f->x->worker->index];
+}
+
+bool forward_takes_token(const struct forward *f)
+{
+    return budget_retry(budget_of(f), loop_now_us(&f->x->worker->loop));
 }
 
 /* Starting. */
@@ -25,7 +30,7 @@ static void start(struct exchange *x)
     x->responder_state = f;
     if (UNLIKELY(f->upstream->affinity != NULL))
         affinity_of(x, f->upstream, &f->affinity);
-    budget_request(forward_budget(f), x->route->retries.budget);
+    budget_request(budget_of(f), x->route->retries.budget);
     if (UNLIKELY(f->upstream->settings->hedge != NULL))
         hedge_request(&f->upstream->locals[x->worker->index].hedge, f->upstream->settings->hedge);
     forward_attempt(f);
@@ -89,7 +94,7 @@ static int begin_record(struct forward *f, struct server *s)
 static bool is_hopeless(struct forward *f, const struct server *s)
 {
     return f->passes_over && server_is_suspect(s, loop_now_us(&f->x->worker->loop)) &&
-           !budget_retry(forward_budget(f));
+           !forward_takes_token(f);
 }
 
 /* Who comes while others wait for a place waits behind them. */

@@ -129,7 +129,8 @@ static inline uint32_t forward_stamp(const struct forward *f)
 
 /* forward.c. Each of these may end the exchange, but for those that give something. */
 
-struct retry_budget *forward_budget(const struct forward *f);
+/* Out of the upstream's budget, for a retry; false when there is none. */
+bool forward_takes_token(const struct forward *f);
 /* A server that has not been asked yet, counted in; or, when all have, the last one if its failure says
  * nothing about it. */
 struct server *forward_pick(struct forward *f, enum pick_failure *why);

@@ -36,7 +36,7 @@ static bool may_resend(struct forward *f, enum retry_cause cause, unsigned statu
     if (f->twin)
         return true;
     return f->replayable && !x->head_sent && f->resent < s->attempts &&
-           retries_want(s, cause, status, x->request.method_id, true) && budget_retry(forward_budget(f));
+           retries_want(s, cause, status, x->request.method_id, true) && forward_takes_token(f);
 }
 
 /* The next attempt, number `again` of those that come after one that was sent. */
@@ -128,7 +128,7 @@ static bool may_go_on(struct forward *f)
 {
     if (f->head_begun || f->x->head_sent || !f->replayable || f->refused >= REFUSED_MAX)
         return false;
-    return f->twin || f->refused == 0 || budget_retry(forward_budget(f));
+    return f->twin || f->refused == 0 || forward_takes_token(f);
 }
 
 void forward_refused(struct forward *f, const char *reason)
@@ -208,7 +208,7 @@ bool forward_answers_again(struct forward *f, const struct http_response *r, boo
     f->next = f->twin ? NULL : forward_pick(f, &why);
     if (!f->twin && !f->next && (why != PICK_ALL_BUSY || !upstream_may_wait(f->upstream)))
         return false;
-    if (!f->twin && !budget_retry(forward_budget(f))) {
+    if (!f->twin && !forward_takes_token(f)) {
         forward_stop_waiting(f);
         return false;
     }
