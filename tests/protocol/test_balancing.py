@@ -225,7 +225,7 @@ def test_a_check_that_gets_no_answer_fails(site, raw_server, patient):
     mute = raw_server()
     good = patient("good")
     weir = balanced(site, [good.address, mute.address], health_check=HTTP_CHECK, workers=1)
-    wait_until(lambda: weir.admin.server_is_up("app", mute.address) is False)
+    wait_until(lambda: weir.admin.server_is_up("app", mute.address) is False, 30)
     assert set(ask(weir, 6)) == {"good"}
 
 

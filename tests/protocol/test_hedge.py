@@ -116,7 +116,7 @@ def test_a_client_that_leaves_ends_both(site, late):
     client = RawClient(weir.port())
     client.send_request()
     wait_until(lambda: first.targets() and second.targets(), 10, "both attempts")
-    client.close()
+    client.reset()
     wait_until(lambda: all(s["in_flight"] == 0 for s in find(weir.admin.upstreams(), name="app")[0]["servers"]), 10, "both to be let go of")
 
 

@@ -142,11 +142,11 @@ def test_an_answer_that_has_begun_is_cut_and_not_tried_again(site, http_backend,
 def test_second_and_later_retries_wait_and_a_client_that_leaves_meanwhile_is_let_go(site, http_backend):
     servers = [http_backend(str(n), handler=lambda request: Reply(SICK)) for n in range(4)]
     weir = tried(site, servers, {"on": ["503"], "attempts": 3, "backoff": "10s"})
-    for _ in range(8):
+    for _ in range(4):
         client = RawClient(weir.port())
         client.send_request()
         wait_until(lambda: sum(len(s.targets()) for s in servers) >= 2, 10, "two attempts")
-        client.close()
+        client.reset()
         for server in servers:
             server.forget()
     wait_until(lambda: all(s["in_flight"] == 0 for s in find(weir.admin.upstreams(), name="app")[0]["servers"]), 10, "the places to be given back")

@@ -112,10 +112,11 @@ static inline void scripted_serve(struct scripted *s, int fd)
     if (!atomic_load(&s->greets)) {
         for (int i = 0; i < 250 && !atomic_load(&s->stop) && poll(&p, 1, 20) == 0; i++)
             ;
+        /* One that was cut off by the stop says nothing: the last whole request stays. */
         ssize_t n = recv(fd, s->request, sizeof s->request - 1, MSG_DONTWAIT);
-        s->request[n > 0 ? n : 0] = '\0';
         if (n <= 0)
             return;
+        s->request[n] = '\0';
     }
     if (answer)
         (void)!send(fd, answer, strlen(answer), MSG_NOSIGNAL);

@@ -13,16 +13,17 @@
 #define H2_CONNECTION_MAGIC 0x48324343u
 #define H2_STREAM_MAGIC     0x48325354u
 
-#define H2_STREAMS_MAX       128
-#define H2_CONNECTION_WINDOW (1u << 20)
-#define H2_STREAM_WINDOW     65535u
-#define H2_GROWN_WINDOW      (4 * H2_STREAM_WINDOW) /* of a stream whose body is taken as it comes */
-#define H2_HELD_MAX          (8u << 20)  /* of bodies that no responder takes; past it the connection waits */
-#define H2_STREAM_HIGH_WATER (64u << 10) /* of a response that was not taken yet */
-#define H2_FEW_STREAMS       4           /* so few may each have CONN_HIGH_WATER */
-#define H2_REST_WAIT_MS      1000        /* for the rest of a request that is answered already … */
-#define H2_REST_MAX          (16u << 10) /* … and how much of it is read */
-#define H2_HEAD_KEPT         (8u << 10)  /* memory for a head that an idle connection keeps */
+#define H2_STREAMS_MAX         128
+#define H2_CONNECTION_WINDOW   (1u << 20)
+#define H2_STREAM_WINDOW       65535u
+#define H2_GROWN_WINDOW        (4 * H2_STREAM_WINDOW) /* of a stream whose body is taken as it comes */
+#define H2_HELD_MAX            (8u << 20) /* of bodies that no responder takes; past it the connection waits */
+#define H2_STREAM_HIGH_WATER   (64u << 10) /* of a response that was not taken yet */
+#define H2_FEW_STREAMS         4           /* so few may each have CONN_HIGH_WATER */
+#define H2_REST_WAIT_MS        1000        /* for the rest of a request that is answered already … */
+#define H2_TUNNEL_REST_WAIT_MS 100         /* where only an END_STREAM is still to come */
+#define H2_REST_MAX            (16u << 10) /* … and how much of it is read */
+#define H2_HEAD_KEPT           (8u << 10)  /* memory for a head that an idle connection keeps */
 
 /* A head (or trailer section) as it is decoded: "name: value" CRLF, line after line, pseudo-header fields
  * too. */

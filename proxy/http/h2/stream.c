@@ -66,7 +66,8 @@ static bool waits_for_body(const struct h2_stream *s)
 void h2_stream_clock(struct h2_stream *s)
 {
     if (s->drop_rest && s->end_sent) {
-        loop_timer(&s->connection->worker->loop, &s->timer, H2_REST_WAIT_MS);
+        loop_timer(&s->connection->worker->loop, &s->timer,
+                   s->tunnel ? H2_TUNNEL_REST_WAIT_MS : H2_REST_WAIT_MS);
         return;
     }
     if (s->tunnel || (!waits_for_body(s) && !s->pending.bytes)) { /* of a tunnel, the responder has one */
