@@ -24,7 +24,7 @@ static void test_in_a_long_outage_no_more_than_the_share_is_retried(void **state
 {
     (void)state;
     for (usec_t gap = 100; gap <= SECOND; gap *= 10) {
-        struct retry_budget b;
+        static struct retry_budget b;
         usec_t now = 100 * SECOND;
         budget_init(&b);
         budget_answered(&b, now);
@@ -35,7 +35,7 @@ static void test_in_a_long_outage_no_more_than_the_share_is_retried(void **state
 static void test_a_few_are_retried_however_long_nobody_asked(void **state)
 {
     (void)state;
-    struct retry_budget b;
+    static struct retry_budget b; /* aligned to a cache line, as a stack need not be */
     budget_init(&b);
     usec_t now = 100 * SECOND;
     budget_answered(&b, now);
@@ -48,7 +48,7 @@ static void test_a_few_are_retried_however_long_nobody_asked(void **state)
 static void test_all_that_is_saved_is_there_when_a_server_dies_among_others(void **state)
 {
     (void)state;
-    struct retry_budget b;
+    static struct retry_budget b; /* aligned to a cache line, as a stack need not be */
     budget_init(&b);
     usec_t now = 100 * SECOND;
     budget_answered(&b, now);
@@ -61,7 +61,7 @@ static void test_all_that_is_saved_is_there_when_a_server_dies_among_others(void
 static void test_answers_between_leave_the_share_alone(void **state)
 {
     (void)state;
-    struct retry_budget b;
+    static struct retry_budget b; /* aligned to a cache line, as a stack need not be */
     budget_init(&b);
     usec_t now = 100 * SECOND;
     unsigned retries = 0;
