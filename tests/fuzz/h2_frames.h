@@ -255,6 +255,16 @@ static void frames_setting(struct frames *f)
     frames_frame(f, 4, frames_take(f, 16) == 15, 0, payload, 6);
 }
 
+/* Of any type; what may count as a body is of its stream's letter. */
+static void frames_any(struct frames *f)
+{
+    uint8_t payload[8];
+    unsigned type = frames_take(f, 32), flags = frames_take(f, 64);
+    uint32_t stream = frames_take(f, 2) ? 0 : frames_stream(f);
+    memset(payload, type == 0 ? frames_letter(stream) : 0, sizeof payload);
+    frames_frame(f, type, flags, stream, payload, frames_take(f, 9));
+}
+
 static void frames_one(struct frames *f)
 {
     static const uint8_t zeros[8];
@@ -290,8 +300,7 @@ static void frames_one(struct frames *f)
         frames_frame(f, 6, frames_take(f, 2), 0, zeros, 8);
         break;
     default:
-        frames_frame(f, frames_take(f, 32), frames_take(f, 64), frames_take(f, 2) ? 0 : frames_stream(f),
-                     zeros, frames_take(f, 9));
+        frames_any(f);
         break;
     }
 }
