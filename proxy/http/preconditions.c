@@ -1,6 +1,6 @@
 #include "proxy/http/preconditions.h"
 
-#include "proxy/http/date.h"
+#include "cache/date.h"
 
 struct etag {
     struct slice opaque; /* with its quotes */

@@ -6,8 +6,6 @@
 
 #include <cmocka.h>
 
-#include "proxy/http/date.h"
-
 #define OWN    "\"a,b\""
 #define BEFORE "Sun, 06 Nov 1994 08:49:36 GMT"
 #define AT     "Sun, 06 Nov 1994 08:49:37 GMT"
@@ -155,61 +153,6 @@ static void test_if_range_wants_this_very_representation(void **state)
     assert_false(range(&strong, AT, AT_S)); /* the second is not over */
 }
 
-static void assert_date(const char *text, int64_t now, int64_t expected)
-{
-    int64_t seconds = -1;
-    assert_int_equal(http_date_parse(slice_text(text), now, &seconds), 0);
-    assert_int_equal(seconds, expected);
-}
-
-static void test_dates_are_read_in_three_forms(void **state)
-{
-    (void)state;
-    assert_date(AT, NOW, AT_S);
-    assert_date("Sunday, 06-Nov-94 08:49:37 GMT", NOW, AT_S);
-    assert_date("Sun Nov  6 08:49:37 1994", NOW, AT_S);
-    assert_date("Wed Nov 16 08:49:37 1994", NOW, AT_S + 864000);
-    assert_date("Thu, 01 Jan 1970 00:00:00 GMT", NOW, 0);
-    assert_date("Thu, 29 Feb 2024 12:00:00 GMT", NOW, 1709208000);
-    assert_date("Sat, 31 Dec 2016 23:59:60 GMT", NOW, 1483228800);
-    assert_date("Wed, 31 Dec 1969 23:59:59 GMT", NOW, -1);
-}
-
-static void test_two_digits_of_a_year_are_at_most_fifty_years_ahead(void **state)
-{
-    (void)state;
-    assert_date("Tuesday, 02-Jan-73 00:00:00 GMT", NOW, 3250540800);  /* 2073 */
-    assert_date("Wednesday, 02-Jan-74 00:00:00 GMT", NOW, 126316800); /* 1974 */
-    assert_date("Saturday, 01-Jan-00 00:00:00 GMT", NOW, 946684800);
-}
-
-static void test_no_other_text_is_a_date(void **state)
-{
-    (void)state;
-    static const char *const texts[] = {"",
-                                        "784111777",
-                                        "Sun, 06 Nov 1994 08:49:37",
-                                        "Sun, 06 Nov 1994 08:49:37 UTC",
-                                        "Sun, 06 Nov 1994 08:49:37 GMT ",
-                                        "Sun, 6 Nov 1994 08:49:37 GMT",
-                                        "Sun, 31 Nov 1994 08:49:37 GMT",
-                                        "Sun, 00 Nov 1994 08:49:37 GMT",
-                                        "Wed, 29 Feb 2023 12:00:00 GMT",
-                                        "Thu, 29 Feb 1900 12:00:00 GMT",
-                                        "Sun, 06 Nov 1994 24:49:37 GMT",
-                                        "Sun, 06 Nov 1994 08:60:37 GMT",
-                                        "Sun, 06 Nov 1994 08:49:61 GMT",
-                                        "sun, 06 nov 1994 08:49:37 gmt",
-                                        "Sunday, 06 Nov 1994 08:49:37 GMT",
-                                        "Sun, 06-Nov-94 08:49:37 GMT",
-                                        "Sun Nov 6 08:49:37 1994"};
-    for (size_t i = 0; i < COUNT_OF(texts); i++) {
-        int64_t seconds = 5;
-        assert_int_equal(http_date_parse(slice_text(texts[i]), NOW, &seconds), -1);
-        assert_int_equal(seconds, 5);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -223,9 +166,6 @@ int main(void)
         cmocka_unit_test(test_a_tag_counts_before_a_date),
         cmocka_unit_test(test_what_must_hold_counts_before_what_saves_a_transfer),
         cmocka_unit_test(test_if_range_wants_this_very_representation),
-        cmocka_unit_test(test_dates_are_read_in_three_forms),
-        cmocka_unit_test(test_two_digits_of_a_year_are_at_most_fifty_years_ahead),
-        cmocka_unit_test(test_no_other_text_is_a_date),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-#include "proxy/http/date.h"
+#include "cache/date.h"
 
 #include "core/base.h"
 
