@@ -258,7 +258,8 @@ static const struct option settings_options[] = {
               .help = "What is done with a request; the most specific match wins, whatever the order."),
     OPTION_AT(struct settings, upstreams, "upstreams", OPTION_MAP, .table = &upstream_table,
               .help = "The servers behind, by name."),
-    {.name = "cache", .type = OPTION_PLANNED, .help = "The store of cached responses."},
+    OPTION_AT(struct settings, cache, "cache", OPTION_BLOCK, .table = &cache_table,
+              .help = "The store of cached responses; a route's `cache` turns it on there."),
     OPTION_AT(struct settings, tests, "tests", OPTION_NODE, .table = &check_table, .flags = OPTION_FLAG_LIST,
               .shape = "a list of tests",
               .help = "Requests with what is expected of them; run by `weir check`, and by a reload before "

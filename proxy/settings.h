@@ -6,6 +6,7 @@
 #pragma once
 
 #include "balancer/settings.h"
+#include "cache/settings.h"
 #include "config/option.h"
 #include "core/address.h"
 #include "core/log.h"
@@ -84,6 +85,7 @@ struct settings {
     const struct config_node *route_nodes;
     struct option_list routes;    /* of struct route_settings, defaults merged in */
     struct option_list upstreams; /* of struct upstream_settings */
+    struct cache_settings cache;
     const struct config_node *tests;
     struct slice user;
 };

@@ -3,6 +3,7 @@
 
 #include "balancer/queue.h"
 #include "core/hash.h"
+#include "proxy/http/cache/settings.h"
 #include "proxy/http/message.h"
 
 #define PATH_MAX_BYTES 8192
@@ -457,6 +458,27 @@ const struct error_page *route_error_page(const struct route *r, unsigned status
     return NULL;
 }
 
+/* Written in `defaults`, and not at the route. */
+static bool is_inherited(const struct config_node *node)
+{
+    while (node && node->parent && node->parent->parent)
+        node = node->parent;
+    return node && slice_equal(node->key, S("defaults"));
+}
+
+static void compile_cache(struct config *c, const struct route_settings *s, struct route *r)
+{
+    const struct config_node *at = value_of(s, "cache");
+    if (!s->cache)
+        return;
+    if (r->action == ROUTE_UPSTREAM || r->action == ROUTE_SPLIT) {
+        bool has_one_host = r->host_count == 1 && r->hosts[0].kind == ROUTE_HOST_EXACT;
+        route_cache_compile(c, s->cache, has_one_host, &r->cache);
+    } else if (r->action != ROUTE_NONE && at && !is_inherited(at)) {
+        config_fault_key(c, at, "only answers of an upstream are cached");
+    }
+}
+
 static void name_route(struct config *c, const struct route_settings *s, struct route *r)
 {
     r->name = s->name;
@@ -493,6 +515,7 @@ static void compile_route(const struct compilation *k, const struct route_settin
     edits_compile(c, &s->request_headers, EDITS_REQUEST, &r->request_headers);
     edits_compile(c, &s->response_headers, EDITS_RESPONSE, &r->response_headers);
     compile_errors(c, s, r);
+    compile_cache(c, s, r);
     r->retries = s->retries;
     r->timeout = s->timeout;
     r->concurrency = (uint32_t)s->concurrency;

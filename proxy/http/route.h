@@ -15,6 +15,8 @@
 #include "proxy/http/template.h"
 
 struct upstream;
+struct route_cache;
+struct route_cache_settings;
 
 /* --- what the file says ------------------------------------------------------------------------------- */
 
@@ -82,6 +84,7 @@ struct route_settings {
     struct route_timeouts timeouts;
     struct option_texts allow, deny;
     struct option_pairs errors;
+    struct route_cache_settings *cache; /* NULL = off */
     bool normalize;
 };
 
@@ -185,7 +188,8 @@ struct route {
     _Atomic uint32_t *in_flight;
     struct route_limits limits;
     struct route_timeouts timeouts;
-    bool normalize; /* false: the path is sent as it came */
+    const struct route_cache *cache; /* NULL = nothing of it is stored; upstream and split alone */
+    bool normalize;                  /* false: the path is sent as it came */
 };
 
 /* The names that routes may use, in order of their slots. A listener that does not serve HTTP has its place,

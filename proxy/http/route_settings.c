@@ -3,6 +3,8 @@
 
 #include <sys/stat.h>
 
+#include "proxy/http/cache/settings.h"
+
 static int read_path(struct config *c, const struct config_node *node, void *field);
 
 static const struct option redirect_options[] = {
@@ -199,7 +201,10 @@ static const struct option route_options[] = {
               .help = "Files that are sent instead of weir's own error pages, by status."),
     OPTION_AT(struct route_settings, normalize, "normalize", OPTION_BOOL, .fallback = "true",
               .help = "false: the path is sent as it came; it is still matched in its normal form."),
-    {.name = "cache", .type = OPTION_PLANNED, .help = "Answers from the cache."},
+    OPTION_AT(struct route_settings, cache, "cache", OPTION_BLOCK_IF, .table = &route_cache_table,
+              .flags = OPTION_FLAG_TRUE,
+              .help = "Stores answers of the upstream and answers from them. In `defaults` it is for those "
+                      "routes that have an upstream."),
     {.name = "compress", .type = OPTION_PLANNED, .help = "Compresses responses."},
     {.name = "buffer_request",
      .type = OPTION_PLANNED,

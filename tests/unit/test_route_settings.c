@@ -237,7 +237,7 @@ static void test_what_is_wrong_is_refused(void **state)
         {"{upstream: api, errors: {200: x}}", "is no status of an error"},
         {"{upstream: api, errors: {502: ''}}", "needs a file"},
         {"{upstream: api, allow: [x]}", "routes[0].allow[0]: \"x\" is no network"},
-        {"{upstream: api, cache: true}", "routes[0].cache: not supported yet"},
+        {"{upstream: api, compress: [gzip]}", "routes[0].compress: not supported yet"},
         {"{upstream: api, retries: {on: [rest]}}", "routes[0].retries.on[0]: unknown cause \"rest\""},
         {"{upstream: api, timeouts: {connect: 1s}}", "routes[0].timeouts.connect: unknown key"},
         {"{upstream: api, timout: 1s}", "routes[0].timout: unknown key; did you mean \"timeout\"?"},
