@@ -109,7 +109,7 @@ static int start_workers(struct runtime *rt)
 {
     for (unsigned i = 0; i < rt->worker_count; i++) {
         struct worker *w = aligned_alloc(64, (sizeof *w + 63) & ~(size_t)63);
-        if (!w || worker_start(w, i, rt->observers, &rt->control) != 0) {
+        if (!w || worker_start(w, i, rt->observers, rt->cache, &rt->control) != 0) {
             fprintf(stderr, "weir: cannot start worker %u: %s\n", i, strerror(errno));
             free(w);
             return -1;

@@ -43,6 +43,7 @@ struct runtime {
     struct server_registry *registry;
     struct tls_tickets *tickets;
     struct sockets sockets;
+    struct cache_store *cache; /* lives as long as the process: a reload changes its settings alone */
     struct worker **workers;
     unsigned worker_count;
     struct snapshot *snapshot; /* the current one */

@@ -15,9 +15,10 @@
 static void *run(void *argument);
 static void on_tick(struct timer *t);
 
-static int init(struct worker *w, unsigned index, const struct observers *o, struct loop *control)
+static int init(struct worker *w, unsigned index, const struct observers *o, struct cache_store *cache,
+                struct loop *control)
 {
-    *w = (struct worker){.index = index, .observers = o, .control = control};
+    *w = (struct worker){.index = index, .observers = o, .cache = cache, .control = control};
     list_init(&w->listeners);
     list_init(&w->free_exchanges);
     task_init(&w->drained_task);
@@ -33,9 +34,10 @@ static int init(struct worker *w, unsigned index, const struct observers *o, str
     return 0;
 }
 
-int worker_start(struct worker *w, unsigned index, const struct observers *o, struct loop *control)
+int worker_start(struct worker *w, unsigned index, const struct observers *o, struct cache_store *cache,
+                 struct loop *control)
 {
-    if (init(w, index, o, control) != 0)
+    if (init(w, index, o, cache, control) != 0)
         return -1;
     loop_timer(&w->loop, &w->tick, TICK_MS);
     int error = pthread_create(&w->thread, NULL, run, w);

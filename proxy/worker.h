@@ -13,6 +13,7 @@
 #include "core/recycler.h"
 #include "proxy/snapshot.h"
 
+struct cache_store;
 struct exchange;
 struct listener;
 struct listener_sockets;
@@ -61,6 +62,7 @@ struct worker {
     struct timer tick;
     struct log_limit log_limit; /* see failure_log.h */
     const struct observers *observers;
+    struct cache_store *cache; /* the process's; outlives the worker */
     struct loop *control;
 };
 
@@ -68,7 +70,8 @@ struct worker {
 #define PARSE_FIELDS_SPARE 16 /* fields that are added to a parsed head without a copy */
 
 /* Makes and starts worker `index`. 0, or -1 (errno); the process then ends. */
-int worker_start(struct worker *w, unsigned index, const struct observers *o, struct loop *control);
+int worker_start(struct worker *w, unsigned index, const struct observers *o, struct cache_store *cache,
+                 struct loop *control);
 
 /* After worker_stop's letter was delivered: waits for the thread's end and frees. */
 void worker_join(struct worker *w);
