@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ENTRIES = 8, LIMIT_MAX = 1 << 30 };
+enum { ENTRIES = 8, BUCKETS_MIN = 8, LIMIT_MAX = 1 << 30 };
 
 /* One cache line. An entry that was never used, or was taken out, has the age of one that fell out. */
 struct ghost_bucket {
@@ -45,13 +45,14 @@ static struct ghost_bucket *bucket_of(const struct ghost *g, uint32_t fingerprin
 
 static size_t wanted_buckets(size_t limit)
 {
-    size_t want = ENTRIES; /* 512 bytes */
+    size_t want = BUCKETS_MIN;
     while (want * ENTRIES * 3 / 4 < limit)
         want *= 2;
     return want;
 }
 
-/* The oldest of its bucket makes room, if there is none: at the fullest, one in twenty falls out early. */
+/* The oldest of its bucket makes room, if there is none: of a table as full as can be, one in fifteen falls
+ * out early. */
 static void put(struct ghost *g, uint32_t fingerprint, uint32_t number)
 {
     struct ghost_bucket *b = bucket_of(g, fingerprint);
