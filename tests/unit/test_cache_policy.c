@@ -194,13 +194,16 @@ static void test_lru_a_node_asks_for_one_promotion_in_its_time(void **state)
 static void test_lru_knows_the_time_across_the_wrap_of_its_stamp(void **state)
 {
     (void)state;
-    struct fixture f;
-    set_up(&f, &cache_policy_lru);
-    f.now = UINT32_MAX - 10;
-    insert(&f, 0);
-    assert_false(cache_policy_touch(&f.policy, &f.nodes[0], f.now + 100));
-    assert_true(cache_policy_touch(&f.policy, &f.nodes[0], f.now + CACHE_POLICY_PROMOTE_MS));
-    cache_policy_clear(&f.policy);
+    const msec_t starts[] = {UINT32_MAX - UINT64_C(10), 5 * (UINT32_MAX + UINT64_C(1)) + 10};
+    for (size_t i = 0; i < COUNT_OF(starts); i++) {
+        struct fixture f;
+        set_up(&f, &cache_policy_lru);
+        f.now = starts[i];
+        insert(&f, 0);
+        assert_false(cache_policy_touch(&f.policy, &f.nodes[0], f.now + 100));
+        assert_true(cache_policy_touch(&f.policy, &f.nodes[0], f.now + CACHE_POLICY_PROMOTE_MS));
+        cache_policy_clear(&f.policy);
+    }
 }
 
 /* s3fifo. */
