@@ -29,6 +29,9 @@ struct cache_fill {
     struct slice vary_text; /* of the leader's request under the entry's vary names when it began; own copy */
     struct cache_object *object; /* held; set before the state */
     struct cache_object *base;   /* what is validated: held; NULL = none */
+    uint16_t status;             /* of the origin's answer; set before the state */
+    bool discard;                /* the leader's word before the end: the object is not to be stored */
+    _Atomic uint32_t followers;  /* that have ever been given it by cache_lead() or cache_find() */
     uint16_t failed_status;      /* weir's own answer for the failure */
     const char *failed_reason;   /* static text */
     uint32_t generation;         /* how many leaders failed before this one */
@@ -50,5 +53,15 @@ void cache_fill_fail(struct cache_fill *f, unsigned status, const char *reason);
 void cache_fill_end(struct cache_fill *f);
 
 /* A follower's. */
+
+static inline struct cache_fill *cache_fill_hold(struct cache_fill *f)
+{
+    atomic_fetch_add_explicit(&f->refs, 1, memory_order_relaxed);
+    return f;
+}
+static inline enum cache_fill_state cache_fill_state(const struct cache_fill *f)
+{
+    return (enum cache_fill_state)atomic_load_explicit(&f->state, memory_order_acquire);
+}
 
 void cache_fill_let_go(struct cache_fill *f); /* NULL is allowed */
