@@ -10,12 +10,14 @@ WARM_UP_SECONDS = 0.5
 
 def measure(case, proxy, processes, seconds):
     """CPU time a request in us, requests a second, latencies in ms, peak memory in MiB, and errors (a handshake of
-    the other kind is one)."""
+    the other kind is one). `misses`: requests of a case of the cache that the server behind saw."""
     generate(case, proxy, processes, WARM_UP_SECONDS)
     proxy.forget_peak()
+    passed_on = processes.backend_requests()
     before = proxy.cpu_ns()
     told = generate(case, proxy, processes, seconds)
     used = proxy.cpu_ns() - before
+    passed_on = processes.backend_requests() - passed_on
     if told["requests"] == 0:
         raise BenchError(f"{case.name}: no request through {proxy.name} was answered: {told}")
     resumed = told.get("resumed", 0)
@@ -25,6 +27,7 @@ def measure(case, proxy, processes, seconds):
     elif case.kind == "resumed" and resumed < 0.9 * told["requests"]:  # the first ones have nothing to resume
         wrong = told["requests"] - resumed
     return {
+        "misses": passed_on if case.cached else 0,
         "cpu_us": used / told["requests"] / 1000,
         "rate": told["requests"] / (told["us"] / 1e6),
         "p50_ms": told["p50_us"] / 1000,

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.request
 
 SIZES = {"1k": 1024, "100k": 100 * 1024, "1m": 1024 * 1024}
 
@@ -23,6 +24,7 @@ class Processes:
         self.here = here
         self.proxy_cpu, self.load_cpu = given.proxy_cpu, given.load_cpu
         self.started = []
+        self.asked = 0
         self.backend_port = free_port()
 
     def __enter__(self):
@@ -72,6 +74,13 @@ class Processes:
 
     def tool(self, name):
         return os.path.join(self.folder, name)
+
+    def backend_requests(self):
+        """How many requests the server behind has had, but for those of this function."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.backend_port}/requests", timeout=5) as answer:
+            text = answer.read().decode()
+        self.asked += 1
+        return int(re.search(r"^ \d+ \d+ (\d+)", text, re.M)[1]) - self.asked
 
     def _make_files(self):
         os.mkdir(self.values["FILES"])

@@ -10,13 +10,15 @@ from .processes import SIZES, BenchError, end, free_port, wait_for_port
 
 
 class Proxy:
-    """One program with its listeners http, https, h2c and tcp. CPU time and memory are those of all its processes together."""
+    """One program with its listeners. CPU time and memory are those of all its processes together."""
 
     name = ""
+    listeners = ("http", "https", "h2c", "tcp")
+    prefix = "/"  # of what it is checked with
 
     def __init__(self, processes, binary):
         self.processes, self.binary, self.process = processes, binary, None
-        self.ports = {"http": free_port(), "https": free_port(), "h2c": free_port(), "tcp": free_port()}
+        self.ports = {listener: free_port() for listener in self.listeners}
         self.version = ""
 
     def command(self):
@@ -41,15 +43,16 @@ class Proxy:
 
     def _check(self):
         """It passes on what the server has; a proxy that answers something else is fast for nothing."""
-        for listener in ("http", "tcp"):
-            for path, size in SIZES.items():
+        for listener in {"http", "tcp"} & self.ports.keys():
+            for name, size in SIZES.items():
+                path = self.prefix + name
                 try:
-                    with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[listener]}/{path}", timeout=5) as answer:
+                    with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[listener]}{path}", timeout=5) as answer:
                         got = len(answer.read())
                 except OSError as error:
-                    raise BenchError(f"/{path} by {listener}: {error}") from error
+                    raise BenchError(f"{path} by {listener}: {error}") from error
                 if got != size:
-                    raise BenchError(f"/{path} by {listener} has {got} bytes instead of {size}")
+                    raise BenchError(f"{path} by {listener} has {got} bytes instead of {size}")
 
     # -- what it used ----------------------------------------------------------------------------------------------------
 

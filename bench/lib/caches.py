@@ -1,0 +1,76 @@
+"""The programs whose cache is compared, each a process of its own beside the one that relays; asked for /cached/..., which the server
+behind gives for a day."""
+
+import os
+import re
+
+from .processes import BenchError, run
+from .proxies import Haproxy, Nginx, Proxy, Weir, first_words, output_of
+
+# Everything that a hit would write into the shared log. The log itself cannot be turned off.
+UNLOGGED = ("Begin", "End", "Link", "Timestamp", "ReqStart", "ReqMethod", "ReqURL", "ReqProtocol", "ReqHeader", "ReqUnset", "ReqAcct",
+            "RespProtocol", "RespStatus", "RespReason", "RespHeader", "RespUnset", "VCL_call", "VCL_return", "VCL_use", "Hit",
+            "Filters", "SessOpen", "SessClose")
+
+
+class Caching:
+    """In front of a Proxy: one listener, the files under /cached/, and the second one to ask must get it from the store."""
+
+    listeners = ("http",)
+    prefix = "/cached/"
+
+    def _check(self):
+        super()._check()
+        before = self.processes.backend_requests()
+        super()._check()
+        if self.processes.backend_requests() != before:
+            raise BenchError("what it has just passed on is not in its cache")
+
+
+class CachingWeir(Caching, Weir):
+    def command(self):
+        if not os.path.exists(self.binary):
+            raise BenchError(f"{self.binary} is not there; ./dev build makes it")
+        self.version = first_words(self.binary, "version")
+        config = self.fill("weir/cache.yaml", "weir-cache.yaml")
+        run([self.binary, "check", "-c", config])  # one that has no cache refuses the file
+        return [self.binary, "run", "-c", config]
+
+
+class CachingNginx(Caching, Nginx):
+    def command(self):
+        self.version = re.search(r"nginx/(\S+)", output_of(self.binary, "-V"))[1]
+        config = self.fill("peers/nginx/cache.conf", "nginx-cache.conf")
+        return [self.binary, "-p", self.processes.folder, "-e", os.path.join(self.processes.folder, "nginx-cache.log"), "-c", config]
+
+
+class CachingHaproxy(Caching, Haproxy):
+    def command(self):
+        self.version = re.search(r"version (\S+)", output_of(self.binary, "-v"))[1]
+        return [self.binary, "-db", "-f", self.fill("peers/haproxy/cache.cfg", "haproxy-cache.cfg")]
+
+
+class Varnish(Caching, Proxy):
+    """One pool whose threads are all there from the start, so that none ends during a measurement and takes its CPU time with it.
+    Measured: two pools, shorter or no lingering, other sizes of the log and of its buffers win nothing; the masks win 15 % at 1 KiB."""
+
+    name = "varnish"
+    parameters = {
+        "thread_pools": 1, "thread_pool_min": 200, "thread_pool_max": 200,
+        "timeout_idle": 3600,
+        "listen_depth": 8192,
+        "vsl_mask": ",".join("-" + tag for tag in UNLOGGED),
+        "vsl_space": "1M",
+        "http_gzip_support": "off", "http_range_support": "off",
+    }
+
+    def command(self):
+        self.version = re.search(r"varnish-(\S+)", output_of(self.binary, "-V"))[1]
+        options = [word for name, value in self.parameters.items() for word in ("-p", f"{name}={value}")]
+        return [self.binary, "-F", "-j", "none", "-n", os.path.join(self.processes.folder, "varnish"), "-s", "malloc,256m",
+                "-a", f"127.0.0.1:{self.ports['http']}", "-f", self.fill("peers/varnish/cache.vcl", "cache.vcl"), *options]
+
+
+def find_caches(processes, given):
+    return [CachingWeir(processes, given.weir), CachingNginx(processes, given.nginx), CachingHaproxy(processes, given.haproxy),
+            Varnish(processes, given.varnish)]
