@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from harness import HttpBackend, Metrics, ProtocolError, RawClient, RawServer, TcpBackend, free_port
+from harness import CacheStatus, Fields, HttpBackend, Metrics, ProtocolError, RawClient, RawServer, TcpBackend, cache_status, free_port
 from harness import message
 from harness.http_backend import pattern
 from harness.raw_client import trusting
@@ -157,3 +157,13 @@ def test_framing_of_requests():
     fields = message.parse_fields(b"Content-Length: 3\r\n")
     assert message.framing(fields) == ("length", 3)
     assert message.framing(message.Fields()) == ("none", 0)
+
+
+def test_cache_status_is_read_strictly():
+    status = CacheStatus('weir; fwd=uri-miss; stored; ttl=-5; detail="a \\"b, c"; key=abc/d')
+    assert status == {"fwd": "uri-miss", "stored": True, "ttl": -5, "detail": 'a "b, c', "key": "abc/d"} and status.name == "weir"
+    status = cache_status(Fields([("Cache-Status", 'first; hit, "Weir x"; hit; ttl=3; detail="x, y"')]))
+    assert status.name == "Weir x" and status.is_hit and status["ttl"] == 3
+    for bad in ("weir; hit; fwd=miss", "weir", "weir; Hit", "weir hit", ""):
+        with pytest.raises(ProtocolError):
+            cache_status(Fields([("Cache-Status", bad)]))
