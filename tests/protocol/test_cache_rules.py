@@ -44,7 +44,7 @@ def web(caching, module_origin):
     [("Cache-Control", "max-age=99999999999999999999")],
     [("Cache-Control", "no-store, must-understand, max-age=60")],
     [("Cache-Control", "max-age=60"), ("Expires", http_date(-60))],
-    [("Expires", http_date(600))],
+    [("Expires", http_date(86400))],
     [("Last-Modified", http_date(-10 * 86400))],
     [("Cache-Control", "no-store"), ("CDN-Cache-Control", "max-age=60")],
     [("Cache-Control", "private"), ("CDN-Cache-Control", "max-age=60")],
