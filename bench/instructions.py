@@ -19,13 +19,14 @@ import time
 from lib.processes import BenchError, Processes, end, free_port, run, wait_for_port
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-CASES = {"l7-1k": "HTTP", "tls-1k": "HTTPS", "l4-1k": "TCP", "h2-1k": "H2C"}  # the listener that is asked for /1k
+CASES = {"l7-1k": "HTTP", "tls-1k": "HTTPS", "l4-1k": "TCP", "h2-1k": "H2C", "cache-1k": "HTTP", "cache-100k": "HTTP"}  # the listener
 
 
 def load(case, port, requests):
     streams = ["-c8", "-m100"] if case == "h2-1k" else ["-c64", "--h1"]
     scheme = "https" if case == "tls-1k" else "http"
-    told = run(["h2load", "-t1", *streams, f"-n{requests}", f"{scheme}://127.0.0.1:{port}/1k"]).stdout
+    path = "cached/" + case.split("-")[1] if case.startswith("cache-") else "1k"
+    told = run(["h2load", "-t1", *streams, f"-n{requests}", f"{scheme}://127.0.0.1:{port}/{path}"]).stdout
     if not re.search(rf"^status codes: {requests} 2xx", told, re.M):
         raise BenchError(f"not every request was answered: {told[-800:]}")
 
@@ -43,7 +44,7 @@ def instructions(profiles):
 
 def measure(case, binary, requests, processes):
     ports = {name + "_PORT": free_port() for name in CASES.values()}
-    config = processes.fill("weir/weir.yaml", "weir.yaml", **ports)
+    config = processes.fill("weir/cache.yaml" if case.startswith("cache-") else "weir/weir.yaml", "weir.yaml", **ports)
     port, out = ports[CASES[case] + "_PORT"], os.path.join(tempfile.mkdtemp(prefix="weir-instructions-"), case)
     weir = processes.spawn(["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}", binary, "run", "-c", config],
                            processes.proxy_cpu, "weir.out")

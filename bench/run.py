@@ -45,8 +45,8 @@ CASES = [
     Case("h2-1m", "HTTP/2 without TLS, 1 MiB, 8 connections with 4 streams each", "h2c", "/1m", 8, "h2", False),
     Case("tls-handshake", "HTTPS, a full handshake (ECDSA P-256) for each 1 KiB answer", "https", "/1k", 32, "full", False),
     Case("tls-resumed", "HTTPS, a resumed handshake for each 1 KiB answer", "https", "/1k", 32, "resumed", False),
-    Case("cache-1k", "hits of the cache, HTTP, 1 KiB, 64 keep-alive connections", "http", "/cached/1k", floor=False, cached=True),
-    Case("cache-100k", "hits of the cache, HTTP, 100 KiB, 64 keep-alive connections", "http", "/cached/100k", floor=False, cached=True),
+    Case("cache-1k", "hits of the cache, HTTP, 1 KiB, 64 keep-alive connections", "http", "/cached/1k", cached=True),
+    Case("cache-100k", "hits of the cache, HTTP, 100 KiB, 64 keep-alive connections", "http", "/cached/100k", cached=True),
 ]
 IDLE_CASES = [
     Case("idle-plain", "Memory of an idle HTTP connection", "http", "/1k", 5000, floor=False),
@@ -108,7 +108,7 @@ def run_load_cases(cases, proxies, caches, given, processes):
     for number in range(given.rounds):
         for case in cases:
             # Another proxy goes first each round, so that none always follows the same one.
-            turn = caches if case.cached else [p for p in proxies if case.floor or p.name != "floor"]
+            turn = [p for p in (caches if case.cached else proxies) if case.floor or p.name != "floor"]
             if not turn:
                 continue
             turn = turn[number % len(turn):] + turn[:number % len(turn)]

@@ -4,8 +4,8 @@ behind gives for a day."""
 import os
 import re
 
-from .processes import BenchError, run
-from .proxies import Haproxy, Nginx, Proxy, Weir, first_words, output_of
+from .processes import SIZES, BenchError, run
+from .proxies import Floor, Haproxy, Nginx, Proxy, Weir, first_words, output_of
 
 # Everything that a hit would write into the shared log. The log itself cannot be turned off.
 UNLOGGED = ("Begin", "End", "Link", "Timestamp", "ReqStart", "ReqMethod", "ReqURL", "ReqProtocol", "ReqHeader", "ReqUnset", "ReqAcct",
@@ -71,6 +71,11 @@ class Varnish(Caching, Proxy):
                 "-a", f"127.0.0.1:{self.ports['http']}", "-f", self.fill("peers/varnish/cache.vcl", "cache.vcl"), *options]
 
 
+class CachingFloor(Caching, Floor):
+    def command(self):
+        return [self.binary, str(self.ports["http"]), self.processes.values["FILES"], *SIZES]
+
+
 def find_caches(processes, given):
     return [CachingWeir(processes, given.weir), CachingNginx(processes, given.nginx), CachingHaproxy(processes, given.haproxy),
-            Varnish(processes, given.varnish)]
+            Varnish(processes, given.varnish), CachingFloor(processes, processes.tool("answer"))]

@@ -100,6 +100,7 @@ class Processes:
     def _build_tools(self):
         flags = ["-std=gnu11", "-O2", "-D_GNU_SOURCE", "-Wall", "-Wextra"]
         run(["cc", *flags, os.path.join(self.here, "floor", "relay.c"), "-o", self.tool("relay")])
+        run(["cc", *flags, os.path.join(self.here, "floor", "answer.c"), "-o", self.tool("answer")])
         run(["cc", *flags, os.path.join(self.here, "load", "handshake.c"), "-o", self.tool("handshake"), "-lssl", "-lcrypto"])
 
     def _start_backend(self):
