@@ -8,8 +8,9 @@
  * When a body turns out not to be storable while some read it already (longer than an object may be, or no
  * memory), cache_body_stream() makes it a stream: each chunk is freed when the last reader has passed it, and
  * the appender is held back (cache_body_is_ahead) so that no more than CACHE_STREAM_WINDOW bytes are in
- * memory ahead of the slowest reader. The chunks of a stream are not in the budget: they are bytes in
- * transit, like those of any connection. */
+ * memory ahead of the slowest reader. Until the first reader comes the first CACHE_STREAM_WINDOW bytes are
+ * kept for it; then, or when it has left, nothing is. The chunks of a stream are not in the budget: they are
+ * bytes in transit, like those of any connection. */
 #pragma once
 
 #include <sys/uio.h>
@@ -39,20 +40,21 @@ void cache_body_release(struct cache_body *b); /* NULL is allowed; any thread */
 /* Copies the bytes to the end and wakes the readers. 0, or -1 when there is no memory or no budget (nothing
  * was appended: call cache_body_stream() and append again, or give up). */
 int cache_body_append(struct cache_body *b, const struct iovec *iov, int count);
-/* The end; trims what the last chunk has too much, where no reader is on it. */
+/* The end; trims what the last chunk has too much: at once, or when the last of the readers leaves. */
 void cache_body_finish(struct cache_body *b);
 void cache_body_cut(struct cache_body *b);
 
 void cache_body_stream(struct cache_body *b);
-/* Of a stream: so much is in memory that the appender should wait; ahead->wake() comes when readers have
- * taken some (or all have left), if `ahead` is not NULL. Always false while nobody reads. */
+/* Of a stream: so much is in memory that the appender should wait; ahead->wake() comes once when readers have
+ * taken some (or all have left), if `ahead` is not NULL: ask again then. Always false while nobody reads. The
+ * appender cancels it (cache_signal_cancel) before it lets go of the body. */
 bool cache_body_is_ahead(struct cache_body *b, struct loop *loop, struct cache_waiter *ahead,
                          void (*wake)(struct cache_waiter *));
 
 /* From any thread. */
 uint64_t cache_body_bytes(const struct cache_body *b); /* so far */
 enum cache_body_state cache_body_state(const struct cache_body *b);
-uint64_t cache_body_memory(const struct cache_body *b); /* in the budget, all told */
+uint64_t cache_body_memory(const struct cache_body *b); /* in the budget, all told; trimming lessens it */
 uint32_t cache_body_readers(const struct cache_body *b);
 
 /* One who reads; on one loop. */
@@ -63,14 +65,18 @@ struct cache_reader {
     uint32_t offset; /* of that within the chunk */
     struct loop *loop;
     struct cache_waiter waiter;
+    struct task due; /* wake() is to come though nothing was raised */
     void (*wake)(struct cache_reader *);
 };
 
-/* Begins at byte 0. `wake` as for cache_reader_wait. A stream that has let go of its first bytes takes no
- * more readers: -1. */
+/* `r` begins cleared. Begins at byte 0. `wake` as for cache_reader_wait. A stream that has let go of its
+ * first bytes takes no more readers: -1. */
 int cache_reader_open(struct cache_reader *r, struct cache_body *b, struct loop *loop,
                       void (*wake)(struct cache_reader *));
 void cache_reader_close(struct cache_reader *r); /* idempotent */
+
+/* The end is where the reader's place is cache_body_bytes() in a body that is whole: ask for the state first,
+ * then peek (what is appended between the two would be taken for missing otherwise). */
 
 /* Vectors over what is there from the reader's place on, at most `max` of them and `limit` bytes; their
  * number. *bytes is their sum. */

@@ -8,8 +8,9 @@
 
 struct cache_budget {
     _Atomic uint64_t used, limit; /* bytes */
-    /* Frees at least `bytes` if it can, by evicting; false when nothing is left to evict. Called without any
-     * lock of the budget's; may be called by several threads. */
+    /* Frees at least `bytes` (what is missing, not what is asked for) if it can, by evicting; false when
+     * nothing is left to evict. Called without any lock of the budget's; may be called by several threads.
+     * NULL = nothing can be evicted. */
     bool (*reclaim)(void *argument, uint64_t bytes);
     void *argument;
 };
@@ -22,3 +23,7 @@ void cache_budget_give(struct cache_budget *b, uint64_t bytes);
 
 /* What a piece of malloc'ed memory really takes, the heap's own bytes with it. */
 uint64_t cache_memory_size(void *piece);
+
+/* malloc() of what was reserved before; *taken is the piece's cache_memory_size(), to be given back when it
+ * is freed. NULL when out of memory or budget. */
+void *cache_budget_alloc(struct cache_budget *b, size_t size, uint64_t *taken);

@@ -1,0 +1,167 @@
+#include "cache/body.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cache/chunk.h"
+
+static void end(struct cache_body *b, enum cache_body_state state);
+
+struct cache_body *cache_body_create(struct cache_budget *budget, uint64_t length)
+{
+    uint32_t room = length <= CACHE_CHUNK_MAX ? (uint32_t)length : 0;
+    uint64_t memory;
+    struct cache_body *b = cache_budget_alloc(budget, sizeof *b + room, &memory);
+    if (!b)
+        return NULL;
+    *b = (struct cache_body){.budget = budget, .own_memory = memory, .length = length, .head.size = room};
+    atomic_init(&b->count, BODY_HOLD);
+    atomic_init(&b->state, CACHE_BODY_GROWING);
+    atomic_init(&b->memory, memory);
+    b->first = b->last = &b->head;
+    cache_signal_init(&b->changed);
+    return b;
+}
+
+struct cache_body *cache_body_hold(struct cache_body *b)
+{
+    atomic_fetch_add_explicit(&b->count, BODY_HOLD, memory_order_relaxed);
+    return b;
+}
+
+void cache_body_release(struct cache_body *b)
+{
+    if (b)
+        body_drop(b, BODY_HOLD);
+}
+
+void body_drop(struct cache_body *b, uint64_t part)
+{
+    if (atomic_fetch_sub_explicit(&b->count, part, memory_order_acq_rel) != part)
+        return;
+    chunks_free(b->first == &b->head ? b->head.next : b->first);
+    cache_signal_free(&b->changed);
+    struct cache_budget *budget = b->budget;
+    uint64_t memory = atomic_load_explicit(&b->memory, memory_order_relaxed);
+    free(b);
+    cache_budget_give(budget, memory);
+}
+
+/* Copies to where nobody reads yet: the room that the last chunk has, and the list of new ones. */
+static void copy(struct cache_chunk *to, uint64_t at, const struct iovec *iov, int count)
+{
+    for (int i = 0; i < count; i++) {
+        const char *from = iov[i].iov_base;
+        for (size_t left = iov[i].iov_len; left > 0;) {
+            while (at == chunk_end(to))
+                to = to->next;
+            uint64_t room = chunk_end(to) - at;
+            size_t piece = left < room ? left : (size_t)room;
+            memcpy(to->data + (at - to->start), from, piece);
+            at += piece, from += piece, left -= piece;
+        }
+    }
+}
+
+int cache_body_append(struct cache_body *b, const struct iovec *iov, int count)
+{
+    uint64_t bytes = atomic_load_explicit(&b->bytes, memory_order_relaxed);
+    uint64_t more = 0;
+    for (int i = 0; i < count; i++)
+        more += iov[i].iov_len;
+    if (more == 0)
+        return 0;
+
+    uint64_t room = chunk_end(b->last) - bytes;
+    struct cache_chunk *last = b->last;
+    if (more > room) {
+        b->last->next = chunks_create(b, bytes + room, more - room, &last);
+        if (!b->last->next)
+            return -1;
+    }
+    copy(b->last, bytes, iov, count);
+    if (last == b->last) {
+        atomic_store_explicit(&b->bytes, bytes + more, memory_order_release);
+    } else {
+        body_lock(b);
+        b->last = last;
+        atomic_store_explicit(&b->bytes, bytes + more, memory_order_release);
+        struct cache_chunk *gone = body_let_go(b);
+        body_unlock(b);
+        chunks_free(gone);
+    }
+    cache_signal_raise(&b->changed);
+    return 0;
+}
+
+void cache_body_finish(struct cache_body *b)
+{
+    atomic_store_explicit(&b->has_slack, !b->is_stream && body_is_roomy(b), memory_order_relaxed);
+    end(b, CACHE_BODY_WHOLE);
+    body_trim(b);
+}
+
+void cache_body_cut(struct cache_body *b)
+{
+    end(b, CACHE_BODY_CUT);
+}
+
+/* Under the lock: a reader that leaves knows then whether it or the appender is the last who can trim. */
+static void end(struct cache_body *b, enum cache_body_state state)
+{
+    body_lock(b);
+    atomic_store_explicit(&b->state, (int)state, memory_order_release);
+    body_unlock(b);
+    cache_signal_raise(&b->changed);
+}
+
+void cache_body_stream(struct cache_body *b)
+{
+    body_lock(b);
+    b->is_stream = true;
+    struct cache_chunk *gone = body_let_go(b);
+    body_unlock(b);
+    chunks_free(gone);
+    uint64_t memory = atomic_exchange_explicit(&b->memory, b->own_memory, memory_order_relaxed);
+    cache_budget_give(b->budget, memory - b->own_memory);
+}
+
+bool cache_body_is_ahead(struct cache_body *b, struct loop *loop, struct cache_waiter *ahead,
+                         void (*wake)(struct cache_waiter *))
+{
+    body_lock(b);
+    bool full = body_is_full(b);
+    body_unlock(b);
+    if (!full || !ahead)
+        return full;
+    if (cache_signal_wait(&b->changed, loop, ahead, wake) != 0)
+        return false; /* rather too much memory than a stream that stands still */
+
+    body_lock(b);
+    full = b->appender_waits = body_is_full(b);
+    body_unlock(b);
+    if (!full)
+        cache_signal_cancel(ahead);
+    return full;
+}
+
+uint64_t cache_body_bytes(const struct cache_body *b)
+{
+    return atomic_load_explicit(&b->bytes, memory_order_acquire);
+}
+
+enum cache_body_state cache_body_state(const struct cache_body *b)
+{
+    return (enum cache_body_state)atomic_load_explicit(&b->state, memory_order_acquire);
+}
+
+uint64_t cache_body_memory(const struct cache_body *b)
+{
+    return atomic_load_explicit(&b->memory, memory_order_relaxed);
+}
+
+uint32_t cache_body_readers(const struct cache_body *b)
+{
+    uint64_t count = atomic_load_explicit(&b->count, memory_order_acquire) & ~BODY_TRIMMING;
+    return (uint32_t)(count / BODY_READER);
+}
