@@ -6,6 +6,7 @@
 #pragma once
 
 #include "balancer/registry.h"
+#include "cache/purge.h"
 #include "core/loop.h"
 #include "core/writer.h"
 #include "proxy/snapshot.h"
@@ -58,6 +59,7 @@ struct runtime {
     const struct runtime_hooks *hooks;
     struct event signals[RUNTIME_SIGNALS];
     struct timer certificates; /* changed files */
+    struct timer cache_sweep;
     struct timer drain;        /* the deadline */
     unsigned let_go;           /* workers that no longer accept */
     unsigned drained;          /* workers that have no client any more */
@@ -99,6 +101,10 @@ void runtime_stop(struct runtime *rt);
 /* Starts the program anew (argv) with the listening sockets; when it is ready, drains and stops. 0, or -1
  * with *why (static). */
 int runtime_upgrade(struct runtime *rt, const char **why);
+
+/* What is stored of that is gone at once, or (`soft`) stale. `text` as in cache/purge.h. 0; or -1 when out of
+ * memory: then more is gone than was asked for. */
+int runtime_purge(struct runtime *rt, enum cache_purge_kind kind, struct slice text, bool soft);
 
 /* Log files are opened anew. */
 void runtime_reopen(struct runtime *rt);

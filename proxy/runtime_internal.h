@@ -11,6 +11,11 @@ void release_snapshot(struct snapshot *s);
 /* runtime.c */
 int runtime_start_workers(struct runtime *rt);
 
+/* runtime_cache.c. Start: 0, or -1 when out of memory. Stop: when no worker runs any more. */
+int runtime_cache_start(struct runtime *rt, const struct cache_settings *s);
+void runtime_cache_configure(struct runtime *rt, const struct cache_settings *s);
+void runtime_cache_stop(struct runtime *rt);
+
 /* drain.c */
 void drain_is_over(struct timer *t);
 void drain_begin(struct runtime *rt, bool handed_over);
