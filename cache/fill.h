@@ -4,6 +4,9 @@
  * release(), or fail() - and then end(). A follower looks at the state, and waits while it is
  * CACHE_FILL_ASKED.
  *
+ * Who asks after a purge follows no fetch that began before it, unless its object is there already and is not
+ * concerned.
+ *
  * Ownership: counted; the entry holds none. The leader's hold is given back by cache_fill_end(), which takes
  * the fill out of its entry; a leader that ends without a word has failed. */
 #pragma once

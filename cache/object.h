@@ -30,7 +30,7 @@ struct cache_object {
     uint32_t tag_count;
     uint32_t memory;         /* of this piece, in the budget */
     struct cache_body *body; /* held */
-    uint64_t length;         /* of the body, once it is whole */
+    _Atomic uint64_t length; /* of the body, when it is in the index; before that ask the body */
     void *head;              /* the proxy's: `head_size` bytes behind this struct, aligned to 16 */
     uint32_t head_size;
 };

@@ -50,6 +50,19 @@ void cache_policy_remove(struct cache_policy *p, struct cache_policy_node *n)
         cache_policy_unlink(p, n);
 }
 
+void cache_policy_replace(struct cache_policy *p, struct cache_policy_node *old, struct cache_policy_node *n)
+{
+    ASSERT(n->queue == CACHE_POLICY_NONE && old->queue != CACHE_POLICY_NONE);
+    atomic_store_explicit(&n->promoted_ms, atomic_load_explicit(&old->promoted_ms, memory_order_relaxed),
+                          memory_order_relaxed);
+    atomic_store_explicit(&n->freq, atomic_load_explicit(&old->freq, memory_order_relaxed),
+                          memory_order_relaxed);
+    cache_policy_link(p, n, (enum cache_policy_queue)old->queue);
+    list_remove(&n->link);
+    list_insert_before(&old->link, &n->link);
+    cache_policy_unlink(p, old);
+}
+
 void cache_policy_resize(struct cache_policy *p, struct cache_policy_node *n, uint64_t bytes)
 {
     if (n->queue != CACHE_POLICY_NONE)

@@ -98,6 +98,8 @@ struct cache_policy_node *cache_policy_victim(struct cache_policy *p);
 
 /* The object went for another reason (purged, replaced). Harmless for a node that is in no queue. */
 void cache_policy_remove(struct cache_policy *p, struct cache_policy_node *n);
+/* `n`, which is in no queue, takes the place of `old`, which is in one, and is as popular. */
+void cache_policy_replace(struct cache_policy *p, struct cache_policy_node *old, struct cache_policy_node *n);
 /* The object grew or shrank. */
 void cache_policy_resize(struct cache_policy *p, struct cache_policy_node *n, uint64_t bytes);
 

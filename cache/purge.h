@@ -16,8 +16,12 @@
 
 #include "core/slice.h"
 
-#define CACHE_PURGE_SLOTS  8192u /* a power of two */
-#define CACHE_PREFIXES_MAX 256u
+#define CACHE_PURGE_SLOTS    8192u /* a power of two */
+#define CACHE_PREFIXES_MAX   256u
+#define CACHE_PREFIX_MAX     1024u /* bytes; of a longer one these count: more is purged than was asked for */
+#define CACHE_PREFIXES_BYTES (32u << 10) /* of all that are remembered */
+/* What it takes at most beside its own struct, for the budget. */
+#define CACHE_PURGES_HEAP (CACHE_PREFIXES_BYTES + CACHE_PREFIXES_MAX * 72u)
 
 enum cache_purge_kind { CACHE_PURGE_URL, CACHE_PURGE_PREFIX, CACHE_PURGE_TAG, CACHE_PURGE_ALL };
 
@@ -31,6 +35,7 @@ struct cache_purges {
     pthread_rwlock_t lock; /* of the prefixes */
     struct cache_prefix *prefixes;
     unsigned prefix_count;
+    uint32_t prefix_bytes;
     uint64_t prefixes_floor[2];
 };
 

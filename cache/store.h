@@ -14,6 +14,7 @@
 #include "cache/purge.h"
 #include "cache/settings.h"
 #include "cache/vary.h"
+#include "core/hash.h"
 
 #define CACHE_VARIANTS_MAX 64
 #define CACHE_KEY_MAX      8192 /* bytes; a longer key is not looked up */
@@ -21,9 +22,11 @@
 
 struct cache_store;
 
-/* Begins empty and small: memory is taken as objects come. NULL when out of memory. */
+/* Begins empty and small: memory is taken as objects come. NULL when out of memory, or when the memory is too
+ * small for an empty store (1 MiB is not). */
 struct cache_store *cache_store_create(const struct cache_settings *s);
-/* When no thread uses it any more. Objects that are still held outlive it not: there are none. */
+/* When no thread uses it any more; NULL is allowed. Objects that are still held outlive it not: there are
+ * none, and no fetch is under way. */
 void cache_store_free(struct cache_store *s);
 /* Another limit, policy or size of objects; keeps what is there, and evicts what is too much. Control thread.
  */
@@ -56,8 +59,8 @@ struct cache_found {
 void cache_find(struct cache_store *s, const struct cache_key *key, cache_vary_lookup *lookup, void *context,
                 struct arena *a, int64_t now, struct cache_found *out);
 
-/* The object was used: for the policy. `worker` gathers what needs the write lock, and hands it in by the
- * batch. */
+/* The object was used: for the policy. Never waits: a promotion that finds the shard busy is left to the next
+ * use. `worker`: the number of the calling thread. */
 void cache_touch(struct cache_store *s, struct cache_object *o, unsigned worker, msec_t now);
 
 enum cache_lead {
@@ -75,7 +78,8 @@ enum cache_lead cache_lead(struct cache_store *s, const struct cache_key *key, s
                            struct arena *a, int64_t now, struct cache_fill **fill);
 
 /* Admission: an object of this size (known or so far) may be stored now. Large ones (more than an eighth of
- * max_object) only when their key was asked for before. */
+ * max_object) only when their key was asked for before: when it is stored, or a call before this one was
+ * about it too. So once "no" is said of a fetch, do not ask again for that one. */
 bool cache_admits(struct cache_store *s, const struct cache_key *key, uint64_t bytes);
 
 /* A stored response was found not to be good any more (another body than the stored one, say): out of the

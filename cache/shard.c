@@ -1,0 +1,230 @@
+#include "cache/shard.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cache/piece.h"
+
+void cache_garbage_free(struct cache_store *s, struct cache_garbage *g)
+{
+    while (g->objects) {
+        struct cache_object *o = g->objects;
+        g->objects = o->next;
+        cache_object_release(o);
+    }
+    while (g->entries) {
+        struct cache_entry *e = g->entries;
+        g->entries = e->next;
+        cache_piece_give(&s->budget, e);
+    }
+    cache_piece_give(&s->budget, g->table);
+    g->table = NULL;
+}
+
+/* Writers go first: readers come all the time, and each is done at once. */
+void cache_shard_init(struct cache_shard *shard, const struct cache_policy_ops *ops)
+{
+    pthread_rwlockattr_t kind;
+    pthread_rwlockattr_init(&kind);
+    pthread_rwlockattr_setkind_np(&kind, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&shard->lock, &kind);
+    pthread_rwlockattr_destroy(&kind);
+    list_init(&shard->passes);
+    cache_policy_init(&shard->policy, ops);
+    doorkeeper_init(&shard->doorkeeper, CACHE_DOORKEEPER_KEYS);
+}
+
+void cache_shard_free(struct cache_store *s, struct cache_shard *shard)
+{
+    struct cache_garbage g = {0};
+    for (uint32_t i = 0; i < shard->bucket_count; i++)
+        while (shard->buckets[i]) {
+            struct cache_entry *e = shard->buckets[i];
+            ASSERT(!e->fills);
+            while (e->variants)
+                cache_shard_remove(shard, e->variants, &g);
+            cache_shard_unmark(shard, e);
+            cache_shard_tidy(shard, e, &g);
+        }
+    g.table = shard->buckets;
+    shard->buckets = NULL;
+    shard->bucket_count = 0;
+    cache_garbage_free(s, &g);
+    cache_policy_clear(&shard->policy);
+    cache_budget_give(&s->budget, shard->policy_nodes * CACHE_POLICY_NODE_BYTES);
+    shard->policy_nodes = 0;
+    doorkeeper_clear(&shard->doorkeeper);
+    pthread_rwlock_destroy(&shard->lock);
+}
+
+struct cache_entry *cache_shard_find(const struct cache_shard *shard, const struct cache_key *key)
+{
+    struct cache_entry *e = shard->buckets[key->hash & (shard->bucket_count - 1)];
+    while (e && (e->hash != key->hash || !slice_equal(slice_of(e->key, e->key_len), key->text)))
+        e = e->next;
+    return e;
+}
+
+void cache_shard_add(struct cache_shard *shard, struct cache_entry *e)
+{
+    struct cache_entry **bucket = &shard->buckets[e->hash & (shard->bucket_count - 1)];
+    e->next = *bucket;
+    *bucket = e;
+    shard->entry_count++;
+}
+
+void cache_shard_tidy(struct cache_shard *shard, struct cache_entry *e, struct cache_garbage *g)
+{
+    if (e->variants || e->fills || e->pass_until)
+        return;
+    struct cache_entry **at = &shard->buckets[e->hash & (shard->bucket_count - 1)];
+    while (*at != e)
+        at = &(*at)->next;
+    *at = e->next;
+    shard->entry_count--;
+    e->next = g->entries;
+    g->entries = e;
+}
+
+uint32_t cache_shard_wants(const struct cache_shard *shard)
+{
+    return shard->entry_count >= shard->bucket_count && shard->bucket_count < UINT32_C(1) << 30
+               ? shard->bucket_count * 2
+               : 0;
+}
+
+void cache_shard_rehash(struct cache_shard *shard, struct cache_entry **buckets, uint32_t count,
+                        struct cache_garbage *g)
+{
+    for (uint32_t i = 0; i < shard->bucket_count; i++)
+        while (shard->buckets[i]) {
+            struct cache_entry *e = shard->buckets[i];
+            shard->buckets[i] = e->next;
+            e->next = buckets[e->hash & (count - 1)];
+            buckets[e->hash & (count - 1)] = e;
+        }
+    g->table = shard->buckets;
+    shard->buckets = buckets;
+    shard->bucket_count = count;
+}
+
+/* Variants. */
+
+static void show_bytes(struct cache_shard *shard)
+{
+    atomic_store_explicit(&shard->bytes, cache_policy_bytes(&shard->policy), memory_order_relaxed);
+}
+
+static msec_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (msec_t)t.tv_sec * 1000 + (msec_t)t.tv_nsec / 1000000;
+}
+
+/* Each variant is one of its own for the policy; the bits that choose the shard are the key's. */
+static uint64_t policy_hash(const struct cache_entry *e, const struct cache_object *o)
+{
+    return o->vary_text.len ? e->hash ^ hash_keyed(o->vary_text) >> 6 : e->hash;
+}
+
+static bool is_replaced(const struct cache_object *old, const struct cache_object *o,
+                        const struct cache_object *base)
+{
+    return old == base ||
+           (slice_equal(old->vary_names, o->vary_names) && slice_equal(old->vary_text, o->vary_text));
+}
+
+void cache_shard_insert(struct cache_store *s, struct cache_shard *shard, struct cache_entry *e,
+                        struct cache_object *o, struct cache_object *base, struct cache_garbage *g)
+{
+    cache_policy_node_init(&o->policy, policy_hash(e, o), o->memory + cache_body_memory(o->body));
+    struct cache_object *oldest = NULL;
+    for (struct cache_object *old = e->variants, *next; old; old = next) {
+        next = old->next;
+        if (!is_replaced(old, o, base)) {
+            oldest = old;
+            continue;
+        }
+        if (o->policy.queue == CACHE_POLICY_NONE && old->policy.queue != CACHE_POLICY_NONE)
+            cache_policy_replace(&shard->policy, &old->policy, &o->policy);
+        cache_shard_remove(shard, old, g);
+    }
+    if (e->variant_count == CACHE_VARIANTS_MAX)
+        cache_shard_remove(shard, oldest, g);
+    if (o->policy.queue == CACHE_POLICY_NONE)
+        cache_policy_insert(&shard->policy, &o->policy, now_ms());
+
+    cache_object_hold(o);
+    o->entry = e;
+    o->next = e->variants;
+    e->variants = o;
+    e->variant_count++;
+    shard->object_count++;
+    cache_shard_unmark(shard, e);
+    show_bytes(shard);
+    cache_count(&s->counts.insertions, 1);
+}
+
+void cache_shard_remove(struct cache_shard *shard, struct cache_object *o, struct cache_garbage *g)
+{
+    struct cache_entry *e = o->entry;
+    struct cache_object **at = &e->variants;
+    while (*at != o)
+        at = &(*at)->next;
+    *at = o->next;
+    e->variant_count--;
+    o->entry = NULL;
+    shard->object_count--;
+    cache_policy_remove(&shard->policy, &o->policy);
+    show_bytes(shard);
+    o->next = g->objects;
+    g->objects = o;
+}
+
+/* Marks. */
+
+static uint64_t bytes_of(struct cache_entry *e)
+{
+    return cache_memory_size(e);
+}
+
+void cache_shard_mark(struct cache_store *s, struct cache_shard *shard, struct cache_entry *e, int64_t until,
+                      struct cache_garbage *g)
+{
+    cache_shard_unmark(shard, e);
+    e->pass_until = until;
+    list_append(&shard->passes, &e->pass);
+    shard->pass_count++;
+    shard->pass_bytes += bytes_of(e);
+
+    uint64_t most =
+        atomic_load_explicit(&s->budget.limit, memory_order_relaxed) / CACHE_PASS_SHARE / s->shard_count;
+    while (shard->pass_bytes > most) {
+        struct cache_entry *oldest = CONTAINER_OF(shard->passes.next, struct cache_entry, pass);
+        cache_shard_unmark(shard, oldest);
+        cache_shard_tidy(shard, oldest, g);
+    }
+}
+
+void cache_shard_unmark(struct cache_shard *shard, struct cache_entry *e)
+{
+    if (!e->pass_until)
+        return;
+    e->pass_until = 0;
+    list_remove(&e->pass);
+    shard->pass_count--;
+    shard->pass_bytes -= bytes_of(e);
+}
+
+void cache_shard_expire(struct cache_shard *shard, int64_t now, struct cache_garbage *g)
+{
+    while (!list_empty(&shard->passes)) {
+        struct cache_entry *e = CONTAINER_OF(shard->passes.next, struct cache_entry, pass);
+        if (e->pass_until > now)
+            return;
+        cache_shard_unmark(shard, e);
+        cache_shard_tidy(shard, e, g);
+    }
+}

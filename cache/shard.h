@@ -1,0 +1,124 @@
+/* Inside the store: a shard - a table of entries, the eviction policy of their objects - and the store's own
+ * struct. For the store's files alone.
+ *
+ * Locks: no thread holds two shards' locks at once; the purges' lock may be taken inside one. Nothing is
+ * allocated, evicted for or freed under a shard's lock: what goes is gathered as garbage and freed after. */
+#pragma once
+
+#include "cache/doorkeeper.h"
+#include "cache/store.h"
+
+struct cache_entry {
+    struct cache_entry *next; /* in its bucket; among garbage */
+    uint64_t hash;
+    struct cache_object *variants; /* newest first; the index holds each */
+    uint32_t variant_count;
+    uint32_t key_len;
+    struct cache_fill *fills; /* newest first; not held */
+    int64_t pass_until;       /* seconds since the epoch; 0 = not marked */
+    struct list pass;         /* in the shard's passes, while it is marked */
+    char key[];
+};
+
+struct cache_shard {
+    pthread_rwlock_t lock;
+    struct cache_entry **buckets; /* a piece (piece.h) */
+    uint32_t bucket_count;        /* a power of two */
+    uint32_t entry_count, object_count, pass_count;
+    uint64_t pass_bytes; /* of the entries that are marked */
+    struct list passes;  /* the oldest first */
+    struct cache_policy policy;
+    struct doorkeeper doorkeeper;
+    uint64_t policy_nodes;  /* what the policy remembers of so many is in the budget */
+    _Atomic uint64_t bytes; /* of its objects: others compare without the lock */
+} __attribute__((aligned(64)));
+
+enum {
+    CACHE_SHARDS_MAX = 64,
+    CACHE_DOORKEEPER_KEYS = 128, /* of a shard */
+    CACHE_DOORKEEPER_BYTES = CACHE_DOORKEEPER_KEYS * 22 + 512,
+    CACHE_POLICY_NODE_BYTES =
+        32,                /* of what the policy remembers, for a node, its table made anew meanwhile */
+    CACHE_PASS_SHARE = 16, /* one part in so many of the memory: entries that are marked, at most */
+};
+
+struct cache_store {
+    struct cache_budget budget;
+    uint64_t fixed; /* reserved for what is there from the beginning on */
+    _Atomic uint64_t max_object;
+    _Atomic(const struct cache_policy_ops *) ops; /* of every shard's policy; changed under their locks */
+    _Atomic uint32_t eviction;                    /* counts victims: whose turn it is */
+    uint32_t shard_count;                         /* a power of two */
+    struct {
+        uint64_t purges; /* sequence up to which everything was swept */
+        uint64_t target; /* likewise, when this round is through; 0 = none is under way */
+        uint32_t shard, bucket;
+    } sweep; /* the control thread's */
+    struct {
+        _Atomic uint64_t evictions, purges, purged, insertions;
+        _Atomic uint64_t rejected_size, rejected_first, rejected_memory;
+        _Atomic uint64_t fills;
+    } counts;
+    struct cache_purges purges;
+    struct cache_shadow *shadow; /* NULL = none */
+    struct cache_shard *shards;
+};
+
+static inline void cache_count(_Atomic uint64_t *counter, uint64_t n)
+{
+    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+/* What is to be freed once the lock is gone; {0} = nothing. */
+struct cache_garbage {
+    struct cache_object *objects; /* by next */
+    struct cache_entry *entries;  /* by next */
+    void *table;
+};
+void cache_garbage_free(struct cache_store *s, struct cache_garbage *g);
+
+void cache_shard_init(struct cache_shard *shard, const struct cache_policy_ops *ops);
+/* Everything in it goes. No fetch is under way. */
+void cache_shard_free(struct cache_store *s, struct cache_shard *shard);
+
+/* The upper bits choose the shard, the lower ones the bucket. */
+static inline struct cache_shard *cache_shard_of(const struct cache_store *s, uint64_t hash)
+{
+    return &s->shards[(hash >> 58) & (s->shard_count - 1)];
+}
+
+/* The rest is under the shard's write lock, but for the first, which wants the read lock. */
+
+struct cache_entry *cache_shard_find(const struct cache_shard *shard, const struct cache_key *key);
+void cache_shard_add(struct cache_shard *shard, struct cache_entry *e);
+/* An entry that holds nothing any more goes. */
+void cache_shard_tidy(struct cache_shard *shard, struct cache_entry *e, struct cache_garbage *g);
+
+/* So many buckets would be right for one entry more; 0 = those that there are. */
+uint32_t cache_shard_wants(const struct cache_shard *shard);
+/* `buckets` is a piece, cleared; its owner is the shard now. */
+void cache_shard_rehash(struct cache_shard *shard, struct cache_entry **buckets, uint32_t count,
+                        struct cache_garbage *g);
+
+/* As the entry's newest variant, in the place of those that it replaces: the one with the same Vary, and
+ * `base` (NULL = none). */
+void cache_shard_insert(struct cache_store *s, struct cache_shard *shard, struct cache_entry *e,
+                        struct cache_object *o, struct cache_object *base, struct cache_garbage *g);
+/* Out of the index; the entry stays, until cache_shard_tidy(). */
+void cache_shard_remove(struct cache_shard *shard, struct cache_object *o, struct cache_garbage *g);
+
+/* Not worth waiting for until then; the oldest marks go when they are too many for the memory. */
+void cache_shard_mark(struct cache_store *s, struct cache_shard *shard, struct cache_entry *e, int64_t until,
+                      struct cache_garbage *g);
+void cache_shard_unmark(struct cache_shard *shard, struct cache_entry *e);
+/* The oldest marks that have expired by now; also their entries, if nothing else is in them. */
+void cache_shard_expire(struct cache_shard *shard, int64_t now, struct cache_garbage *g);
+
+/* evict.c, without any lock. */
+
+/* For struct cache_budget. */
+bool cache_evict(void *store, uint64_t bytes);
+/* Until no more than the limit is in use, or nothing is left. */
+void cache_evict_to_limit(struct cache_store *s);
+/* Memory for what the policy will remember of one object more; false when there is none. */
+bool cache_reserve_policy(struct cache_store *s, struct cache_shard *shard);
