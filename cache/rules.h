@@ -61,7 +61,7 @@ struct cache_freshness {
     bool is_heuristic;    /* nothing in the response says how long: §4.2.2, or the route's ttl */
     bool must_revalidate; /* no other leave to use it stale counts: must-revalidate, proxy-revalidate,
                              s-maxage, no-cache */
-    bool no_cache;        /* every use is validated first */
+    bool no_cache;        /* every use is validated first; must_revalidate too */
 };
 
 /* Whether a response may be stored. `reason` is static text when it may not, NULL otherwise: one word of
@@ -111,11 +111,12 @@ enum cache_use {
 enum cache_use cache_may_use(const struct cache_freshness *f, const struct cache_request_directives *d,
                              bool soft_purged, int64_t now, const char **reason);
 
-/* The origin failed (no answer, or 500, 502, 503, 504): may the stored response be used instead? RFC 5861 §4,
- * and §4.2.4 for what forbids it. One that is fresh (the client wanted another, or it was purged softly) may
- * too, unless it must be validated or the client says no-cache. */
+/* The origin failed: it answered 500, 502, 503 or 504 (`answered`), or nothing. May the stale response be
+ * used instead? RFC 5861 §4, and §4.2.4 for what forbids it; that allows it too while the cache is
+ * disconnected from the origin, which is for CACHE_DISCONNECTED_SECONDS here. */
+#define CACHE_DISCONNECTED_SECONDS 3600
 bool cache_may_use_on_error(const struct cache_freshness *f, const struct cache_request_directives *d,
-                            int64_t now);
+                            bool answered, int64_t now);
 
 /* A response to a method that is not safe makes what is stored for its URLs invalid (§4.4): a non-error
  * status. */

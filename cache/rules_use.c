@@ -51,7 +51,7 @@ static enum cache_use use_of_stale(const struct cache_freshness *f, const struct
     if (d->max_stale != CACHE_UNSET)
         is_wanted = staleness <= d->max_stale &&
                     (d->max_age == CACHE_UNSET || (age <= d->max_age && d->max_age != 0));
-    if (f->no_cache || !is_wanted)
+    if (!is_wanted)
         return CACHE_USE_VALIDATED;
     if (staleness < f->stale_while_revalidate)
         return CACHE_USE_UPDATING;
@@ -72,10 +72,12 @@ enum cache_use cache_may_use(const struct cache_freshness *f, const struct cache
 }
 
 bool cache_may_use_on_error(const struct cache_freshness *f, const struct cache_request_directives *d,
-                            int64_t now)
+                            bool answered, int64_t now)
 {
     int64_t limit = f->stale_if_error;
-    if (f->no_cache || d->no_cache || (f->must_revalidate && limit == 0))
+    if (!answered && !f->must_revalidate && limit < CACHE_DISCONNECTED_SECONDS)
+        limit = CACHE_DISCONNECTED_SECONDS;
+    if (d->no_cache || (f->must_revalidate && limit == 0))
         return false;
     if (!f->must_revalidate && d->stale_if_error > limit)
         limit = d->stale_if_error;

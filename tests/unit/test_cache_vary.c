@@ -147,6 +147,7 @@ static void test_codings_are_alike_whatever_the_order_and_equal_weights(void **s
         {"gzip;q=0", ""},
         {"", ""},
         {"gzip, identity;q=0", "gzip,identity;000"},
+        {"identity;q=0", "identity;000"},
         {"gzip;q=0, *", "*,gzip;000"},
         {"gzip, *;q=0", "*;000,gzip"},
         {"*", "*"},
