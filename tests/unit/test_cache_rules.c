@@ -488,7 +488,37 @@ static void test_a_stale_one_may_be_used_when_the_origin_fails(void **state)
         struct cache_freshness f =
             judge(&(struct facts){.cc = cases[i].response, .has_etag = true}).freshness;
         struct cache_request_directives d = asks(cases[i].request);
-        if (cache_may_use_on_error(&f, &d, NOW + cases[i].age) != cases[i].may)
+        if (cache_may_use_on_error(&f, &d, true, NOW + cases[i].age) != cases[i].may)
+            fail_msg("%s, %s, %lld", cases[i].response, cases[i].request, (long long)cases[i].age);
+    }
+}
+
+/* §4.2.4. */
+static void test_a_stale_one_may_be_used_while_the_origin_cannot_be_reached(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *response, *request;
+        int64_t age;
+        bool may;
+    } cases[] = {
+        {"max-age=10", NULL, 9 + CACHE_DISCONNECTED_SECONDS, true},
+        {"max-age=10", NULL, 10 + CACHE_DISCONNECTED_SECONDS, false},
+        {"max-age=10, stale-if-error=5000", NULL, 5009, true},
+        {"max-age=10, stale-if-error=5000", NULL, 5010, false},
+        {"max-age=10", "no-cache", 11, false},
+        {"max-age=10, must-revalidate", NULL, 11, false},
+        {"max-age=10, proxy-revalidate", NULL, 11, false},
+        {"max-age=10, no-cache", NULL, 1, false},
+        {"s-maxage=10", NULL, 11, false},
+        {"s-maxage=10, stale-if-error=5", NULL, 14, true},
+        {"s-maxage=10, stale-if-error=5", NULL, 15, false},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct cache_freshness f =
+            judge(&(struct facts){.cc = cases[i].response, .has_etag = true}).freshness;
+        struct cache_request_directives d = asks(cases[i].request);
+        if (cache_may_use_on_error(&f, &d, false, NOW + cases[i].age) != cases[i].may)
             fail_msg("%s, %s, %lld", cases[i].response, cases[i].request, (long long)cases[i].age);
     }
 }
@@ -556,6 +586,7 @@ int main(void)
         cmocka_unit_test(test_a_client_may_take_it_stale),
         cmocka_unit_test(test_a_stale_one_may_be_used_while_it_is_refreshed),
         cmocka_unit_test(test_a_stale_one_may_be_used_when_the_origin_fails),
+        cmocka_unit_test(test_a_stale_one_may_be_used_while_the_origin_cannot_be_reached),
         cmocka_unit_test(test_what_succeeds_invalidates),
         cmocka_unit_test(test_which_answers_are_about_the_stored_response),
     };
