@@ -33,6 +33,7 @@ struct cache_fill {
     struct cache_object *object; /* held; set before the state */
     struct cache_object *base;   /* what is validated: held; NULL = none */
     uint16_t status;             /* of the origin's answer; set before the state */
+    bool answered;               /* where `object` is `base`: the origin's failure was an answer */
     bool discard;                /* the leader's word before the end: the object is not to be stored */
     _Atomic uint32_t followers;  /* that have ever been given it by cache_lead() or cache_find() */
     uint16_t failed_status;      /* weir's own answer for the failure */

@@ -23,11 +23,11 @@ void introduce(struct conn *to, const struct upstream *u, const struct introduct
     struct address own;
     if (i->destination)
         header.destination = *i->destination;
-    else if (conn_local(i->from, &own) == 0)
+    else if (i->from && conn_local(i->from, &own) == 0)
         header.destination = ip_of_address(&own);
     else
         header.local = true; /* the client is gone already */
-    const struct tls_info *info = tls_info(i->from);
+    const struct tls_info *info = i->from ? tls_info(i->from) : NULL;
     if (info)
         tell_tls(&details, info);
     char bytes[PROXY_HEADER_SENT_MAX];

@@ -8,7 +8,7 @@
 struct introduction {
     const struct ip *client;
     const struct ip *destination; /* where the client connected to; NULL = the own address of `from` */
-    const struct conn *from;      /* the client's connection: its TLS is told */
+    const struct conn *from;      /* the client's connection: its TLS is told; NULL = it is gone */
     struct slice
         server_name; /* that the client asked for, when TLS does not end here; empty = nothing known */
 };

@@ -162,6 +162,23 @@ static void use_config(struct listener *l, struct snapshot *s, const struct list
     l->stats = config->stats->worker[l->worker->index];
 }
 
+static void free_if_unused(struct listener *l)
+{
+    if (l->removed && l->client_count == 0 && l->holds == 0)
+        free_listener(l);
+}
+
+void listener_hold(struct listener *l)
+{
+    l->holds++;
+}
+
+void listener_let_go(struct listener *l)
+{
+    l->holds--;
+    free_if_unused(l);
+}
+
 /* Marked last: from then on it goes with its last client. */
 static void remove_listener(struct listener *l)
 {
@@ -173,8 +190,7 @@ static void remove_listener(struct listener *l)
         client->drain(client, false);
     }
     l->removed = true;
-    if (l->client_count == 0)
-        free_listener(l);
+    free_if_unused(l);
 }
 
 /* What a listener of either list has, it serves; what none has (a process before had it) is closed as it is.
@@ -344,8 +360,7 @@ void client_leave(struct client *c)
     list_remove(&c->link);
     counter_add(&l->stats->connections_open, (uint64_t)-1);
     l->client_count--;
-    if (l->removed && l->client_count == 0)
-        free_listener(l);
+    free_if_unused(l);
     worker_client_left(l->worker);
 }
 

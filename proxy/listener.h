@@ -63,6 +63,7 @@ struct listener {
     struct list acceptors;
     struct list clients;
     unsigned client_count;
+    unsigned holds;           /* of those who are no clients: listener_hold() */
     struct udp_sessions *udp; /* NULL until it has a socket for datagrams */
     bool removed;
     struct task bury;
@@ -98,6 +99,11 @@ void listeners_free(struct worker *w);
 bool client_enter(struct client *c, struct listener *l, const struct arrival *a);
 /* Counts it out; the listener may go with it. */
 void client_leave(struct client *c);
+
+/* It lives on, though its last client leaves and no configuration names it: for what is fetched for the
+ * cache. */
+void listener_hold(struct listener *l);
+void listener_let_go(struct listener *l);
 
 /* To the codec of the listener's protocol. 0, or -1 when it was refused (limits, memory); it is closed then.
  */

@@ -10,6 +10,7 @@
 #include "core/hash.h"
 #include "core/slice.h"
 #include "proxy/connection_limits.h"
+#include "proxy/http/cache/cache.h"
 #include "proxy/http/grpc.h"
 #include "proxy/http/h2/abuse.h"
 #include "proxy/http/termination.h"
@@ -50,6 +51,7 @@ struct listener_worker_stats {
     counter h2_malformed;               /* messages of HTTP/2 that were reset for what is in them */
     counter h2_abuse[H2_ABUSE_KINDS];   /* HTTP/2 connections ended for that, by enum h2_abuse_kind */
     counter terminations[TERMINATIONS]; /* of exchanges, by enum termination */
+    counter cache[CACHE_RESULTS];       /* likewise of routes with a cache, by enum cache_result */
     _Atomic(struct route_stats_chunk *) chunks[STATS_CHUNKS];
 } __attribute__((aligned(64)));
 

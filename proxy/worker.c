@@ -21,6 +21,7 @@ static int init(struct worker *w, unsigned index, const struct observers *o, str
     *w = (struct worker){.index = index, .observers = o, .cache = cache, .control = control};
     list_init(&w->listeners);
     list_init(&w->free_exchanges);
+    list_init(&w->fetches);
     task_init(&w->drained_task);
     timer_init(&w->tick, on_tick);
     counters_init(&w->counters);
@@ -56,6 +57,7 @@ static void *run(void *argument)
     pthread_setname_np(pthread_self(), name);
     loop_run(&w->loop);
     listeners_cut_clients(w);
+    cache_abort_fetches(w);
     listeners_free(w);
     pool_close(&w->pool);
     if (w->snapshot)

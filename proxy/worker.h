@@ -46,6 +46,7 @@ struct worker {
     struct list free_exchanges;
     unsigned free_exchange_count;
     unsigned exchange_count;    /* in progress */
+    struct list fetches;        /* that weir makes for the cache */
     struct field *parse_fields; /* room for a head's fields while it is parsed */
     uint32_t parse_capacity;
     struct field trailer_fields[TRAILER_FIELDS_MAX]; /* likewise of a response's trailers */

@@ -89,6 +89,8 @@ static void count(struct exchange *x)
     if (row)
         route_stats_count(row, x->status ? exchange_meant_status(x) : 499,
                           loop_now_us(&w->loop) - x->started_us);
+    if (UNLIKELY(x->cache != NULL))
+        counter_add(&config->stats->worker[w->index]->cache[exchange_cache_result(x)], 1);
     if (x->is_grpc) {
         unsigned slot = x->grpc_status < GRPC_STATUSES ? x->grpc_status : GRPC_STATUSES;
         counter_add(&config->stats->worker[w->index]->grpc[slot], 1);
@@ -107,9 +109,13 @@ void exchange_end(struct exchange *x)
     if (UNLIKELY(x->is_counted))
         atomic_fetch_sub_explicit(x->route->in_flight, 1, memory_order_relaxed);
     x->termination = (uint8_t)termination_of(x);
-    count(x);
-    if (w->observers && w->observers->exchange_ended)
-        w->observers->exchange_ended(w->observers->argument, x);
+    if (LIKELY(!x->is_fetch)) {
+        count(x);
+        if (w->observers && w->observers->exchange_ended)
+            w->observers->exchange_ended(w->observers->argument, x);
+    }
+    if (UNLIKELY(x->cache != NULL))
+        cache_end(x);
     buffer_clear(&x->body, &w->loop.blocks);
     if (x->servers)
         upstream_leave(x->upstream, x->servers, w->index);
@@ -306,13 +312,27 @@ static int rewrite_path(struct exchange *x)
 
 static void start_responder(struct exchange *x)
 {
-    const struct route *route = x->route;
-    struct route_target *target = NULL;
+    struct slice matched = x->path;
     int fault = rewrite_path(x);
     if (fault != 0) {
         exchange_fail(x, 400, target_fault_text(fault));
         return;
     }
+    if (LIKELY(!x->route->cache) || !cache_step(x, matched))
+        exchange_act(x);
+}
+
+void exchange_start(struct exchange *x)
+{
+    x->phase = EXCHANGE_WAITING;
+    set_deadline(x);
+    exchange_act(x);
+}
+
+void exchange_act(struct exchange *x)
+{
+    const struct route *route = x->route;
+    struct route_target *target = NULL;
     switch (route->action) {
     case ROUTE_UPSTREAM:
         target = &route->targets[0];
@@ -461,6 +481,10 @@ static int edit_response(struct exchange *x, struct http_response *r)
     if (r->status >= 200 && !fields_find(&r->fields, FIELD_DATE) && /* RFC 9110 §6.6.1 */
         fields_add(&x->arena, &r->fields, FIELD_DATE, S("Date"), worker_date(x->worker)) != 0)
         return -1;
+    if (UNLIKELY(x->is_fetch))
+        return 0;
+    if (UNLIKELY(x->cache != NULL) && cache_respond(x, r) != 0)
+        return -1;
     if (fields_add(&x->arena, &r->fields, FIELD_VIA, S("Via"),
                    r->is_http2 ? S("2.0 weir")
                    : r->minor  ? S("1.1 weir")
@@ -511,7 +535,7 @@ void exchange_respond(struct exchange *x, struct http_response *r, const struct 
         cut(x, END_CUT);
         return;
     }
-    if (x->worker->observers && x->worker->observers->response_begins)
+    if (x->worker->observers && x->worker->observers->response_begins && !x->is_fetch)
         x->worker->observers->response_begins(x->worker->observers->argument, x);
     /* An answer before the request is read: its body will be read and dropped, unless it is long or may never
      * come. */
@@ -579,6 +603,10 @@ void exchange_fail(struct exchange *x, unsigned status, const char *reason)
     x->responder = NULL;
     if (x->head_sent) {
         cut(x, status == 504 || status == 408 ? END_TIMEOUT : status == 502 ? END_SERVER_FAILED : END_CUT);
+        return;
+    }
+    if (UNLIKELY(x->is_fetch)) {
+        x->down_ops->failed(x, status, reason);
         return;
     }
     if (status == 400 || status == 408)

@@ -1,8 +1,8 @@
 /* One request, its response, and everything known of them. Both sides plug into it, and neither knows the
  * other's protocol:
  *
- *     client bytes -> codec (h1 | h2) -> EXCHANGE -> responder (upstream | files | redirect | respond |
- * error)
+ *     client bytes -> codec (h1 | h2) -> EXCHANGE -> responder (upstream | cache | files | redirect | respond
+ * | error)
  *
  * Ownership: made by the client's codec (exchange_create), freed by exchange_end() (after the pass). The
  * exchange owns its responder's state, and cancels it. All runs on one worker.
@@ -17,6 +17,7 @@
 
 #include "core/arena.h"
 #include "core/buffer.h"
+#include "proxy/http/cache/cache.h"
 #include "proxy/http/grpc.h"
 #include "proxy/http/message.h"
 #include "proxy/http/route.h"
@@ -48,6 +49,8 @@ struct downstream_ops {
     /* The response cannot be completed, or not even begun: ends the exchange, and the client must see that it
      * was cut. */
     void (*cut)(struct exchange *x);
+    /* No answer came, and weir's own would be made: ends the exchange. NULL = it is made. */
+    void (*failed)(struct exchange *x, unsigned status, const char *reason);
     /* Stops or goes on with reading the request's body. */
     void (*want_body)(struct exchange *x, bool want);
     /* Bytes accepted and not yet sent. */
@@ -58,7 +61,7 @@ struct downstream_ops {
     /* The response's last byte was handed over, and the request is all read or will not be: ends the
      * exchange, and the codec goes on to the next one. */
     void (*done)(struct exchange *x);
-    /* The client's connection, for what templates ask of it (TLS, ports). */
+    /* The client's connection, for what templates ask of it (TLS, ports); NULL = there is none (any more). */
     const struct conn *(*connection)(const struct exchange *x);
 };
 
@@ -140,6 +143,7 @@ struct exchange {
     bool was_tunnel;    /* it became a stream of bytes */
     bool drop_body;     /* what still comes of the request's body is not wanted */
     bool keep_alive_ok; /* false: this answer ends the connection (h1), and the request need not be read */
+    bool is_fetch;      /* weir's own, for the cache: it is not counted, and no route's edits are made */
     bool is_grpc;       /* by its content-type, over HTTP/2: weir's errors are statuses of gRPC */
     uint8_t protocol;   /* of the client: 10, 11, 20 */
 
@@ -154,8 +158,9 @@ struct exchange {
     uint64_t request_bytes, response_bytes; /* of bodies */
     uint64_t drop_until;                    /* of request_bytes */
     usec_t started_us, upstream_started_us, upstream_head_us;
-    struct server *server;  /* that answered, or was tried last; held by `servers` */
-    struct server *session; /* that the request's sticky cookie names; NULL = none */
+    struct server *server;        /* that answered, or was tried last; held by `servers` */
+    struct server *session;       /* that the request's sticky cookie names; NULL = none */
+    struct exchange_cache *cache; /* cache/internal.h; NULL = the route has none */
     struct upstream *upstream;
     struct server_set *servers; /* the upstream's, held until the exchange ends; NULL = not entered */
     const struct http_response
@@ -194,6 +199,12 @@ void exchange_drain(struct exchange *x);
 void exchange_abort(struct exchange *x, enum exchange_end why);
 /* The end in order: counts, logs, frees after the pass. Called by the codec from its done() and cut(). */
 void exchange_end(struct exchange *x);
+
+/* For the cache: begins a request of weir's own, whose route is chosen and whose request is filled in. */
+void exchange_start(struct exchange *x);
+/* Runs the route's action, after all that comes before it. May end the exchange. */
+void exchange_act(struct exchange *x);
+enum cache_result exchange_cache_result(const struct exchange *x);
 
 /* Responder side. */
 

@@ -46,7 +46,7 @@ static bool gone(struct queue_waiter *w)
 {
     struct forward *f = forward_of(w);
     const struct conn *c = f->x->down_ops->connection(f->x);
-    if (!(c->hangup || c->eof))
+    if (!c || !(c->hangup || c->eof))
         return false;
     queue_leave(w);
     f->x->keep_alive_ok = false;

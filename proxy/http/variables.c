@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "proxy/http/cache/cache.h"
 #include "proxy/http/exchange.h"
 #include "proxy/http/target.h"
 #include "tls/info.h"
@@ -79,7 +80,8 @@ static struct slice protocol(const struct exchange *x)
 
 static struct slice of_tls(struct exchange *x, enum template_id id)
 {
-    const struct tls_info *info = x->is_tls ? tls_info(x->down_ops->connection(x)) : NULL;
+    const struct conn *c = x->is_tls ? x->down_ops->connection(x) : NULL;
+    const struct tls_info *info = c ? tls_info(c) : NULL;
     if (!info)
         return slice_of("", 0);
     switch (id) {
@@ -155,7 +157,7 @@ struct slice exchange_variable(void *exchange, const struct template_variable *v
         return x->upstream_head_us ? milliseconds(x, x->upstream_head_us - x->upstream_started_us)
                                    : slice_of("", 0);
     case TEMPLATE_CACHE:
-        return slice_of("", 0);
+        return cache_result_name(exchange_cache_result(x));
     case TEMPLATE_TLS_VERSION:
     case TEMPLATE_TLS_CIPHER:
     case TEMPLATE_TLS_SNI:

@@ -1,0 +1,310 @@
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "cache/date.h"
+#include "proxy/http/cache/internal.h"
+#include "proxy/http/fields.h"
+#include "proxy/http/preconditions.h"
+#include "proxy/http/ranges.h"
+
+#define TURN    (512u << 10) /* bytes sent; then it is another exchange's turn */
+#define PIECE   (128u << 10) /* bytes in one write */
+#define VECTORS 16
+
+/* Bytes that go out together. */
+struct piece {
+    struct iovec iov[VECTORS];
+    int count;
+    uint64_t bytes; /* of the body, that the reader is to skip */
+    bool end;       /* nothing follows */
+    bool failed;    /* the rest will never come */
+};
+
+static void on_more(struct cache_reader *r);
+static void go_on(struct task *t);
+
+/* The body. */
+
+/* Where the reader stands is where the stretch begins, as far as that is there yet. */
+static bool reaches(struct exchange_cache *c, uint64_t at)
+{
+    if (c->reader.at == at)
+        return true;
+    if (cache_body_state(c->object->body) == CACHE_BODY_WHOLE) {
+        cache_reader_seek(&c->reader, at);
+        return true;
+    }
+    while (c->reader.at < at) { /* a range of what is still coming: what stands before it is passed over */
+        struct iovec iov[VECTORS];
+        uint64_t bytes;
+        if (cache_reader_peek(&c->reader, iov, VECTORS, at - c->reader.at, &bytes) == 0)
+            return false;
+        cache_reader_skip(&c->reader, bytes);
+    }
+    return c->reader.at == at;
+}
+
+static void next_piece(struct exchange_cache *c, struct piece *p)
+{
+    *p = (struct piece){0};
+    struct stretch *s = &c->plan.stretches[c->plan.next];
+    if (s->text.len) {
+        p->iov[p->count++] = (struct iovec){(void *)(uintptr_t)s->text.at, s->text.len};
+        s->text.len = 0;
+    }
+    /* The state is read first: what it says of the bytes is true of those that are seen after it. */
+    enum cache_body_state state = s->left ? cache_body_state(c->object->body) : CACHE_BODY_WHOLE;
+    if (s->left && reaches(c, s->at)) {
+        uint64_t limit = s->left < PIECE ? s->left : PIECE;
+        p->count += cache_reader_peek(&c->reader, p->iov + p->count, VECTORS - p->count, limit, &p->bytes);
+        s->at += p->bytes;
+        s->left -= p->bytes;
+        if (c->plan.length == CACHE_BODY_UNKNOWN && state == CACHE_BODY_WHOLE &&
+            s->at == cache_body_bytes(c->object->body))
+            s->left = 0;
+    }
+    if (s->left == 0)
+        c->plan.next++;
+    p->failed = p->count == 0 && s->left && state != CACHE_BODY_GROWING;
+    p->end = file_body_done(&c->plan);
+}
+
+/* After what is there has been sent: true when there may be more at once. */
+static bool goes_on(struct exchange_cache *c, const struct piece *p)
+{
+    struct exchange *x = c->x;
+    if (p->end || x->phase != EXCHANGE_ANSWERING)
+        return false;
+    cache_reader_skip(&c->reader, p->bytes);
+    return !exchange_blocked(x);
+}
+
+static void wait_for_more(struct exchange_cache *c)
+{
+    if (cache_reader_wait(&c->reader) != 0)
+        exchange_fail(c->x, 503, "out of memory");
+}
+
+/* Sends until the client takes no more (then resume() comes), nothing more is there (then the reader wakes)
+ * or the turn is over. */
+static void send_turn(struct exchange_cache *c)
+{
+    struct exchange *x = c->x;
+    struct piece p;
+    for (uint64_t sent = 0; sent < TURN; sent += p.bytes) {
+        next_piece(c, &p);
+        if (p.failed) {
+            exchange_fail(x, 502, "the fetch that the answer came from was cut");
+            return;
+        }
+        if (p.count == 0 && !p.end) {
+            wait_for_more(c);
+            return;
+        }
+        exchange_respond_body(x, p.iov, p.count, p.end, NULL);
+        if (!goes_on(c, &p))
+            return;
+    }
+    loop_defer(&x->worker->loop, &c->task, go_on);
+}
+
+static void go_on(struct task *t)
+{
+    struct exchange_cache *c = CONTAINER_OF(t, struct exchange_cache, task);
+    if (!exchange_blocked(c->x))
+        send_turn(c);
+}
+
+static void on_more(struct cache_reader *r)
+{
+    struct exchange_cache *c = CONTAINER_OF(r, struct exchange_cache, reader);
+    ASSERT(c->magic == EXCHANGE_CACHE_MAGIC);
+    if (!list_linked(&c->task.link) && !exchange_blocked(c->x))
+        send_turn(c);
+}
+
+void cache_serve_more(struct exchange_cache *c)
+{
+    struct exchange *x = c->x;
+    if (x->head_sent && !x->response_done && !list_linked(&c->task.link) && !exchange_blocked(x))
+        send_turn(c);
+}
+
+void cache_serve_stop(struct exchange_cache *c)
+{
+    list_remove(&c->task.link);
+    cache_reader_close(&c->reader);
+}
+
+/* The head. */
+
+static bool has_conditions(const struct fields *f)
+{
+    for (uint32_t i = 0; i < f->count; i++)
+        switch (f->at[i].id) {
+        case FIELD_IF_MATCH:
+        case FIELD_IF_MODIFIED_SINCE:
+        case FIELD_IF_NONE_MATCH:
+        case FIELD_IF_RANGE:
+        case FIELD_IF_UNMODIFIED_SINCE:
+        case FIELD_RANGE:
+            return true;
+        default:
+            break;
+        }
+    return false;
+}
+
+/* RFC 9110 §15.4.5: what describes the body goes, and the body with it. */
+static int make_unmodified(struct exchange_cache *c, struct http_response *r)
+{
+    (void)c;
+    r->status = 304;
+    fields_remove(&r->fields, FIELD_CONTENT_TYPE);
+    fields_remove(&r->fields, FIELD_CONTENT_ENCODING);
+    fields_remove(&r->fields, FIELD_CONTENT_RANGE);
+    r->body = BODY_NONE;
+    r->has_content_length = false;
+    c->plan.count = 0;
+    return 0;
+}
+
+static int make_unsatisfiable(struct exchange_cache *c, struct http_response *r, uint64_t length)
+{
+    struct arena *a = &c->x->arena;
+    struct slice range = slice_text(arena_printf(a, "bytes */%" PRIu64, length));
+    r->status = 416;
+    r->body = BODY_NONE;
+    r->content_length = 0;
+    fields_remove(&r->fields, FIELD_CONTENT_TYPE);
+    fields_remove(&r->fields, FIELD_CONTENT_ENCODING);
+    c->plan.count = 0;
+    return range.at ? fields_add(a, &r->fields, FIELD_CONTENT_RANGE, S("Content-Range"), range) : -1;
+}
+
+/* Plans what of the body is sent; several ranges are parts of a multipart body (RFC 9110 §15.3.7). */
+static int make_partial(struct exchange_cache *c, struct http_response *r, uint64_t length,
+                        const struct byte_range *ranges, unsigned count)
+{
+    struct exchange *x = c->x;
+    struct arena *a = &x->arena;
+    struct field *type_field = fields_find(&r->fields, FIELD_CONTENT_TYPE);
+    struct slice type = type_field ? type_field->value : S("application/octet-stream");
+    char boundary[40];
+    snprintf(boundary, sizeof boundary, "%016" PRIx64 "%016" PRIx64, worker_random(x->worker),
+             worker_random(x->worker));
+    if (file_body_plan(&c->plan, a, length, ranges, count, boundary, &type) != 0)
+        return -1;
+    r->status = 206;
+    r->content_length = c->plan.length;
+    if (count > 1) {
+        fields_remove(&r->fields, FIELD_CONTENT_TYPE);
+        return fields_add(a, &r->fields, FIELD_CONTENT_TYPE, S("Content-Type"), type);
+    }
+    struct slice range = file_body_range(a, &ranges[0], length);
+    return range.at ? fields_add(a, &r->fields, FIELD_CONTENT_RANGE, S("Content-Range"), range) : -1;
+}
+
+/* The request's own conditions and ranges, answered from what is stored (RFC 9111 §4.3.2, RFC 9110 §13, §14).
+ * 0; -1 when out of memory; 412 when a precondition does not hold. */
+static int apply_conditions(struct exchange_cache *c, struct http_response *r, uint64_t length)
+{
+    struct exchange *x = c->x;
+    const struct fields *request = &x->request.fields;
+    struct validators v = {.etag = c->object->etag};
+    struct byte_range ranges[RANGES_MAX];
+    struct slice value;
+    unsigned count = 0;
+    int64_t now = cache_now(x);
+    v.has_modified = c->object->modified.len && http_date_parse(c->object->modified, now, &v.modified) == 0;
+    if (!c->object->modified.len && !fields_find(request, FIELD_IF_RANGE)) { /* RFC 9111 §4.3.2 */
+        const struct field *date = fields_find(&r->fields, FIELD_DATE);
+        v.has_modified = date && http_date_parse(date->value, now, &v.modified) == 0;
+    }
+    switch (preconditions_check(request, &v, now)) {
+    case 304:
+        return make_unmodified(c, r);
+    case 412:
+        return 412;
+    default:
+        break;
+    }
+    if (x->request.method_id != METHOD_GET || length == CACHE_BODY_UNKNOWN ||
+        !ranges_asked(request, &value) || !preconditions_allow_range(request, &v, now))
+        return 0;
+    switch (ranges_parse(value, length, ranges, &count)) {
+    case RANGES_UNSATISFIABLE:
+        return make_unsatisfiable(c, r, length);
+    case RANGES_SOME:
+        /* Parts may go back: they need the whole. */
+        if (count > 1 && cache_body_state(c->object->body) != CACHE_BODY_WHOLE)
+            return 0;
+        return make_partial(c, r, length, ranges, count);
+    case RANGES_WHOLE:
+        break;
+    }
+    return 0;
+}
+
+/* Says in *r what the head is to say, and in the plan what follows. */
+static int plan(struct exchange_cache *c, struct http_response *r)
+{
+    struct exchange *x = c->x;
+    const struct stored_head *h = c->object->head;
+    uint64_t length =
+        cache_body_state(c->object->body) == CACHE_BODY_WHOLE ? cache_body_bytes(c->object->body) : h->length;
+    bool is_head = x->request.method_id == METHOD_HEAD;
+    *r = (struct http_response){.status = c->object->status,
+                                .minor = h->minor,
+                                .is_http2 = h->is_http2,
+                                .body = length == CACHE_BODY_UNKNOWN ? BODY_CHUNKED : BODY_LENGTH,
+                                .content_length = length == CACHE_BODY_UNKNOWN ? 0 : length,
+                                .has_content_length = length != CACHE_BODY_UNKNOWN};
+    if (stored_head_read(h, &x->arena, &r->fields) != 0 ||
+        file_body_plan(&c->plan, &x->arena, length, NULL, 0, NULL, NULL) != 0)
+        return -1;
+    if (r->status == 200 && UNLIKELY(has_conditions(&x->request.fields))) {
+        int failed = apply_conditions(c, r, length);
+        if (failed)
+            return failed;
+    }
+    if (r->status == 204 || r->status == 304)
+        r->has_content_length = false;
+    if (is_head || r->status == 204 || r->status == 304 || (r->has_content_length && r->content_length == 0))
+        r->body = BODY_NONE;
+    return 0;
+}
+
+void cache_serve(struct exchange_cache *c, enum cache_result result)
+{
+    struct exchange *x = c->x;
+    struct http_response r;
+    struct piece p = {0};
+    c->result = result;
+    switch (plan(c, &r)) {
+    case 0:
+        break;
+    case 412:
+        exchange_fail(x, 412, "a condition of the request does not hold");
+        return;
+    default:
+        exchange_fail(x, 503, "out of memory");
+        return;
+    }
+    if (r.body == BODY_NONE) {
+        exchange_respond(x, &r, NULL, 0, true);
+        return;
+    }
+    if (cache_reader_open(&c->reader, c->object->body, &x->worker->loop, on_more) != 0) {
+        cache_go_direct(c, "gone"); /* a stream that has let go of its beginning */
+        return;
+    }
+    next_piece(c, &p);
+    if (p.failed) {
+        exchange_fail(x, 502, "the fetch that the answer came from was cut");
+        return;
+    }
+    exchange_respond(x, &r, p.iov, p.count, p.end);
+    if (goes_on(c, &p))
+        send_turn(c);
+}
