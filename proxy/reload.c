@@ -241,6 +241,10 @@ static char *take_up(struct runtime *rt, struct snapshot *s, bool first)
         why = become_user(s);
     if (why)
         goto fail;
+    if (first && runtime_cache_start(rt, &s->settings.cache) != 0) {
+        why = copy_text("the cache's memory is too small, or there is none\n");
+        goto fail;
+    }
     if (first && runtime_start_workers(rt) != 0) {
         why = copy_text("cannot start the workers\n");
         goto fail;
@@ -258,6 +262,8 @@ static char *take_up(struct runtime *rt, struct snapshot *s, bool first)
         s->loaded_at_us = loop_wall_us(&rt->control);
         struct snapshot *old = rt->snapshot;
         rt->snapshot = s;
+        if (!first)
+            runtime_cache_configure(rt, &s->settings.cache);
         sockets_own_files(&rt->sockets);
         sockets_give_up(&rt->sockets);
         for (size_t i = 0; old && i < old->upstream_count; i++)
