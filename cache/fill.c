@@ -15,6 +15,8 @@ static void say(struct cache_fill *f, enum cache_fill_state state)
 void cache_fill_publish(struct cache_fill *f, struct cache_object *o)
 {
     ASSERT(cache_fill_state(f) == CACHE_FILL_ASKED);
+    if (o != f->base) /* nobody else has seen it yet */
+        cache_policy_node_init(&o->policy, cache_object_hash(o, f->entry->hash), 0);
     cache_object_hold(o);
     f->object = o;
     say(f, CACHE_FILL_OBJECT);

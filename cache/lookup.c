@@ -15,7 +15,7 @@ struct asker {
 
 static bool answer(struct asker *q, struct slice names)
 {
-    if (q->names.at != names.at || q->names.len != names.len) {
+    if (!slice_equal(q->names, names)) {
         q->names = names;
         q->text = (struct slice){0};
         q->failed = names.len && cache_vary_text(names, q->lookup, q->context, q->arena, &q->text) != 0;
@@ -56,6 +56,8 @@ static struct slice names_of(struct cache_store *s, struct cache_entry *e)
  * checked against purges yet). */
 static struct cache_fill *fill_for(struct cache_store *s, struct cache_entry *e, struct asker *q)
 {
+    if (!e->fills)
+        return NULL;
     for (struct cache_fill *f = e->fills; f; f = f->next) {
         struct cache_object *o = growing(s, f);
         if (o && asks_for(q, o))
@@ -79,20 +81,19 @@ static struct cache_fill *follow(struct cache_fill *f)
     return cache_fill_hold(f);
 }
 
-static void find_in(struct cache_store *s, struct cache_entry *e, struct asker *q, struct cache_found *out)
+/* The newest that matches (RFC 9111 §4.1). *others: there are some, whether they match or not. */
+static struct cache_object *variant_for(struct cache_store *s, struct cache_entry *e, struct asker *q,
+                                        bool *others)
 {
-    bool others = false;
-    for (struct cache_object *o = e->variants; o && !out->object; o = o->next) {
+    *others = false;
+    for (struct cache_object *o = e->variants; o; o = o->next) {
         if (cache_is_purged(&s->purges, o))
             continue;
-        others = true;
-        if (asks_for(q, o)) {
-            cache_object_hold(o);
-            out->object = o;
-        }
+        *others = true;
+        if (asks_for(q, o))
+            return o;
     }
-    out->has_variants = others && !out->object;
-    out->fill = follow(fill_for(s, e, q));
+    return NULL;
 }
 
 void cache_find(struct cache_store *s, const struct cache_key *key, cache_vary_lookup *lookup, void *context,
@@ -106,7 +107,12 @@ void cache_find(struct cache_store *s, const struct cache_key *key, cache_vary_l
     pthread_rwlock_rdlock(&shard->lock);
     struct cache_entry *e = cache_shard_find(shard, key);
     if (e) {
-        find_in(s, e, &q, out);
+        bool others;
+        out->object = variant_for(s, e, &q, &others);
+        if (out->object)
+            cache_object_hold(out->object);
+        out->has_variants = others && !out->object;
+        out->fill = follow(fill_for(s, e, &q));
         out->pass = e->pass_until > now;
     }
     pthread_rwlock_unlock(&shard->lock);
@@ -140,12 +146,13 @@ struct lead {
     uint32_t generation;
     int64_t now;
     struct asker asker;
-    struct cache_fill *fill;    /* the answer; before that a piece for a new one */
+    struct cache_fill *followed;
+    struct cache_fill *fill;    /* a piece for a new one, and that one */
     size_t text_room;           /* behind it */
     struct cache_entry *entry;  /* a piece for a new one */
     struct cache_entry **table; /* a piece for a larger one */
     uint32_t table_count, table_wanted;
-    bool table_failed;
+    bool entry_wanted, table_failed;
     struct cache_garbage garbage;
 };
 
@@ -160,49 +167,87 @@ static void add_entry(struct lead *l)
     cache_shard_add(l->shard, l->entry);
 }
 
-static void begin(struct lead *l, struct cache_entry *e)
+static void init_fill(struct lead *l, struct cache_object *o)
 {
-    struct cache_fill *f = l->fill;
-    char *text = (char *)(f + 1);
-    if (l->asker.text.len)
-        memcpy(text, l->asker.text.at, l->asker.text.len);
-    *f = (struct cache_fill){
+    *l->fill = (struct cache_fill){
         .refs = 1,
-        .state = CACHE_FILL_ASKED,
+        .state = o ? CACHE_FILL_OBJECT : CACHE_FILL_ASKED,
         .store = l->store,
-        .entry = e,
-        .next = e->fills,
-        .vary_text = {text, l->asker.text.len},
+        .object = o,
+        .status = o ? o->status : 0,
         .base = l->base,
         .generation = l->generation,
         .sequence = cache_purge_now(&l->store->purges),
     };
-    cache_signal_init(&f->signal);
+    cache_signal_init(&l->fill->signal);
+    if (o)
+        cache_object_hold(o);
     if (l->base)
         cache_object_hold(l->base);
+}
+
+static void begin(struct lead *l, struct cache_entry *e)
+{
+    struct cache_fill *f = l->fill;
+    init_fill(l, NULL);
+    char *text = (char *)(f + 1);
+    if (l->asker.text.len)
+        memcpy(text, l->asker.text.at, l->asker.text.len);
+    f->vary_text = slice_of(text, l->asker.text.len);
+    f->entry = e;
+    f->next = e->fills;
     e->fills = f;
     cache_count(&l->store->counts.fills, 1);
 }
 
+/* The fetch that would have been followed may have ended since the caller looked: what it has stored then is
+ * as good as a fetch that is through. */
+static struct cache_object *stored_since(struct lead *l, struct cache_entry *e)
+{
+    bool others;
+    struct cache_object *o = variant_for(l->store, e, &l->asker, &others);
+    return o && o != l->base && !atomic_load_explicit(&o->soft_purged, memory_order_relaxed) ? o : NULL;
+}
+
+/* What there is for the request already: enum cache_lead, LEAD_WANTS_PIECES, or CACHE_LEAD when there is
+ * nothing. */
+static int look_for_others(struct lead *l, struct cache_entry *e)
+{
+    if (e->pass_until && e->pass_until <= l->now)
+        cache_shard_unmark(l->shard, e);
+    if (l->is_alone)
+        return CACHE_LEAD;
+    if (e->pass_until)
+        return CACHE_PASS;
+    l->followed = follow(fill_for(l->store, e, &l->asker));
+    if (l->followed)
+        return CACHE_FOLLOW;
+
+    struct cache_object *o = stored_since(l, e);
+    if (!o)
+        return CACHE_LEAD;
+    if (!l->fill)
+        return LEAD_WANTS_PIECES;
+    init_fill(l, o);
+    l->followed = l->fill;
+    l->fill = NULL;
+    return CACHE_FOLLOW;
+}
+
 /* Under the write lock: enum cache_lead, or LEAD_WANTS_PIECES. */
-static int look(struct lead *l, struct cache_fill **followed)
+static int look(struct lead *l)
 {
     struct cache_entry *e = cache_shard_find(l->shard, l->key);
-    struct slice names = {0};
+    l->entry_wanted = !e;
+    l->table_wanted = e ? 0 : cache_shard_wants(l->shard);
     if (e) {
-        if (e->pass_until && e->pass_until <= l->now)
-            cache_shard_unmark(l->shard, e);
-        if (e->pass_until && !l->is_alone)
-            return CACHE_PASS;
-        *followed = l->is_alone ? NULL : follow(fill_for(l->store, e, &l->asker));
-        if (*followed)
-            return CACHE_FOLLOW;
-        names = names_of(l->store, e);
+        int result = look_for_others(l, e);
+        if (result != CACHE_LEAD)
+            return result;
     }
 
-    if (!answer(&l->asker, names))
+    if (!answer(&l->asker, e ? names_of(l->store, e) : (struct slice){0}))
         return CACHE_FULL;
-    l->table_wanted = e ? 0 : cache_shard_wants(l->shard);
     bool wants_table = l->table_wanted && !l->table && !l->table_failed;
     if (!l->fill || l->text_room < l->asker.text.len || (!e && !l->entry) || wants_table)
         return LEAD_WANTS_PIECES;
@@ -247,7 +292,7 @@ static bool provide(struct lead *l)
         if (!l->fill)
             return false;
     }
-    if (!l->entry && !provide_entry(l))
+    if (l->entry_wanted && !l->entry && !provide_entry(l))
         return false;
     if (l->table_wanted && !l->table && !l->table_failed)
         provide_table(l);
@@ -275,15 +320,14 @@ enum cache_lead cache_lead(struct cache_store *s, const struct cache_key *key, s
     do {
         l.asker.names = l.asker.text = (struct slice){0}; /* they pointed into the index */
         pthread_rwlock_wrlock(&l.shard->lock);
-        result = look(&l, fill);
+        result = look(&l);
         pthread_rwlock_unlock(&l.shard->lock);
         if (result == LEAD_WANTS_PIECES && !provide(&l))
             result = CACHE_FULL;
     } while (result == LEAD_WANTS_PIECES);
 
-    if (result == CACHE_LEAD)
-        *fill = l.fill;
-    else
+    *fill = result == CACHE_LEAD ? l.fill : l.followed;
+    if (result != CACHE_LEAD)
         cache_piece_give(&s->budget, l.fill);
     cache_piece_give(&s->budget, l.entry);
     cache_piece_give(&s->budget, l.table);

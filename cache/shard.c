@@ -123,10 +123,9 @@ static msec_t now_ms(void)
     return (msec_t)t.tv_sec * 1000 + (msec_t)t.tv_nsec / 1000000;
 }
 
-/* Each variant is one of its own for the policy; the bits that choose the shard are the key's. */
-static uint64_t policy_hash(const struct cache_entry *e, const struct cache_object *o)
+uint64_t cache_object_hash(const struct cache_object *o, uint64_t key_hash)
 {
-    return o->vary_text.len ? e->hash ^ hash_keyed(o->vary_text) >> 6 : e->hash;
+    return o->vary_text.len ? key_hash ^ hash_keyed(o->vary_text) >> 6 : key_hash;
 }
 
 static bool is_replaced(const struct cache_object *old, const struct cache_object *o,
@@ -139,7 +138,7 @@ static bool is_replaced(const struct cache_object *old, const struct cache_objec
 void cache_shard_insert(struct cache_store *s, struct cache_shard *shard, struct cache_entry *e,
                         struct cache_object *o, struct cache_object *base, struct cache_garbage *g)
 {
-    cache_policy_node_init(&o->policy, policy_hash(e, o), o->memory + cache_body_memory(o->body));
+    o->policy.bytes = o->memory + cache_body_memory(o->body);
     struct cache_object *oldest = NULL;
     for (struct cache_object *old = e->variants, *next; old; old = next) {
         next = old->next;

@@ -2,7 +2,9 @@
  * struct. For the store's files alone.
  *
  * Locks: no thread holds two shards' locks at once; the purges' lock may be taken inside one. Nothing is
- * allocated, evicted for or freed under a shard's lock: what goes is gathered as garbage and freed after. */
+ * evicted for or freed under a shard's lock: what goes is gathered as garbage and freed after; what is needed
+ * is allocated before (but for what a policy and a doorkeeper remember, which is small and reserved before).
+ */
 #pragma once
 
 #include "cache/doorkeeper.h"
@@ -99,6 +101,9 @@ uint32_t cache_shard_wants(const struct cache_shard *shard);
 /* `buckets` is a piece, cleared; its owner is the shard now. */
 void cache_shard_rehash(struct cache_shard *shard, struct cache_entry **buckets, uint32_t count,
                         struct cache_garbage *g);
+
+/* For policies each variant is one of its own; the bits that choose the shard are the key's. */
+uint64_t cache_object_hash(const struct cache_object *o, uint64_t key_hash);
 
 /* As the entry's newest variant, in the place of those that it replaces: the one with the same Vary, and
  * `base` (NULL = none). */

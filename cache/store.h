@@ -70,7 +70,8 @@ enum cache_lead {
     CACHE_FULL,   /* no memory, or no budget for an entry: ask the origin, and store nothing */
 };
 
-/* Takes the write lock. `base`: the stored response to be validated; NULL = none. `alone`: do not follow
+/* Takes the write lock. Who missed what another's fetch has stored since then follows that one, which is
+ * through. `base`: the stored response to be validated; NULL = none. `alone`: do not follow
  * another's (a request that wants an answer of its own): always leads or is CACHE_FULL. `generation`: as in
  * struct cache_fill, 0 at first. */
 enum cache_lead cache_lead(struct cache_store *s, const struct cache_key *key, struct cache_object *base,

@@ -93,6 +93,31 @@ static void test_an_empty_body_is_stored(void **state)
     scene_end(&c);
 }
 
+static void test_who_missed_what_was_stored_meanwhile_gets_it_and_leads_nothing(void **state)
+{
+    (void)state;
+    struct scene c;
+    scene_begin(&c);
+    struct cache_object *found = NULL; /* by a look before the fetch */
+    assert_true(scene_put(&c, "k", 10));
+    struct cache_object *o = scene_peek(&c, "k");
+    struct cache_fill *f;
+    assert_int_equal(scene_lead_as(&c, "k", found, false, 0, &f), CACHE_FOLLOW);
+    assert_int_equal(cache_fill_state(f), CACHE_FILL_OBJECT);
+    assert_ptr_equal(f->object, o);
+    assert_int_equal(f->status, 200);
+    cache_fill_let_go(f);
+    assert_int_equal(scene_stats(&c).fills, 0);
+
+    assert_int_equal(cache_store_purge(c.store, CACHE_PURGE_ALL, S(""), true), 0);
+    assert_int_equal(scene_lead_as(&c, "k", found, false, 0, &f), CACHE_LEAD);
+    cache_fill_end(f);
+    assert_int_equal(cache_store_purge(c.store, CACHE_PURGE_ALL, S(""), false), 0);
+    assert_int_equal(scene_lead_as(&c, "k", found, false, 0, &f), CACHE_LEAD);
+    cache_fill_end(f);
+    scene_end(&c);
+}
+
 static void test_a_leader_of_his_own_follows_nobody(void **state)
 {
     (void)state;
@@ -403,6 +428,7 @@ int main(void)
         cmocka_unit_test(test_an_object_can_be_had_while_it_grows),
         cmocka_unit_test(test_what_is_cut_or_discarded_or_too_long_is_not_stored),
         cmocka_unit_test(test_an_empty_body_is_stored),
+        cmocka_unit_test(test_who_missed_what_was_stored_meanwhile_gets_it_and_leads_nothing),
         cmocka_unit_test(test_a_leader_of_his_own_follows_nobody),
         cmocka_unit_test(test_fetches_of_other_variants_are_not_followed),
         cmocka_unit_test(test_a_growing_object_is_followed_by_those_whom_its_vary_fits),

@@ -168,6 +168,8 @@ static void test_many_entries_are_all_found(void **state)
     }
     assert_int_equal(scene_stats(&c).objects, 20000);
     assert_int_equal(scene_stats(&c).evictions, 0);
+    for (uint32_t i = 0; i < c.store->shard_count; i++)
+        assert_true(c.store->shards[i].bucket_count >= c.store->shards[i].entry_count);
     for (int i = 0; i < 20000; i++) {
         snprintf(key, sizeof key, "http://a/%d", i);
         assert_non_null(scene_peek(&c, key));
