@@ -335,6 +335,82 @@ static void test_a_stream_refuses_who_comes_late_and_outlives_who_leaves(void **
     assert_int_equal(o.ended[ENDED_WHOLE] + o.ended[ENDED_LEFT] + o.ended[ENDED_REFUSED], LOOPS * BY_LOOP);
 }
 
+/* A byte at a time, and none before all have the last one: each wake-up is the only one there is. */
+
+#define BYTES 4000
+
+struct sipper {
+    struct cache_reader reader;
+    struct loop loop;
+    pthread_t thread;
+};
+static _Atomic unsigned sipped;
+
+static void spin(unsigned times)
+{
+    for (volatile unsigned left = times; left > 0; left--)
+        ;
+}
+
+static void sip(struct cache_reader *r)
+{
+    struct sipper *s = CONTAINER_OF(r, struct sipper, reader);
+    for (;;) {
+        bool ended = cache_body_state(r->body) != CACHE_BODY_GROWING;
+        struct iovec iov;
+        uint64_t bytes;
+        if (cache_reader_peek(r, &iov, 1, 1, &bytes) == 0) {
+            if (ended)
+                loop_stop(&s->loop);
+            else if (cache_reader_wait(r) != 0)
+                abort();
+            return;
+        }
+        cache_reader_skip(r, bytes);
+        atomic_fetch_add(&sipped, 1);
+        spin(300); /* so that the next byte may come before, while and after it begins to wait */
+    }
+}
+
+static void *run_sipper(void *argument)
+{
+    struct sipper *s = argument;
+    sip(&s->reader);
+    loop_run(&s->loop);
+    cache_reader_close(&s->reader);
+    return NULL;
+}
+
+static void test_no_byte_is_waited_for_in_vain(void **state)
+{
+    (void)state;
+    alarm(30 * test_scale());
+    budget = (struct cache_budget){.limit = 64u << 20};
+    atomic_store(&sipped, 0);
+    struct cache_body *b = cache_body_create(&budget, CACHE_BODY_UNKNOWN);
+    static struct sipper sippers[LOOPS];
+    for (unsigned i = 0; i < LOOPS; i++) {
+        assert_int_equal(loop_init(&sippers[i].loop, i), 0);
+        assert_int_equal(cache_reader_open(&sippers[i].reader, b, &sippers[i].loop, sip), 0);
+        assert_int_equal(pthread_create(&sippers[i].thread, NULL, run_sipper, &sippers[i]), 0);
+    }
+    for (unsigned i = 1; i <= BYTES; i++) {
+        assert_int_equal(cache_body_append(b, &(struct iovec){data, 1}, 1), 0);
+        for (unsigned tries = 1; atomic_load(&sipped) < i * LOOPS; tries++)
+            if (tries % 1024 == 0)
+                sched_yield();
+        spin(i % 256 * 4); /* a little later each time: through all places of the reader's code */
+    }
+    cache_body_finish(b);
+    cache_body_release(b);
+    for (unsigned i = 0; i < LOOPS; i++)
+        pthread_join(sippers[i].thread, NULL);
+    for (unsigned i = 0; i < LOOPS; i++)
+        loop_free(&sippers[i].loop);
+    assert_int_equal(atomic_load(&budget.used), 0);
+    alarm(0);
+}
+
 /* Small bodies of unknown length, whose last chunk is trimmed while readers come and go. */
 
 #define SMALL_BODIES 1500
@@ -432,6 +508,7 @@ int main(void)
         cmocka_unit_test(test_a_body_that_is_cut_ends_for_everybody),
         cmocka_unit_test(test_a_budget_at_its_end_makes_a_stream_that_everybody_gets_whole),
         cmocka_unit_test(test_a_stream_refuses_who_comes_late_and_outlives_who_leaves),
+        cmocka_unit_test(test_no_byte_is_waited_for_in_vain),
         cmocka_unit_test(test_trimming_never_meets_a_reader),
     };
     return cmocka_run_group_tests(tests, fill_data, NULL);

@@ -203,6 +203,7 @@ static void test_a_loop_that_ends_takes_its_letters_with_it(void **state)
 /* Counted: freed by whoever lets go last, with letters on their way. */
 struct object {
     _Atomic unsigned refs, state, last;
+    _Atomic unsigned seen; /* changes, by all watchers */
     struct cache_signal signal;
 };
 
@@ -228,12 +229,21 @@ struct worker {
     unsigned count, left;
 };
 
+static void spin(unsigned times)
+{
+    for (volatile unsigned left = times; left > 0; left--)
+        ;
+}
+
 static void watch(struct cache_waiter *w)
 {
     struct watcher *p = CONTAINER_OF(w, struct watcher, waiter);
     struct object *o = p->object;
     for (;;) {
-        p->seen = atomic_load_explicit(&o->state, memory_order_acquire);
+        unsigned now = atomic_load_explicit(&o->state, memory_order_acquire);
+        atomic_fetch_add(&o->seen, now - p->seen);
+        p->seen = now;
+        spin(300); /* so that the next change may come before, while and after it begins to wait */
         if (p->seen == atomic_load(&o->last))
             break;
         if (cache_signal_wait(&o->signal, &p->worker->loop, w, watch) != 0)
@@ -256,7 +266,16 @@ static void *work(void *argument)
     return NULL;
 }
 
-static void run(unsigned objects, unsigned changes)
+static void wait_for_all(struct object *o, unsigned change)
+{
+    for (unsigned tries = 1; atomic_load(&o->seen) < change * LOOPS * BY_LOOP; tries++)
+        if (tries % 1024 == 0)
+            sched_yield();
+    spin(change % 256 * 4); /* a little later each time: through all places of the watchers' code */
+}
+
+/* `in_step`: no change before all have seen the last one, so that each wake-up is the only one there is. */
+static void run(unsigned objects, unsigned changes, bool in_step)
 {
     alarm(20 * test_scale()); /* a lost wake-up */
     struct object **all = calloc(objects, sizeof *all);
@@ -280,6 +299,8 @@ static void run(unsigned objects, unsigned changes)
         for (unsigned k = 1; k <= changes; k++) {
             atomic_store_explicit(&all[i]->state, k, memory_order_release);
             cache_signal_raise(&all[i]->signal);
+            if (in_step)
+                wait_for_all(all[i], k);
         }
         let_go(all[i]);
     }
@@ -298,13 +319,13 @@ static void run(unsigned objects, unsigned changes)
 static void test_no_change_goes_unseen(void **state)
 {
     (void)state;
-    run(1, CHANGES);
+    run(1, CHANGES, true);
 }
 
 static void test_objects_come_and_go_while_letters_are_on_their_way(void **state)
 {
     (void)state;
-    run(OBJECTS, 2);
+    run(OBJECTS, 2, false);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
