@@ -155,6 +155,11 @@ enum cache_body_state cache_body_state(const struct cache_body *b)
     return (enum cache_body_state)atomic_load_explicit(&b->state, memory_order_acquire);
 }
 
+bool cache_body_can_seek(const struct cache_body *b)
+{
+    return body_is_settled(b);
+}
+
 uint64_t cache_body_memory(const struct cache_body *b)
 {
     return atomic_load_explicit(&b->memory, memory_order_relaxed);

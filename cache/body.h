@@ -54,6 +54,7 @@ bool cache_body_is_ahead(struct cache_body *b, struct loop *loop, struct cache_w
 /* From any thread. */
 uint64_t cache_body_bytes(const struct cache_body *b); /* so far */
 enum cache_body_state cache_body_state(const struct cache_body *b);
+bool cache_body_can_seek(const struct cache_body *b); /* whole, and no stream */
 uint64_t cache_body_memory(const struct cache_body *b); /* in the budget, all told; trimming lessens it */
 uint32_t cache_body_readers(const struct cache_body *b);
 
@@ -83,7 +84,7 @@ void cache_reader_close(struct cache_reader *r); /* idempotent */
 int cache_reader_peek(struct cache_reader *r, struct iovec *iov, int max, uint64_t limit, uint64_t *bytes);
 /* Goes on by that many bytes, which are there. */
 void cache_reader_skip(struct cache_reader *r, uint64_t bytes);
-/* Goes back or forth to byte `at`, of a body that is whole (for ranges). */
+/* Goes back or forth to byte `at`, of a body in which that can be done (for ranges). */
 void cache_reader_seek(struct cache_reader *r, uint64_t at);
 /* wake() once there is more than at the reader's place, or the body has ended; at once (but never from
  * inside) when that is so already. 0, or -1 when out of memory. */

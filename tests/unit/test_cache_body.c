@@ -269,6 +269,8 @@ static void test_nothing_is_appended_when_the_budget_is_at_its_end(void **state)
     assert_int_equal(append(b, 200 * KIB), 0);
     assert_int_equal(t.budget.used, before);
     cache_body_finish(b);
+    assert_int_equal(cache_body_state(b), CACHE_BODY_WHOLE);
+    assert_false(cache_body_can_seek(b));
     assert_int_equal(read_all(&t.reader, 8, 3000), 200 * KIB + 100);
     cache_reader_close(&t.reader);
     cache_body_release(b);
@@ -403,7 +405,9 @@ static void test_any_byte_of_a_whole_body_can_be_sought(void **state)
     (void)state;
     struct cache_body *b = cache_body_create(&t.budget, SIZE);
     assert_int_equal(append(b, SIZE), 0);
+    assert_false(cache_body_can_seek(b));
     cache_body_finish(b);
+    assert_true(cache_body_can_seek(b));
     open_reader(&t.reader, b);
     uint64_t at = 12345;
     for (int i = 0; i < 200; i++) {

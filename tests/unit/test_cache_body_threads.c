@@ -30,6 +30,8 @@ static uint32_t draw(uint32_t *seed, uint32_t below)
     return (uint32_t)(((uint64_t)*seed * below) >> 32);
 }
 
+enum how { ENDED_NOT, ENDED_WHOLE, ENDED_CUT, ENDED_LEFT, ENDED_REFUSED };
+
 /* A reader's story: come after some passes, read in pieces of a size of its own, perhaps leave. */
 struct story {
     struct cache_reader reader;
@@ -38,7 +40,7 @@ struct story {
     struct cache_body *body;
     uint32_t seed, passes_before, piece_max, leaves_at;
     bool dawdles;
-    enum { ENDED_NOT, ENDED_WHOLE, ENDED_CUT, ENDED_LEFT, ENDED_REFUSED } ended;
+    enum how ended;
 };
 
 struct side {
@@ -61,7 +63,7 @@ static void step_wake(struct cache_reader *r)
     step(CONTAINER_OF(r, struct story, reader));
 }
 
-static void end_story(struct story *s, int how)
+static void end_story(struct story *s, enum how how)
 {
     s->ended = how;
     cache_reader_close(&s->reader);

@@ -30,7 +30,7 @@ static bool reaches(struct exchange_cache *c, uint64_t at)
 {
     if (c->reader.at == at)
         return true;
-    if (cache_body_state(c->object->body) == CACHE_BODY_WHOLE) {
+    if (cache_body_can_seek(c->object->body)) {
         cache_reader_seek(&c->reader, at);
         return true;
     }
@@ -237,7 +237,7 @@ static int apply_conditions(struct exchange_cache *c, struct http_response *r, u
         return make_unsatisfiable(c, r, length);
     case RANGES_SOME:
         /* Parts may go back: they need the whole. */
-        if (count > 1 && cache_body_state(c->object->body) != CACHE_BODY_WHOLE)
+        if (count > 1 && !cache_body_can_seek(c->object->body))
             return 0;
         return make_partial(c, r, length, ranges, count);
     case RANGES_WHOLE:
