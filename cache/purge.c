@@ -42,10 +42,22 @@ uint64_t cache_tag_hash(struct slice tag)
     return hash_keyed(tag) * UINT64_C(0x9e3779b97f4a7c15) + 1;
 }
 
-/* The upper bits: the lower ones choose a bucket of the index. */
-static unsigned slot_of(uint64_t hash)
+/* Two of the slots are a hash's: what shares one of them with a purge is not purged. */
+static _Atomic uint64_t *slot_of(struct cache_purges *p, uint64_t hash, bool soft, unsigned which)
 {
-    return (unsigned)(hash >> 40) & (CACHE_PURGE_SLOTS - 1);
+    return &p->slots[soft][(hash >> (which ? 20 : 40)) & (CACHE_PURGE_SLOTS - 1)];
+}
+
+static void mark_slots(struct cache_purges *p, uint64_t hash, bool soft, uint64_t number)
+{
+    for (unsigned which = 0; which < 2; which++)
+        atomic_store_explicit(slot_of(p, hash, soft, which), number, memory_order_relaxed);
+}
+
+static bool slots_say(struct cache_purges *p, uint64_t hash, bool soft, uint64_t since)
+{
+    return atomic_load_explicit(slot_of(p, hash, soft, 0), memory_order_relaxed) > since &&
+           atomic_load_explicit(slot_of(p, hash, soft, 1), memory_order_relaxed) > since;
 }
 
 /* The oldest. What is older than it counts as purged from now on. */
@@ -88,10 +100,10 @@ int cache_purge(struct cache_purges *p, enum cache_purge_kind kind, struct slice
     uint64_t number = atomic_load_explicit(&p->sequence, memory_order_relaxed) + 1;
     switch (kind) {
     case CACHE_PURGE_URL:
-        atomic_store_explicit(&p->slots[soft][slot_of(cache_url_hash(text))], number, memory_order_relaxed);
+        mark_slots(p, cache_url_hash(text), soft, number);
         break;
     case CACHE_PURGE_TAG:
-        atomic_store_explicit(&p->slots[soft][slot_of(cache_tag_hash(text))], number, memory_order_relaxed);
+        mark_slots(p, cache_tag_hash(text), soft, number);
         break;
     case CACHE_PURGE_PREFIX:
         result = remember_prefix(p, number, text, soft);
@@ -111,11 +123,10 @@ int cache_purge(struct cache_purges *p, enum cache_purge_kind kind, struct slice
 
 static bool slots_concern(struct cache_purges *p, const struct cache_object *o, uint64_t since, bool soft)
 {
-    _Atomic uint64_t *slots = p->slots[soft];
-    if (atomic_load_explicit(&slots[slot_of(cache_url_hash(o->url))], memory_order_relaxed) > since)
+    if (slots_say(p, cache_url_hash(o->url), soft, since))
         return true;
     for (uint32_t i = 0; i < o->tag_count; i++)
-        if (atomic_load_explicit(&slots[slot_of(o->tags[i])], memory_order_relaxed) > since)
+        if (slots_say(p, o->tags[i], soft, since))
             return true;
     return false;
 }

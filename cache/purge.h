@@ -2,8 +2,9 @@
  * object that was asked for before it is checked against it when it is next looked up - once, however many
  * purges there were meanwhile (cache_object.checked).
  *
- * URLs and tags: a table of slots, by hash, with the number of the last purge that fell into each. Two that
- * share a slot are purged together: that costs a fetch, never a wrong answer. Prefixes: a list of the last
+ * URLs and tags: a table of slots, two of them by the hash of each, with the number of the last purge that
+ * fell into each. What shares both with purges is purged with them (after n purges since the object was last
+ * checked some (n / 4096)^2 of all): that costs a fetch, never a wrong answer. Prefixes: a list of the last
  * CACHE_PREFIXES_MAX; what is older than one that had to be dropped counts as purged. All: one number. Each
  * exists twice, for hard purges (the object is gone) and soft ones (it is stale: it is validated before it is
  * used, and may serve where stale is allowed).
