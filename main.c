@@ -32,7 +32,8 @@ struct arguments {
     const char *rest[8];
     size_t rest_count;
     const char *seconds; /* -d */
-    bool json, once;
+    const char *prefix, *tag;
+    bool json, once, all, soft;
 };
 
 static int wrong_call(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -64,9 +65,15 @@ static int parse(const char *command, int argc, char **argv, size_t least, size_
             out->once = true;
             continue;
         }
-        const char **value = strcmp(a, "-c") == 0 || strcmp(a, "--config") == 0    ? &out->config
-                             : strcmp(a, "-s") == 0 || strcmp(a, "--socket") == 0  ? &out->socket
-                             : strcmp(a, "-d") == 0 && strcmp(command, "top") == 0 ? &out->seconds
+        if (strcmp(command, "purge") == 0 && (strcmp(a, "--all") == 0 || strcmp(a, "--soft") == 0)) {
+            *(a[2] == 'a' ? &out->all : &out->soft) = true;
+            continue;
+        }
+        const char **value = strcmp(a, "-c") == 0 || strcmp(a, "--config") == 0            ? &out->config
+                             : strcmp(a, "-s") == 0 || strcmp(a, "--socket") == 0          ? &out->socket
+                             : strcmp(a, "-d") == 0 && strcmp(command, "top") == 0         ? &out->seconds
+                             : strcmp(command, "purge") == 0 && strcmp(a, "--prefix") == 0 ? &out->prefix
+                             : strcmp(command, "purge") == 0 && strcmp(a, "--tag") == 0    ? &out->tag
                              : strcmp(a, "-H") == 0 && out->header_count < 64
                                  ? &out->headers[out->header_count]
                                  : NULL;
@@ -253,6 +260,30 @@ static int requests(int argc, char **argv)
     return command_requests(client_socket(a.config, a.socket), a.rest_count ? a.rest[0] : NULL, a.json);
 }
 
+static int purge(int argc, char **argv)
+{
+    struct arguments a;
+    int wrong = parse("purge", argc, argv, 0, 1, &a);
+    if (wrong)
+        return wrong;
+    const char *url = a.rest_count ? a.rest[0] : NULL;
+    int given = (url != NULL) + (a.prefix != NULL) + (a.tag != NULL) + a.all;
+    if (given != 1)
+        return wrong_call("purge", given ? "a URL, --prefix, --tag or --all: one at a time"
+                                         : "what? Say a URL, --prefix PREFIX, --tag TAG or --all");
+    struct purge_question q = {
+        .what = url        ? "url"
+                : a.prefix ? "prefix"
+                : a.tag    ? "tag"
+                           : "all",
+        .text = url        ? url
+                : a.prefix ? a.prefix
+                           : a.tag,
+        .soft = a.soft,
+    };
+    return command_purge(client_socket(a.config, a.socket), &q);
+}
+
 static int diff(int argc, char **argv)
 {
     struct arguments a;
@@ -298,6 +329,8 @@ static const struct command commands[] = {
      "prints a table of all servers and how they do"},
     {"requests", requests, "[-c FILE | -s SOCKET] [--json] [ID]",
      "prints the last failed and the slowest requests; with a request's id, its whole story"},
+    {"purge", purge, "[-c FILE | -s SOCKET] [--soft] URL | --prefix PREFIX | --tag TAG | --all",
+     "takes answers out of the cache, or with --soft makes them stale"},
     {"top", top, "[-c FILE | -s SOCKET] [-d SECONDS] [--once [--json]]",
      "shows rates and times of listeners, routes and servers, live; keys: q quit, s next order, p pause"},
     {"schema", schema, "", "prints the JSON Schema of the file, for editors"},

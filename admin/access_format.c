@@ -150,6 +150,8 @@ void access_format_json(struct access_text *t, const struct access_entry *e)
     text(t, "upstream", e->upstream);
     text(t, "server", e->server);
     number(t, "attempts", e->attempts);
+    if (e->cache.len)
+        text(t, "cache", e->cache);
     text(t, "request_id", e->request_id);
     text(t, "referer", e->referer);
     text(t, "user_agent", e->user_agent);

@@ -319,6 +319,7 @@ static void describe(struct exchange *x, struct access_entry *e)
         .end = end_text(x),
         .status = x->status ? x->status : 499,
         .grpc_status = variable(x, TEMPLATE_GRPC_STATUS),
+        .cache = variable(x, TEMPLATE_CACHE),
         .attempts = x->attempts,
         .bytes_in = x->request_bytes,
         .bytes_out = x->response_bytes,

@@ -16,6 +16,8 @@ const struct http_endpoint admin_endpoints[] = {
     {"PATCH", "/api/v1/upstreams/{}/servers/{*}", api_patch_server, ENDPOINT_CHANGES},
     {"POST", "/api/v1/upstreams/{}/servers", api_add_server, ENDPOINT_CHANGES},
     {"DELETE", "/api/v1/upstreams/{}/servers/{*}", api_delete_server, ENDPOINT_CHANGES},
+    {"GET", "/api/v1/cache", api_cache, 0},
+    {"POST", "/api/v1/cache/purge", api_purge, ENDPOINT_CHANGES},
     {"GET", "/api/v1/certificates", api_certificates, 0},
     {"POST", "/api/v1/reload", api_reload, ENDPOINT_CHANGES},
     {"POST", "/api/v1/explain", api_explain, 0},

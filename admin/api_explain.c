@@ -2,6 +2,7 @@
  * configuration. */
 #include <stdlib.h>
 
+#include "admin/explain_cache.h"
 #include "admin/explain_text.h"
 #include "admin/internal.h"
 
@@ -74,17 +75,30 @@ static json_t *upstreams_of(const struct explained *e)
     return names;
 }
 
-static json_t *explained_json(const struct explained *e)
+/* null where the route has none. */
+static json_t *explained_cache_json(const struct explained *e, struct arena *a)
+{
+    struct explained_cache c;
+    if (!explain_cache(e, a, &c))
+        return json_null();
+    return json_pack("{s:b, s:o, s:o, s:o}", "lookup", c.refused == NULL, "reason",
+                     c.refused ? json_string(c.refused) : json_null(), "key",
+                     c.refused ? json_null() : json_slice(c.names.key), "url",
+                     c.names.url.at ? json_slice(c.names.url) : json_null());
+}
+
+static json_t *explained_json(const struct explained *e, struct arena *a)
 {
     const struct route *r = e->why.route;
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "listener",
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "listener",
                      e->stream     ? json_slice(e->stream->name)
                      : e->listener ? json_slice(e->listener->name)
                                    : json_null(),
                      "route", r ? json_slice(r->name) : json_null(), "upstreams", upstreams_of(e), "status",
                      e->why.status ? json_integer(e->why.status) : json_null(), "path",
-                     e->why.path.at ? json_slice(e->why.path) : json_null(), "action",
-                     printed(e, explain_print_action), "text", printed(e, explain_print));
+                     e->why.path.at ? json_slice(e->why.path) : json_null(), "cache",
+                     explained_cache_json(e, a), "action", printed(e, explain_print_action), "text",
+                     printed(e, explain_print));
 }
 
 static void answer(struct http_call *c, const json_t *body)
@@ -104,7 +118,7 @@ static void answer(struct http_call *c, const json_t *body)
                                    .header_count = fields.count,
                                    .client = client ? text_of(client) : S("")};
         if (explain_request(admin_of(c)->runtime->snapshot, &in, &c->arena, &e, &why) == 0) {
-            api_reply(c, 200, explained_json(&e));
+            api_reply(c, 200, explained_json(&e, &c->arena));
             return;
         }
     }

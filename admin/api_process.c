@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "admin/api_cache.h"
 #include "admin/internal.h"
 
 json_t *status_json(struct admin *a)
@@ -10,14 +11,14 @@ json_t *status_json(struct admin *a)
     struct loop *l = &rt->control;
     uint64_t lost = access_logs_lost(a->logs) + (rt->log_sink ? sink_lost(rt->log_sink) : 0);
     return json_pack(
-        "{s:s, s:s, s:I, s:s, s:o, s:f, s:I, s:I, s:I, s:s, s:o, s:I, s:I, s:I}", //
+        "{s:s, s:s, s:I, s:s, s:o, s:f, s:I, s:I, s:I, s:s, s:o, s:I, s:I, s:I, s:o}", //
         "version", WEIR_VERSION, "build", WEIR_BUILD, "pid", (json_int_t)getpid(), "state",
         rt->state == RUNTIME_SERVING ? "serving" : "draining", "started", json_time(rt->started_wall_us),
         "uptime_seconds", (double)(loop_now_us(l) - rt->started_us) / 1e6, "workers",
         (json_int_t)rt->worker_count, "connections", (json_int_t)runtime_connections(rt), "generation",
         (json_int_t)rt->generation, "file", rt->file, "loaded", json_time(rt->snapshot->loaded_at_us),
         "reloads", (json_int_t)rt->stats.reloads, "reload_failures", (json_int_t)rt->stats.reload_failures,
-        "log_lines_lost", (json_int_t)lost);
+        "log_lines_lost", (json_int_t)lost, "cache", cache_json(a));
 }
 
 void api_status(struct http_call *c)

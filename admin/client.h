@@ -33,6 +33,13 @@ int command_upstreams(char *socket, bool json);
 int command_requests(char *socket, const char *id, bool json);
 int command_diff(char *socket, const char *file);
 
+struct purge_question {
+    const char *what; /* "url", "prefix", "tag" or "all" */
+    const char *text; /* NULL for all */
+    bool soft;        /* makes it stale, and leaves it there */
+};
+int command_purge(char *socket, const struct purge_question *q);
+
 /* Of a file; or, without one, of the running process. Headers are "name: value". */
 int command_explain(const char *config, const char *socket, const char *method, const char *url,
                     const char **headers, size_t header_count);

@@ -237,6 +237,28 @@ int command_upstreams(char *socket, bool json)
     return result;
 }
 
+/* weir purge */
+
+int command_purge(char *socket, const struct purge_question *q)
+{
+    json_t *question = q->text ? json_pack("{s:s, s:b}", q->what, q->text, "soft", q->soft)
+                               : json_pack("{s:b, s:b}", q->what, 1, "soft", q->soft);
+    char *body = question ? json_dumps(question, 0) : NULL;
+    if (!body)
+        fprintf(stderr, "weir purge: that is no text in UTF-8\n");
+    json_t *answer = socket && body ? ask(socket, "POST", "/api/v1/cache/purge", body) : NULL;
+    const char *text = json_string_value(json_object_get(json_object_get(answer, "purged"), q->what));
+    if (answer)
+        printf("%s: %s%s%s\n", q->soft ? "made stale" : "purged", q->text ? q->what : "everything",
+               q->text ? " " : "", text ? text : "");
+    int result = answer ? 0 : 1;
+    json_decref(answer);
+    json_decref(question);
+    free(body);
+    free(socket);
+    return result;
+}
+
 /* An id goes into the target: only what may stand there as it is. */
 static bool is_plain_id(const char *id)
 {

@@ -1,5 +1,6 @@
 #include "admin/explain_text.h"
 
+#include "admin/explain_cache.h"
 #include "admin/explain_pick.h"
 #include "admin/explain_stream.h"
 #include "balancer/discovery.h"
@@ -345,6 +346,7 @@ void explain_print(const struct explained *e, FILE *out)
         const struct route_settings *s = e->why.route->settings;
         print_path(e, out);
         print_targets(e, out);
+        explain_cache_print(e, out);
         print_edits("request headers", &s->request_headers, out);
         print_edits("response headers", &s->response_headers, out);
         print_bounds(e, out);

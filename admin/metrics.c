@@ -4,8 +4,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "admin/api_cache.h"
 #include "admin/internal.h"
 #include "balancer/outlier.h"
+#include "cache/store.h"
 #include "proxy/http/h2/abuse.h"
 
 size_t metrics_tables(const struct runtime *rt, struct counters **tables)
@@ -460,6 +462,38 @@ static void upstreams(FILE *out, const struct runtime *rt)
     free(rows);
 }
 
+/* The cache. */
+
+static void cache_of(FILE *out, const struct runtime *rt)
+{
+    struct cache_stats s;
+    uint64_t results[CACHE_RESULTS];
+    cache_store_stats(rt->cache, &s);
+    cache_count_results(rt, results);
+    family(out, "cache_requests_total", "counter",
+           "Finished requests of routes with a cache, by what the cache did.");
+    for (unsigned i = CACHE_RESULT_NONE + 1; i < CACHE_RESULTS; i++) {
+        label(out, "weir_cache_requests_total{", "result", cache_result_name((enum cache_result)i));
+        fprintf(out, "} %llu\n", (unsigned long long)results[i]);
+    }
+    single(out, "cache_bytes", "gauge", "Memory that the cache takes, everything counted.", (double)s.bytes);
+    single(out, "cache_limit_bytes", "gauge", "Memory that it may take.", (double)s.memory);
+    single(out, "cache_objects", "gauge", "Stored responses.", (double)s.objects);
+    single(out, "cache_fills", "gauge", "Fetches for the cache that are under way.", (double)s.fills);
+    single(out, "cache_insertions_total", "counter", "Responses that were stored.", (double)s.insertions);
+    single(out, "cache_evictions_total", "counter", "Stored responses that went for want of memory.",
+           (double)s.evictions);
+    single(out, "cache_purges_total", "counter", "Purges that were asked for.", (double)s.purges);
+    single(out, "cache_purged_total", "counter", "Stored responses that went by a purge.", (double)s.purged);
+    family(out, "cache_rejected_total", "counter",
+           "Responses that were not stored: too large (size), large and asked for once (first), no memory to "
+           "be had (memory).");
+    fprintf(out, "weir_cache_rejected_total{reason=\"size\"} %llu\n", (unsigned long long)s.rejected_size);
+    fprintf(out, "weir_cache_rejected_total{reason=\"first\"} %llu\n", (unsigned long long)s.rejected_first);
+    fprintf(out, "weir_cache_rejected_total{reason=\"memory\"} %llu\n",
+            (unsigned long long)s.rejected_memory);
+}
+
 /* gRPC. */
 
 static void grpc_calls(FILE *out, const struct runtime *rt)
@@ -635,6 +669,7 @@ char *metrics_text(struct admin *a, size_t *len)
     listeners(out, a->runtime);
     udp_listeners(out, a->runtime);
     upstreams(out, a->runtime);
+    cache_of(out, a->runtime);
     grpc_calls(out, a->runtime);
     handshakes(out, a->runtime);
     certificates(out, a->runtime);

@@ -39,6 +39,21 @@ static void print_process(const json_t *s, FILE *out)
         fprintf(out, "%lld log lines were lost\n", number_of(s, "log_lines_lost"));
 }
 
+/* Only where a route has a cache, or had one that something is left of. */
+static void print_cache(const json_t *c, FILE *out)
+{
+    const json_t *ratio = json_object_get(c, "hit_ratio");
+    if (!number_of(c, "routes") && !number_of(c, "objects"))
+        return;
+    fprintf(out, "cache %s: %lld objects, %.1f of %.1f MiB", text_of(c, "policy"), number_of(c, "objects"),
+            (double)number_of(c, "bytes") / 1048576, (double)number_of(c, "memory") / 1048576);
+    if (json_is_number(ratio))
+        fprintf(out, ", %.1f%% hits", json_number_value(ratio) * 100);
+    if (number_of(c, "evictions"))
+        fprintf(out, ", %lld evicted", number_of(c, "evictions"));
+    fprintf(out, "\n");
+}
+
 static void print_listener(const json_t *l, FILE *out)
 {
     const json_t *addresses = json_object_get(l, "addresses");
@@ -88,6 +103,7 @@ void status_print(const json_t *status, const json_t *listeners, const json_t *u
 {
     const json_t *all = json_object_get(listeners, "listeners");
     print_process(status, out);
+    print_cache(json_object_get(status, "cache"), out);
     fprintf(out, "\nlisteners\n");
     for (size_t i = 0; i < json_array_size(all); i++)
         print_listener(json_array_get(all, i), out);

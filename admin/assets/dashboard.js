@@ -84,9 +84,9 @@ function state(text, className) {
 
 // What the server is asked.
 
-async function ask(method, path) {
+async function ask(method, path, body) {
   const headers = token ? { authorization: "Bearer " + token } : {};
-  const answer = await fetch(path, { method, headers, cache: "no-store" });
+  const answer = await fetch(path, { method, headers, cache: "no-store", body: body && JSON.stringify(body) });
   if (answer.status === 401) throw Object.assign(new Error("token"), { isToken: true });
   return answer;
 }
@@ -125,6 +125,7 @@ function showStatus(s) {
   $("connections").textContent = number(s.connections);
   chart("connections", s.connections);
   showServers(s, old, seconds);
+  showCache(s.cache, old && old.cache, seconds);
   last = s;
   if (s.generation !== generation || ++slow >= 5) {
     generation = s.generation;
@@ -150,6 +151,24 @@ function showServers(s, old, seconds) {
     cell(row, number(Math.max(0, x.errors - b.errors) / seconds), "n");
     cell(row, requests ? ((x.duration_us - b.duration_us) / requests / 1000).toFixed(1) : "–", "n");
   }, "no upstreams");
+}
+
+// Hits of the last second while there are requests, and of all behind them.
+function showCache(c, old, seconds) {
+  $("cache-card").hidden = !c.routes && !c.objects;
+  const share = (r) => {
+    const hits = r.hit + r.stale, all = hits + r.miss + r.revalidated;
+    return all ? (100 * hits / all).toFixed(1) + " %" : null;
+  };
+  const change = {};
+  for (const name in c.requests) change[name] = old ? Math.max(0, c.requests[name] - old.requests[name]) : 0;
+  two("cache-hits", share(change) || "–", share(c.requests) && share(c.requests) + " in all");
+  two("cache-memory", bytes(c.bytes), bytes(c.memory) + ", " + c.policy);
+  $("cache-objects").textContent = number(c.objects);
+  $("cache-evictions").textContent = number(old ? Math.max(0, c.evictions - old.evictions) / seconds : 0);
+  $("cache-fills").textContent = number(c.fills);
+  $("cache-results").textContent = Object.entries(c.requests).map(([name, n]) => name + " " + number(n)).join(", ");
+  $("cache-advice").textContent = c.advice || "";
 }
 
 function matches(r) {
@@ -277,6 +296,26 @@ $("reload").addEventListener("click", async () => {
     else say("The reload could not be asked for: " + e.message, true);
   }
   $("reload").disabled = false;
+});
+
+$("purge-what").addEventListener("change", () => {
+  const what = $("purge-what").value, shown = { url: "https://example.com/a", prefix: "https://example.com/img/", tag: "news", all: "" };
+  $("purge-text").hidden = !($("purge-text").required = what !== "all");
+  $("purge-text").placeholder = shown[what];
+});
+
+$("purge").addEventListener("submit", async (e) => {
+  e.preventDefault();
+  const what = $("purge-what").value;
+  try {
+    const body = { [what]: what === "all" || $("purge-text").value.trim(), soft: $("purge-soft").checked };
+    const answer = await ask("POST", "/api/v1/cache/purge", body), said = await answer.json();
+    if (answer.ok) say((said.soft ? "Made stale: " : "Purged: ") + (what === "all" ? "everything" : what + " " + said.purged[what]));
+    else say(said.detail, true);
+  } catch (e) {
+    if (e.isToken) askForToken(token !== "");
+    else say("The purge could not be asked for: " + e.message, true);
+  }
 });
 
 live();

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "admin/internal.h"
+#include "cache/store.h"
 
 struct site {
     struct runtime runtime;
@@ -26,6 +27,9 @@ static int set_up(void **state)
         s->workers[i] = aligned_alloc(64, (sizeof *s->workers[i] + 63) & ~(size_t)63);
         memset(s->workers[i], 0, sizeof *s->workers[i]);
     }
+    s->runtime.cache =
+        cache_store_create(&(struct cache_settings){.memory = 8u << 20, .max_object = 1u << 20});
+    assert_non_null(s->runtime.cache);
     s->runtime.workers = s->workers;
     s->runtime.worker_count = 2;
     s->runtime.snapshot = &s->snapshot;
@@ -38,6 +42,7 @@ static int tear_down(void **state)
     struct site *s = *state;
     for (unsigned i = 0; i < 2; i++)
         free(s->workers[i]);
+    cache_store_free(s->runtime.cache);
     stats_free(&s->runtime.stats);
     loop_free(&s->runtime.control);
     admin_free(s->admin);
@@ -77,6 +82,24 @@ static void test_requests_are_summed_over_workers(void **state)
         has_line(s, "weir_request_duration_seconds_bucket{listener=\"web\",route=\"api\",le=\"+Inf\"} 3"));
     assert_true(has_line(s, "weir_request_duration_seconds_sum{listener=\"web\",route=\"api\"} 40.002400"));
     assert_true(has_line(s, "weir_request_duration_seconds_count{listener=\"web\",route=\"api\"} 3"));
+}
+
+static void test_what_the_cache_did_is_summed_over_listeners_and_workers(void **state)
+{
+    struct site *s = *state;
+    struct listener_stats *web = stats_listener(&s->runtime.stats, S("web"));
+    struct listener_stats *tls = stats_listener(&s->runtime.stats, S("tls"));
+    counter_add(&web->worker[0]->cache[CACHE_RESULT_HIT], 3);
+    counter_add(&web->worker[1]->cache[CACHE_RESULT_HIT], 1);
+    counter_add(&tls->worker[1]->cache[CACHE_RESULT_HIT], 5);
+    counter_add(&tls->worker[0]->cache[CACHE_RESULT_MISS], 2);
+    assert_true(has_line(s, "weir_cache_requests_total{result=\"hit\"} 9"));
+    assert_true(has_line(s, "weir_cache_requests_total{result=\"miss\"} 2"));
+    assert_true(has_line(s, "weir_cache_requests_total{result=\"bypass\"} 0"));
+    assert_null(strstr(s->text, "result=\"\""));
+    assert_true(has_line(s, "weir_cache_limit_bytes 8388608"));
+    assert_true(has_line(s, "weir_cache_objects 0"));
+    assert_true(has_line(s, "weir_cache_evictions_total 0"));
 }
 
 static void test_a_route_without_requests_has_no_series(void **state)
@@ -148,6 +171,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_requests_are_summed_over_workers),
+        TEST(test_what_the_cache_did_is_summed_over_listeners_and_workers),
         TEST(test_a_route_without_requests_has_no_series),
         TEST(test_labels_are_escaped),
         TEST(test_handshakes_tell_version_and_resumption),
