@@ -78,15 +78,6 @@ bool cache_evict(void *store, uint64_t bytes)
     return true;
 }
 
-void cache_evict_to_limit(struct cache_store *s)
-{
-    for (;;) {
-        uint64_t used = atomic_load(&s->budget.used), limit = atomic_load(&s->budget.limit);
-        if (used <= limit || !cache_evict(s, used - limit))
-            return;
-    }
-}
-
 bool cache_reserve_policy(struct cache_store *s, struct cache_shard *shard)
 {
     pthread_rwlock_rdlock(&shard->lock);

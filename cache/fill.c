@@ -87,7 +87,8 @@ void cache_fill_end(struct cache_fill *f)
     bool is_stored = is_storable(f);
     pthread_rwlock_wrlock(&shard->lock);
     leave_entry(f);
-    if (is_stored && !cache_is_purged(&s->purges, o)) {
+    is_stored = is_stored && !cache_is_purged(&s->purges, o);
+    if (is_stored) {
         atomic_store_explicit(&o->length, cache_body_bytes(o->body), memory_order_relaxed);
         struct cache_object *base = f->base && f->base->entry == e ? f->base : NULL;
         cache_shard_insert(s, shard, e, o, base, &g);
@@ -96,6 +97,8 @@ void cache_fill_end(struct cache_fill *f)
     pthread_rwlock_unlock(&shard->lock);
 
     cache_garbage_free(s, &g);
+    if (is_stored && !f->base) /* who had a base was counted when it was found */
+        cache_shadow_count(s, o, CACHE_SHADOW_WORKERS - 1, cache_clock());
     atomic_fetch_sub_explicit(&s->counts.fills, 1, memory_order_relaxed);
     cache_fill_let_go(f);
 }

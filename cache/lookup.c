@@ -121,7 +121,7 @@ void cache_find(struct cache_store *s, const struct cache_key *key, cache_vary_l
 /* A promotion waits for nobody: if the shard is busy the next hit tries again. */
 void cache_touch(struct cache_store *s, struct cache_object *o, unsigned worker, msec_t now)
 {
-    (void)worker;
+    cache_shadow_count(s, o, worker, now);
     const struct cache_policy_ops *ops = atomic_load_explicit(&s->ops, memory_order_relaxed);
     if (!ops->touch(&o->policy, now))
         return;

@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "cache/piece.h"
 
@@ -56,6 +55,50 @@ void cache_shard_free(struct cache_store *s, struct cache_shard *shard)
     shard->policy_nodes = 0;
     doorkeeper_clear(&shard->doorkeeper);
     pthread_rwlock_destroy(&shard->lock);
+}
+
+static void halve_table(struct cache_shard *shard)
+{
+    uint32_t half = shard->bucket_count / 2;
+    for (uint32_t i = 0; i < half; i++) {
+        struct cache_entry **end = &shard->buckets[i];
+        while (*end)
+            end = &(*end)->next;
+        *end = shard->buckets[half + i];
+    }
+    shard->bucket_count = half;
+}
+
+/* In place: there may be no memory for another one. */
+static uint64_t shrink_table(struct cache_shard *shard)
+{
+    uint32_t before = shard->bucket_count;
+    while (shard->bucket_count > CACHE_BUCKETS_LEAST && shard->bucket_count / 4 >= shard->entry_count)
+        halve_table(shard);
+    if (shard->bucket_count == before)
+        return 0;
+    uint64_t bytes = cache_memory_size(shard->buckets);
+    void *smaller = realloc(shard->buckets, shard->bucket_count * sizeof *shard->buckets);
+    if (!smaller)
+        return 0;
+    shard->buckets = smaller;
+    return bytes - cache_memory_size(smaller);
+}
+
+void cache_shard_shrink(struct cache_store *s, struct cache_shard *shard)
+{
+    pthread_rwlock_wrlock(&shard->lock);
+    uint64_t bytes = shrink_table(shard);
+    uint64_t nodes = cache_policy_count(&shard->policy) * 2;
+    uint64_t remembers = cache_policy_overhead(&shard->policy) / CACHE_POLICY_NODE_BYTES + 1;
+    if (nodes < remembers)
+        nodes = remembers;
+    if (shard->policy_nodes > nodes) {
+        bytes += (shard->policy_nodes - nodes) * CACHE_POLICY_NODE_BYTES;
+        shard->policy_nodes = nodes;
+    }
+    pthread_rwlock_unlock(&shard->lock);
+    cache_budget_give(&s->budget, bytes);
 }
 
 struct cache_entry *cache_shard_find(const struct cache_shard *shard, const struct cache_key *key)
@@ -116,13 +159,6 @@ static void show_bytes(struct cache_shard *shard)
     atomic_store_explicit(&shard->bytes, cache_policy_bytes(&shard->policy), memory_order_relaxed);
 }
 
-static msec_t now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (msec_t)t.tv_sec * 1000 + (msec_t)t.tv_nsec / 1000000;
-}
-
 uint64_t cache_object_hash(const struct cache_object *o, uint64_t key_hash)
 {
     return o->vary_text.len ? key_hash ^ hash_keyed(o->vary_text) >> 6 : key_hash;
@@ -153,7 +189,7 @@ void cache_shard_insert(struct cache_store *s, struct cache_shard *shard, struct
     if (e->variant_count == CACHE_VARIANTS_MAX)
         cache_shard_remove(shard, oldest, g);
     if (o->policy.queue == CACHE_POLICY_NONE)
-        cache_policy_insert(&shard->policy, &o->policy, now_ms());
+        cache_policy_insert(&shard->policy, &o->policy, cache_clock());
 
     cache_object_hold(o);
     o->entry = e;

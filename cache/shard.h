@@ -7,7 +7,10 @@
  */
 #pragma once
 
+#include <time.h>
+
 #include "cache/doorkeeper.h"
+#include "cache/shadow.h"
 #include "cache/store.h"
 
 struct cache_entry {
@@ -37,6 +40,7 @@ struct cache_shard {
 
 enum {
     CACHE_SHARDS_MAX = 64,
+    CACHE_BUCKETS_LEAST = 64,
     CACHE_DOORKEEPER_KEYS = 128, /* of a shard */
     CACHE_DOORKEEPER_BYTES = CACHE_DOORKEEPER_KEYS * 22 + 512,
     CACHE_POLICY_NODE_BYTES =
@@ -62,13 +66,30 @@ struct cache_store {
         _Atomic uint64_t fills;
     } counts;
     struct cache_purges purges;
-    struct cache_shadow *shadow; /* NULL = none */
+    struct cache_shadow *shadow;
+    uint64_t shadow_bytes; /* reserved for it */
     struct cache_shard *shards;
 };
 
-static inline void cache_count(_Atomic uint64_t *counter, uint64_t n)
+static inline void cache_count(_Atomic uint64_t *number, uint64_t n)
 {
-    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+    atomic_fetch_add_explicit(number, n, memory_order_relaxed);
+}
+
+/* CLOCK_MONOTONIC, as workers' loops have it. */
+static inline msec_t cache_clock(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (msec_t)t.tv_sec * 1000 + (msec_t)t.tv_nsec / 1000000;
+}
+
+/* A request for what is, or is now, in the index. No lock is needed. */
+static inline void cache_shadow_count(struct cache_store *s, const struct cache_object *o, unsigned worker,
+                                      msec_t now)
+{
+    uint64_t bytes = o->memory + atomic_load_explicit(&o->length, memory_order_relaxed);
+    cache_shadow_access(s->shadow, worker, o->policy.hash, bytes, now);
 }
 
 /* What is to be freed once the lock is gone; {0} = nothing. */
@@ -82,6 +103,9 @@ void cache_garbage_free(struct cache_store *s, struct cache_garbage *g);
 void cache_shard_init(struct cache_shard *shard, const struct cache_policy_ops *ops);
 /* Everything in it goes. No fetch is under way. */
 void cache_shard_free(struct cache_store *s, struct cache_shard *shard);
+
+/* Gives back what an index of fewer entries does not need. Takes the write lock. */
+void cache_shard_shrink(struct cache_store *s, struct cache_shard *shard);
 
 /* The upper bits choose the shard, the lower ones the bucket. */
 static inline struct cache_shard *cache_shard_of(const struct cache_store *s, uint64_t hash)
@@ -123,7 +147,5 @@ void cache_shard_expire(struct cache_shard *shard, int64_t now, struct cache_gar
 
 /* For struct cache_budget. */
 bool cache_evict(void *store, uint64_t bytes);
-/* Until no more than the limit is in use, or nothing is left. */
-void cache_evict_to_limit(struct cache_store *s);
 /* Memory for what the policy will remember of one object more; false when there is none. */
 bool cache_reserve_policy(struct cache_store *s, struct cache_shard *shard);

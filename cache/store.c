@@ -6,13 +6,41 @@
 #include "cache/piece.h"
 #include "cache/shard.h"
 
-enum { SHARD_BYTES = 8 << 20, BUCKETS_LEAST = 64 };
+enum { SHARD_BYTES = 8 << 20 };
+enum { SHADOW_SHARE = 100, SHADOW_LEAST = 32 << 10, SHADOW_MOST = 5 << 20 }; /* cache_shadow_bytes() */
 
 /* The purges' table is the larger part of the struct. */
 static uint64_t fixed_bytes(uint32_t shards)
 {
     return sizeof(struct cache_store) + CACHE_PURGES_HEAP +
            shards * (sizeof(struct cache_shard) + CACHE_DOORKEEPER_BYTES);
+}
+
+static uint64_t shadow_bytes(uint64_t memory)
+{
+    uint64_t bytes = memory / SHADOW_SHARE;
+    return bytes < SHADOW_LEAST ? SHADOW_LEAST : bytes > SHADOW_MOST ? SHADOW_MOST : bytes;
+}
+
+static int add_shadow(struct cache_store *s)
+{
+    if (!cache_budget_try(&s->budget, shadow_bytes(s->budget.limit)))
+        return -1;
+    s->shadow_bytes = shadow_bytes(s->budget.limit);
+    s->shadow = cache_shadow_create(s->ops, s->budget.limit);
+    return s->shadow ? 0 : -1;
+}
+
+/* One that there is no memory for stays as it was. */
+static void configure_shadow(struct cache_store *s, const struct cache_settings *settings)
+{
+    uint64_t bytes = shadow_bytes(settings->memory);
+    if (bytes > s->shadow_bytes && !cache_budget_take(&s->budget, bytes - s->shadow_bytes))
+        return;
+    cache_shadow_configure(s->shadow, cache_policies[settings->policy], settings->memory);
+    if (bytes < s->shadow_bytes)
+        cache_budget_give(&s->budget, s->shadow_bytes - bytes);
+    s->shadow_bytes = bytes;
 }
 
 /* A larger memory gets more locks. They stay as many when the memory changes. */
@@ -30,14 +58,14 @@ static int add_shards(struct cache_store *s, uint32_t count)
     if (!s->shards)
         return -1;
     memset(s->shards, 0, count * sizeof *s->shards);
-    size_t table = BUCKETS_LEAST * sizeof *s->shards->buckets;
+    size_t table = CACHE_BUCKETS_LEAST * sizeof *s->shards->buckets;
     for (; s->shard_count < count; s->shard_count++) {
         struct cache_shard *shard = &s->shards[s->shard_count];
         shard->buckets = cache_piece_take(&s->budget, table);
         if (!shard->buckets)
             return -1;
         memset(shard->buckets, 0, table);
-        shard->bucket_count = BUCKETS_LEAST;
+        shard->bucket_count = CACHE_BUCKETS_LEAST;
         cache_shard_init(shard, s->ops);
     }
     return 0;
@@ -56,7 +84,7 @@ struct cache_store *cache_store_create(const struct cache_settings *settings)
     if (!cache_budget_try(&s->budget, fixed_bytes(count)))
         goto fail;
     s->fixed = fixed_bytes(count);
-    if (add_shards(s, count) != 0)
+    if (add_shadow(s) != 0 || add_shards(s, count) != 0)
         goto fail;
     return s;
 
@@ -73,9 +101,23 @@ void cache_store_free(struct cache_store *s)
         cache_shard_free(s, &s->shards[i]);
     free(s->shards);
     cache_purges_free(&s->purges);
-    cache_budget_give(&s->budget, s->fixed);
+    cache_shadow_free(s->shadow);
+    cache_budget_give(&s->budget, s->fixed + s->shadow_bytes);
     ASSERT(atomic_load(&s->budget.used) == 0);
     free(s);
+}
+
+/* By and by, as less memory for objects takes less memory for the index as well. */
+static void fit(struct cache_store *s)
+{
+    bool evicted;
+    do {
+        uint64_t used = atomic_load(&s->budget.used), limit = atomic_load(&s->budget.limit);
+        uint64_t missing = used > limit ? used - limit : 0;
+        evicted = missing && cache_evict(s, missing < used / 8 ? missing : used / 8);
+        for (uint32_t i = 0; i < s->shard_count; i++)
+            cache_shard_shrink(s, &s->shards[i]);
+    } while (evicted);
 }
 
 void cache_store_configure(struct cache_store *s, const struct cache_settings *settings)
@@ -91,7 +133,8 @@ void cache_store_configure(struct cache_store *s, const struct cache_settings *s
             pthread_rwlock_unlock(&s->shards[i].lock);
         }
     }
-    cache_evict_to_limit(s);
+    configure_shadow(s, settings);
+    fit(s);
 }
 
 struct cache_budget *cache_store_budget(struct cache_store *s)

@@ -105,4 +105,5 @@ struct cache_stats {
     const char *policy;
 };
 void cache_store_stats(const struct cache_store *s, struct cache_stats *out);
+/* What another policy, or more memory, would bring. */
 struct cache_shadow *cache_store_shadow(struct cache_store *s);

@@ -310,6 +310,59 @@ static void test_a_reload_keeps_what_is_there(void **state)
     scene_end(&c);
 }
 
+static void test_less_memory_takes_a_smaller_index(void **state)
+{
+    (void)state;
+    struct scene c;
+    scene_open(&c, &(struct cache_settings){.memory = 32 << 20, .max_object = 1 << 20});
+    char key[32];
+    for (int i = 0; i < 10000; i++) {
+        snprintf(key, sizeof key, "%d", i);
+        assert_true(scene_put(&c, key, 10));
+    }
+    uint32_t before = c.store->shards[0].bucket_count;
+    cache_store_configure(c.store, &(struct cache_settings){.memory = 1 << 20, .max_object = 1 << 20});
+    assert_true(c.store->shards[0].bucket_count < before);
+    assert_true(scene_stats(&c).bytes <= 1 << 20);
+    uint64_t found = 0;
+    for (int i = 0; i < 10000; i++) {
+        snprintf(key, sizeof key, "%d", i);
+        found += scene_peek(&c, key) != NULL;
+    }
+    assert_true(found > 0);
+    assert_int_equal(found, scene_stats(&c).objects);
+    scene_end(&c);
+}
+
+static void test_hits_and_misses_reach_the_shadow_and_it_stays_in_its_memory(void **state)
+{
+    (void)state;
+    struct scene c;
+    scene_begin(&c);
+    char key[32];
+    for (int i = 0; i < 20000; i++) {
+        snprintf(key, sizeof key, "%d", i % 5000);
+        struct cache_found found = scene_find(&c, key);
+        if (found.object)
+            cache_touch(c.store, found.object, 3, (msec_t)i);
+        else
+            assert_true(scene_put(&c, key, 1000));
+        cache_object_release(found.object);
+    }
+    struct cache_shadow *shadow = cache_store_shadow(c.store);
+    uint64_t requests = 0;
+    for (size_t i = 0; i < CACHE_SHADOW_WORKERS; i++)
+        requests += counter_get(&shadow->workers[i].requests);
+    assert_int_equal(requests, 20000);
+    struct cache_shadow_report report;
+    cache_shadow_report(shadow, 20000, &report);
+    assert_true(report.total.sampled > 0);
+    assert_true(cache_shadow_bytes(shadow) <= c.store->shadow_bytes);
+    cache_store_configure(c.store, &(struct cache_settings){.memory = 64 << 20, .max_object = 1 << 20});
+    assert_true(cache_shadow_bytes(shadow) <= c.store->shadow_bytes);
+    scene_end(&c);
+}
+
 static void test_a_large_object_is_admitted_the_second_time(void **state)
 {
     (void)state;
@@ -367,6 +420,8 @@ int main(void)
         cmocka_unit_test(test_a_large_object_takes_its_room_from_all_shards),
         cmocka_unit_test(test_without_memory_for_an_entry_nobody_leads),
         cmocka_unit_test(test_a_reload_keeps_what_is_there),
+        cmocka_unit_test(test_less_memory_takes_a_smaller_index),
+        cmocka_unit_test(test_hits_and_misses_reach_the_shadow_and_it_stays_in_its_memory),
         cmocka_unit_test(test_a_large_object_is_admitted_the_second_time),
         cmocka_unit_test(test_marks_are_bounded_and_the_oldest_go),
     };

@@ -233,7 +233,7 @@ static void test_the_budget_is_never_passed(void **state)
         (unsigned long long)all.stored, (unsigned long long)all.followed, (unsigned long long)all.no_memory,
         (unsigned long long)stats.evictions, (unsigned long long)stats.purged);
     assert_true(all.most <= MEMORY);
-    assert_true(all.hits > 0 && all.stored > 0 && stats.evictions > 0 && stats.purged > 0);
+    assert_true(all.hits > 0 && all.stored > 0 && stats.evictions > 0);
     assert_int_equal(stats.fills, 0);
 
     cache_store_configure(c.store, &(struct cache_settings){.memory = MEMORY_LOW, .max_object = OBJECT_MAX});
@@ -242,6 +242,10 @@ static void test_the_budget_is_never_passed(void **state)
     for (uint32_t i = 0; i < c.store->shard_count; i++)
         objects += cache_policy_count(&c.store->shards[i].policy);
     assert_int_equal(objects, scene_stats(&c).objects);
+    cache_store_purge(c.store, CACHE_PURGE_ALL, S(""), false);
+    while (cache_sweep(c.store))
+        ;
+    assert_int_equal(scene_stats(&c).objects, 0);
     scene_end(&c);
 }
 
