@@ -75,22 +75,22 @@ static void evict(struct miniature *m)
     take_out(m, cache_policy_victim(&m->policy)->hash);
 }
 
-/* Makes room for so many bytes, of which the capacity has enough. */
+/* Makes room for so many bytes more, of which the capacity has enough. */
 static void make_room(struct miniature *m, uint64_t bytes)
 {
     while (cache_policy_bytes(&m->policy) + bytes > m->capacity) {
         evict(m);
         m->evicted++;
     }
-    if (m->free == NO_NODE) {
-        evict(m);
-        m->crowded = true;
-    }
 }
 
 static void put_in(struct miniature *m, uint64_t hash, uint64_t bytes, msec_t now)
 {
     make_room(m, bytes);
+    if (m->free == NO_NODE) {
+        evict(m);
+        m->crowded = true;
+    }
     uint32_t index = m->free, *at = place_of(m, hash);
     struct miniature_node *n = &m->nodes[index];
     m->free = n->next;
@@ -100,19 +100,28 @@ static void put_in(struct miniature *m, uint64_t hash, uint64_t bytes, msec_t no
     cache_policy_insert(&m->policy, &n->policy, now);
 }
 
+/* As the store does, an object that is replaced by one of another size keeps its place. */
+static void hit(struct miniature *m, struct cache_policy_node *n, uint64_t bytes, msec_t now)
+{
+    if (cache_policy_touch(&m->policy, n, now))
+        cache_policy_promote(&m->policy, n);
+    if (n->bytes == bytes)
+        return;
+    if (bytes <= m->capacity) {
+        cache_policy_resize(&m->policy, n, bytes);
+        make_room(m, 0);
+    } else {
+        cache_policy_remove(&m->policy, n);
+        take_out(m, n->hash);
+    }
+}
+
 bool miniature_access(struct miniature *m, uint64_t hash, uint64_t bytes, msec_t now)
 {
     uint32_t index = *place_of(m, hash);
-    if (index != NO_NODE && m->nodes[index].policy.bytes == bytes) {
-        if (cache_policy_touch(&m->policy, &m->nodes[index].policy, now))
-            cache_policy_promote(&m->policy, &m->nodes[index].policy);
-        return true;
-    }
-    if (index != NO_NODE) { /* it was replaced by one of another size */
-        cache_policy_remove(&m->policy, &m->nodes[index].policy);
-        take_out(m, hash);
-    }
-    if (bytes <= m->capacity)
+    if (index != NO_NODE)
+        hit(m, &m->nodes[index].policy, bytes, now);
+    else if (bytes <= m->capacity)
         put_in(m, hash, bytes, now);
     return index != NO_NODE;
 }

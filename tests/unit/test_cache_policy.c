@@ -338,6 +338,45 @@ static void test_what_s3fifo_remembers_stays_within_what_is_said(void **state)
     miniature_clear(&m);
 }
 
+/* Miniatures. */
+
+static void test_a_miniature_never_holds_more_than_its_capacity_or_its_nodes(void **state)
+{
+    (void)state;
+    for (size_t policy = 0; policy < CACHE_POLICIES; policy++) {
+        struct miniature m;
+        assert_int_equal(miniature_init(&m, cache_policies[policy], 10000, 100), 0);
+        size_t bytes = miniature_bytes(&m);
+        for (uint64_t i = 0; i < 100000; i++) {
+            uint64_t key = hash_of(i) % 500, size = hash_of(i / 1000 + key) % (i % 7 ? 150 : 12000);
+            miniature_access(&m, hash_of(key), size, START);
+            assert_in_range(cache_policy_bytes(&m.policy), 0, 10000);
+            assert_in_range(cache_policy_count(&m.policy), 0, 100);
+        }
+        assert_true(m.evicted > 0 && m.crowded);
+        assert_int_equal(miniature_bytes(&m) - cache_policy_overhead(&m.policy), bytes);
+        miniature_clear(&m);
+    }
+}
+
+static void test_an_object_of_another_size_keeps_its_place_in_a_miniature(void **state)
+{
+    (void)state;
+    struct miniature m;
+    assert_int_equal(miniature_init(&m, &cache_policy_lru, 100, 10), 0);
+    assert_false(miniature_access(&m, hash_of(1), 20, START));
+    assert_false(miniature_access(&m, hash_of(2), 20, START));
+    assert_true(miniature_access(&m, hash_of(1), 70, START));
+    assert_int_equal(cache_policy_bytes(&m.policy), 90);
+    assert_false(miniature_access(&m, hash_of(3), 20, START)); /* 1 is still the oldest */
+    assert_int_equal(cache_policy_bytes(&m.policy), 40);
+    assert_true(miniature_access(&m, hash_of(2), 101, START)); /* and now it is too large */
+    assert_int_equal(cache_policy_bytes(&m.policy), 20);
+    assert_true(miniature_access(&m, hash_of(3), 20, START));
+    assert_false(miniature_access(&m, hash_of(2), 20, START));
+    miniature_clear(&m);
+}
+
 /* A change of policy. */
 
 static void test_changing_the_policy_keeps_the_order_from_lru_to_s3fifo(void **state)
@@ -438,7 +477,6 @@ static void test_the_ghost_queue_keeps_its_entries_when_it_grows_and_forgets_whe
     assert_true(ghost_bytes(&g) > small);
     for (uint64_t i = 0; i < 4000; i += 2)
         kept += ghost_take(&g, hash_of(i));
-    print_message("%zu\n", kept);
     assert_true(kept > 1800);
     ghost_insert(&g, hash_of(4001), 1000);
     assert_true(ghost_bytes(&g) < small);
@@ -448,7 +486,6 @@ static void test_the_ghost_queue_keeps_its_entries_when_it_grows_and_forgets_whe
         assert_true(!there || i > 4001 - 1000);
         kept += there;
     }
-    print_message("%zu\n", kept);
     assert_in_range(kept, 400, 500);
     ghost_clear(&g);
 }
@@ -518,6 +555,8 @@ int main(void)
         cmocka_unit_test(test_s3fifo_one_search_sends_no_more_than_a_thousand_round),
         cmocka_unit_test(test_s3fifo_never_asks_for_a_promotion_and_writes_nothing_when_nothing_changes),
         cmocka_unit_test(test_what_s3fifo_remembers_stays_within_what_is_said),
+        cmocka_unit_test(test_a_miniature_never_holds_more_than_its_capacity_or_its_nodes),
+        cmocka_unit_test(test_an_object_of_another_size_keeps_its_place_in_a_miniature),
         cmocka_unit_test(test_changing_the_policy_keeps_the_order_from_lru_to_s3fifo),
         cmocka_unit_test(test_changing_the_policy_keeps_the_order_from_s3fifo_to_lru),
         cmocka_unit_test(test_many_threads_touch_at_once),
