@@ -82,7 +82,9 @@ int64_t cache_implied_lifetime(const struct cache_response *r, const struct cach
     bool is_heuristic = cache_is_heuristic_status(r->status);
     if (!is_targeted && r->pragma.count && pragma_forbids(r))
         return CACHE_UNSET;
-    if (d->ttl != CACHE_UNSET && (is_heuristic || cache_is_listed_status(d, r->status)))
+    /* What a client can bring about by odd fields is not made to last for others. */
+    bool is_provoked = r->status == 405 || r->status == 414 || r->status == 501;
+    if (d->ttl != CACHE_UNSET && ((is_heuristic && !is_provoked) || cache_is_listed_status(d, r->status)))
         return bounded(d->ttl);
     if ((is_heuristic || c->is_public) && parse_date(&r->last_modified, date, &modified) == 0 &&
         modified < date) {

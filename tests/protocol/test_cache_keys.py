@@ -13,7 +13,7 @@ from test_h2 import H2
 pytestmark = pytest.mark.usefixtures("working_cache")
 
 EVIL = "evil.example"
-OF_EACH_REQUEST = ("x-request-id", "x-forwarded-for", "via", "connection")  # an answer made of these is nobody else's anyway
+OF_EACH_REQUEST = ("x-request-id", "x-forwarded-for", "via", "connection", "surrogate-capability")  # an answer made of these is nobody else's anyway
 
 _numbers = itertools.count()
 

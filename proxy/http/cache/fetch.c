@@ -1,4 +1,5 @@
 #include "proxy/http/cache/internal.h"
+#include "proxy/http/client_address.h"
 #include "proxy/http/fields.h"
 #include "proxy/http/h1/parse.h"
 
@@ -56,9 +57,11 @@ static bool is_of_the_client(const struct field *f)
 static int copy_fields(struct cache_fetch *f, const struct fields *from)
 {
     struct exchange *x = f->x;
+    bool is_trusted = client_peer_is_trusted(x);
     struct fields *to = &x->request.fields;
     for (uint32_t i = 0; i < from->count; i++) {
-        if (is_of_the_client(&from->at[i]) || cache_is_unkeyed(f->rules, &from->at[i]))
+        if (is_of_the_client(&from->at[i]) || cache_is_unkeyed(f->rules, &from->at[i]) ||
+            (!is_trusted && from->at[i].id == FIELD_FORWARDED))
             continue;
         struct slice name = arena_copy(&x->arena, from->at[i].name),
                      value = arena_copy(&x->arena, from->at[i].value);
@@ -311,7 +314,7 @@ static void relay(struct cache_fetch *f, const struct cache_verdict *verdict, st
     if (base && r->status < 500)
         cache_drop(f->x->worker->cache, base);
     f->fill->status = r->status;
-    cache_fill_release(f->fill, verdict->is_explicit ? CACHE_PASS_SECONDS : 0);
+    cache_fill_release(f->fill, !verdict->is_explicit ? 0 : r->status < 400 ? CACHE_PASS_SECONDS : 1);
     end_fill(f);
     if (!from) {
         end_later(f);
@@ -504,6 +507,22 @@ static void append(struct cache_fetch *f, const struct iovec *body, int count)
         end_later(f); /* out of memory: those who read it see a cut */
 }
 
+/* Fields that are for the client that asked alone (RFC 9111 §5.2.2.7). Where there is no memory it does
+ * without. */
+static void keep_private(struct exchange_cache *to, const struct cache_verdict *verdict,
+                         const struct fields *from)
+{
+    struct arena *a = &to->x->arena;
+    for (uint32_t i = 0; i < from->count; i++) {
+        const struct field *f = &from->at[i];
+        if (!cache_is_omitted(verdict, f->name))
+            continue;
+        struct slice name = arena_copy(a, f->name), value = arena_copy(a, f->value);
+        if (name.at && value.at)
+            fields_add(a, &to->own, f->id, name, value);
+    }
+}
+
 static void store(struct cache_fetch *f, const struct cache_verdict *verdict, struct http_response *r,
                   const struct iovec *body, int count, bool end)
 {
@@ -523,6 +542,8 @@ static void store(struct cache_fetch *f, const struct cache_verdict *verdict, st
         return;
     }
     f->fill->status = r->status;
+    if (f->from && verdict->omitted_count)
+        keep_private(f->from, verdict, &r->fields);
     append(f, body, count);
     if (end)
         cache_body_finish(f->body);

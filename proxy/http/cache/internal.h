@@ -31,6 +31,7 @@ struct exchange_cache {
     bool is_leader;      /* of the newest fill */
     bool alone;          /* it follows nobody any more */
     bool asks_for_less;  /* than a whole 200: a range, or nothing if it has not changed */
+    struct fields own;   /* of the fetch that it led: for this client alone */
     const char *failure; /* of the fetch that it led, in the arena; NULL = see the fill's */
 
     /* What Cache-Status says (RFC 9211 §2). */

@@ -194,20 +194,29 @@ static void put_values(struct text *t, const struct fields *f, const struct cach
     }
 }
 
+/* All of that name, as they came: applications differ in which one they take. */
+static void put_cookies(struct text *t, const struct fields *f, struct slice name)
+{
+    for (uint32_t i = 0; i < f->count; i++) {
+        struct slice rest = f->at[i].value, pair;
+        if (f->at[i].id != FIELD_COOKIE)
+            continue;
+        while (slice_next(&rest, ';', &pair)) {
+            if (!slice_equal(slice_trim(slice_of(pair.at, slice_find(pair, '='))), name))
+                continue;
+            put(t, S("\nc:"));
+            put(t, pair);
+        }
+    }
+}
+
 static void put_extras(struct text *t, const struct route_cache *cache, const struct cache_subject *s)
 {
     const struct fields *f = &s->request->fields;
-    struct slice value;
     for (size_t i = 0; i < cache->key_header_count; i++)
         put_values(t, f, &cache->key_headers[i]);
-    for (size_t i = 0; i < cache->key_cookie_count; i++) {
-        if (!cookie_value(f, cache->key_cookies[i], &value))
-            continue;
-        put(t, S("\nc:"));
-        put(t, cache->key_cookies[i]);
-        put(t, S("="));
-        put(t, value);
-    }
+    for (size_t i = 0; i < cache->key_cookie_count; i++)
+        put_cookies(t, f, cache->key_cookies[i]);
     if (!s->peer_is_trusted)
         return;
     static const struct cache_key_header passed_on[] = {
@@ -219,13 +228,12 @@ static void put_extras(struct text *t, const struct route_cache *cache, const st
         put_values(t, f, &passed_on[i]);
 }
 
-/* Bytes that the URL and the key take together, at most. */
+/* Bytes that the key takes, at most. */
 static size_t room_for(const struct route *route, const struct cache_subject *s, struct slice made)
 {
     const struct route_cache *cache = route->cache;
     const struct fields *f = &s->request->fields;
-    size_t room =
-        64 + 2 * s->request->host.len + s->matched.len + s->path.len + 2 * s->request->query.len + made.len;
+    size_t room = 64 + s->request->host.len + s->host.len + s->path.len + s->request->query.len + made.len;
     for (size_t i = 0; i < route->target_count; i++)
         room += route->targets[i].name.len + 1;
     for (size_t i = 0; i < route->request_headers.count; i++)
@@ -239,25 +247,61 @@ static size_t room_for(const struct route *route, const struct cache_subject *s,
     return room;
 }
 
+/* The values of a template: as everywhere, but the query is the one that is fetched. */
+struct key_context {
+    const struct cache_subject *subject;
+    const struct cache_names *names;
+    struct arena *arena;
+};
+
+static struct slice key_variable(void *context, const struct template_variable *v)
+{
+    const struct key_context *k = context;
+    struct slice query = k->names->query;
+    if (v->id == TEMPLATE_QUERY)
+        return query;
+    if (v->id != TEMPLATE_TARGET || query.len == k->subject->request->query.len)
+        return k->subject->lookup(k->subject->context, v);
+    return slice_text(arena_printf(k->arena, "%.*s%s%.*s", SLICE_FMT(k->subject->request->path),
+                                   k->names->has_query ? "?" : "", SLICE_FMT(query)));
+}
+
+/* 0, or -1 when there is no memory or no room. */
+static int text_open(struct text *t, struct arena *a, size_t room)
+{
+    *t = (struct text){.room = room};
+    return room <= 2 * CACHE_KEY_MAX && (t->at = arena_alloc(a, room)) ? 0 : -1;
+}
+
+static int build_url(const struct route_cache *cache, const struct cache_subject *s, struct arena *a,
+                     struct cache_names *out)
+{
+    struct text t;
+    size_t room = 16 + s->request->host.len + s->host.len + s->matched.len + s->request->query.len;
+    if (text_open(&t, a, room) != 0)
+        return -1;
+    put_authority(&t, s);
+    out->authority = taken_from(&t, 0);
+    put(&t, s->matched);
+    put_query(&t, cache, s->request, out);
+    out->url = taken_from(&t, 0);
+    return t.overflow ? -1 : 0;
+}
+
 int cache_names_build(const struct route *route, const struct cache_subject *s, struct arena *a,
                       struct cache_names *out)
 {
     const struct route_cache *cache = route->cache;
+    struct key_context context = {s, out, a};
     struct slice made = {0};
+    struct text t;
     *out = (struct cache_names){0};
-    if (cache->has_key && template_expand(&cache->key, a, s->lookup, s->context, &made) != 0)
+    if (build_url(cache, s, a, out) != 0)
         return -1;
-    struct text t = {.room = room_for(route, s, made)};
-    if (t.room > 2 * CACHE_KEY_MAX || !(t.at = arena_alloc(a, t.room)))
+    if (cache->has_key && template_expand(&cache->key, a, key_variable, &context, &made) != 0)
         return -1;
-    size_t authority = t.len;
-    put_authority(&t, s);
-    out->authority = taken_from(&t, authority);
-    put(&t, s->matched);
-    put_query(&t, cache, s->request, out);
-    out->url = taken_from(&t, authority);
-
-    size_t key = t.len;
+    if (text_open(&t, a, room_for(route, s, made)) != 0)
+        return -1;
     put_route(&t, route);
     if (cache->has_key) {
         put(&t, made);
@@ -270,6 +314,6 @@ int cache_names_build(const struct route *route, const struct cache_subject *s, 
         put(&t, out->query);
     }
     put_extras(&t, cache, s);
-    out->key = taken_from(&t, key);
+    out->key = taken_from(&t, 0);
     return t.overflow || out->key.len > CACHE_KEY_MAX ? -1 : 0;
 }

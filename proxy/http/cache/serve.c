@@ -246,6 +246,14 @@ static int apply_conditions(struct exchange_cache *c, struct http_response *r, u
     return 0;
 }
 
+static int add_own(struct exchange_cache *c, struct fields *to)
+{
+    for (uint32_t i = 0; i < c->own.count; i++)
+        if (fields_add(&c->x->arena, to, c->own.at[i].id, c->own.at[i].name, c->own.at[i].value) != 0)
+            return -1;
+    return 0;
+}
+
 /* Says in *r what the head is to say, and in the plan what follows. */
 static int plan(struct exchange_cache *c, struct http_response *r)
 {
@@ -260,7 +268,7 @@ static int plan(struct exchange_cache *c, struct http_response *r)
                                 .body = length == CACHE_BODY_UNKNOWN ? BODY_CHUNKED : BODY_LENGTH,
                                 .content_length = length == CACHE_BODY_UNKNOWN ? 0 : length,
                                 .has_content_length = length != CACHE_BODY_UNKNOWN};
-    if (stored_head_read(h, &x->arena, &r->fields) != 0 ||
+    if (stored_head_read(h, &x->arena, &r->fields) != 0 || add_own(c, &r->fields) != 0 ||
         file_body_plan(&c->plan, &x->arena, length, NULL, 0, NULL, NULL) != 0)
         return -1;
     if (r->status == 200 && UNLIKELY(has_conditions(&x->request.fields))) {

@@ -1,5 +1,6 @@
 #include "proxy/http/cache/internal.h"
 #include "proxy/http/client_address.h"
+#include "proxy/http/fields.h"
 #include "proxy/http/forward.h"
 
 static void ask(struct exchange_cache *c);
@@ -134,6 +135,9 @@ bool cache_step(struct exchange *x, struct slice matched)
     if (x->route->action != ROUTE_UPSTREAM && x->route->action != ROUTE_SPLIT)
         return false;
     struct exchange_cache *c = x->worker->cache ? open_cache(x) : NULL;
+    if (fields_find(&x->request.fields,
+                    FIELD_CONNECTION)) /* what it names is no part of what the origin sees */
+        fields_strip_hop_by_hop(&x->request.fields);
     if (!c || !is_to_be_looked_up(c, matched))
         return false;
     c->result = CACHE_RESULT_MISS;
