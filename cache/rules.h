@@ -47,7 +47,6 @@ struct cache_response {
     struct cache_lines cdn_cache_control, surrogate_control;
     struct cache_lines expires, date, age, pragma, last_modified, vary;
     bool has_set_cookie;
-    bool has_content_range;
 };
 
 /* What is kept of a stored response for the rules: all that later decisions need. */

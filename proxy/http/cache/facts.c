@@ -55,8 +55,7 @@ int cache_response_facts(const struct http_response *r, struct arena *a, struct 
     if (!lines)
         return -1;
     *out = (struct cache_response){.status = r->status,
-                                   .has_set_cookie = fields_find(f, FIELD_SET_COOKIE) != NULL,
-                                   .has_content_range = fields_find(f, FIELD_CONTENT_RANGE) != NULL};
+                                   .has_set_cookie = fields_find(f, FIELD_SET_COOKIE) != NULL};
     for (size_t i = 0; i < COUNT_OF(wanted); i++) {
         *wanted[i].to = gather(f, wanted[i].id, wanted[i].name, lines, f->count);
         lines += wanted[i].to->count;
