@@ -348,7 +348,7 @@ static void test_a_miniature_never_holds_more_than_its_capacity_or_its_nodes(voi
         assert_int_equal(miniature_init(&m, cache_policies[policy], 10000, 100), 0);
         size_t bytes = miniature_bytes(&m);
         for (uint64_t i = 0; i < 100000; i++) {
-            uint64_t key = hash_of(i) % 500, size = hash_of(i / 1000 + key) % (i % 7 ? 150 : 12000);
+            uint64_t key = hash_of(i) % 500, size = hash_of(i / 1000 + key) % (i % 500 ? 120 : 12000);
             miniature_access(&m, hash_of(key), size, START);
             assert_in_range(cache_policy_bytes(&m.policy), 0, 10000);
             assert_in_range(cache_policy_count(&m.policy), 0, 100);
