@@ -370,10 +370,10 @@ static void test_an_object_of_another_size_keeps_its_place_in_a_miniature(void *
     assert_int_equal(cache_policy_bytes(&m.policy), 90);
     assert_false(miniature_access(&m, hash_of(3), 20, START)); /* 1 is still the oldest */
     assert_int_equal(cache_policy_bytes(&m.policy), 40);
-    assert_true(miniature_access(&m, hash_of(2), 101, START)); /* and now it is too large */
+    assert_true(miniature_access(&m, hash_of(3), 101, START)); /* and now it is too large, alone */
     assert_int_equal(cache_policy_bytes(&m.policy), 20);
-    assert_true(miniature_access(&m, hash_of(3), 20, START));
-    assert_false(miniature_access(&m, hash_of(2), 20, START));
+    assert_true(miniature_access(&m, hash_of(2), 20, START));
+    assert_false(miniature_access(&m, hash_of(3), 20, START));
     miniature_clear(&m);
 }
 
