@@ -260,7 +260,7 @@ static struct slice key_variable(void *context, const struct template_variable *
     struct slice query = k->names->query;
     if (v->id == TEMPLATE_QUERY)
         return query;
-    if (v->id != TEMPLATE_TARGET || query.len == k->subject->request->query.len)
+    if (v->id != TEMPLATE_TARGET || slice_equal(query, k->subject->request->query))
         return k->subject->lookup(k->subject->context, v);
     return slice_text(arena_printf(k->arena, "%.*s%s%.*s", SLICE_FMT(k->subject->request->path),
                                    k->names->has_query ? "?" : "", SLICE_FMT(query)));
