@@ -2,6 +2,7 @@
 #include "admin/api_cache.h"
 #include "admin/cache_urls.h"
 #include "admin/internal.h"
+#include "cache/shadow.h"
 #include "cache/store.h"
 #include "proxy/http/route.h"
 
@@ -43,22 +44,53 @@ static json_t *results_json(const uint64_t results[CACHE_RESULTS])
     return out;
 }
 
+static json_t *figures_json(const struct cache_shadow_figures *f)
+{
+    if (f->sampled == 0)
+        return json_null();
+    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f}", "requests", f->requests, "hit_ratio", f->hit_ratio,
+                     "other_hit_ratio", f->other_hit_ratio, "double_hit_ratio", f->double_hit_ratio,
+                     "other_points", f->other_points, "double_points", f->double_points);
+}
+
+/* What another policy or more memory would bring; "advice" is that in words, null when there is none yet. */
+static json_t *shadow_json(struct runtime *rt, json_t **advice)
+{
+    struct cache_shadow *shadow = cache_store_shadow(rt->cache);
+    struct cache_shadow_report r;
+    char text[CACHE_SHADOW_ADVICE_MAX];
+    *advice = json_null();
+    if (!shadow)
+        return json_null();
+    cache_shadow_report(shadow, loop_now(&rt->control), &r);
+    size_t len = cache_shadow_advice(&r, text);
+    if (len)
+        *advice = json_stringn(text, len);
+    return json_pack("{s:s, s:s, s:s, s:I, s:f, s:o, s:o}", "standing",
+                     cache_shadow_standing_name(r.standing), "policy", r.policy, "other_policy",
+                     r.other_policy, "memory", (json_int_t)r.memory, "sample", r.sample, "hour",
+                     figures_json(&r.hour), "total", figures_json(&r.total));
+}
+
 json_t *cache_json(struct admin *a)
 {
     struct runtime *rt = a->runtime;
     struct cache_stats s;
     uint64_t results[CACHE_RESULTS];
+    json_t *advice;
     cache_store_stats(rt->cache, &s);
     cache_count_results(rt, results);
+    json_t *shadow = shadow_json(rt, &advice);
     return json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I, s:{s:I, s:I, s:I}, s:I, s:I, s:I, s:o, s:o}", //
+        "{s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I, s:{s:I, s:I, s:I}, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", //
         "routes", (json_int_t)count_routes(rt->snapshot), "memory", (json_int_t)s.memory, "bytes",
         (json_int_t)s.bytes, "objects", (json_int_t)s.objects, "max_object",
         (json_int_t)cache_store_max_object(rt->cache), "policy", s.policy, "evictions",
         (json_int_t)s.evictions, "insertions", (json_int_t)s.insertions, "rejected", "size",
         (json_int_t)s.rejected_size, "first", (json_int_t)s.rejected_first, "memory",
         (json_int_t)s.rejected_memory, "purges", (json_int_t)s.purges, "purged", (json_int_t)s.purged,
-        "fills", (json_int_t)s.fills, "requests", results_json(results), "hit_ratio", hit_ratio(results));
+        "fills", (json_int_t)s.fills, "requests", results_json(results), "hit_ratio", hit_ratio(results),
+        "advice", advice, "shadow", shadow);
 }
 
 void api_cache(struct http_call *c)
