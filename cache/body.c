@@ -132,15 +132,13 @@ bool cache_body_is_ahead(struct cache_body *b, struct loop *loop, struct cache_w
     body_lock(b);
     bool full = body_is_full(b);
     body_unlock(b);
-    if (!full || !ahead)
-        return full;
-    if (cache_signal_wait(&b->changed, loop, ahead, wake) != 0)
-        return false; /* rather too much memory than a stream that stands still */
-
-    body_lock(b);
-    full = b->appender_waits = body_is_full(b);
-    body_unlock(b);
-    if (!full)
+    /* Without memory to wait: rather too much in the stream than a stream that stands still. */
+    if (full && ahead && (full = cache_signal_wait(&b->changed, loop, ahead, wake) == 0)) {
+        body_lock(b);
+        full = b->appender_waits = body_is_full(b);
+        body_unlock(b);
+    }
+    if (!full && ahead)
         cache_signal_cancel(ahead);
     return full;
 }

@@ -46,15 +46,15 @@ void cache_body_cut(struct cache_body *b);
 
 void cache_body_stream(struct cache_body *b);
 /* Of a stream: so much is in memory that the appender should wait; ahead->wake() comes once when readers have
- * taken some (or all have left), if `ahead` is not NULL: ask again then. Always false while nobody reads. The
- * appender cancels it (cache_signal_cancel) before it lets go of the body. */
+ * taken some (or all have left), if `ahead` is not NULL (it begins cleared): ask again then. Always false
+ * while nobody reads. The appender cancels it (cache_signal_cancel) before it lets go of the body. */
 bool cache_body_is_ahead(struct cache_body *b, struct loop *loop, struct cache_waiter *ahead,
                          void (*wake)(struct cache_waiter *));
 
 /* From any thread. */
 uint64_t cache_body_bytes(const struct cache_body *b); /* so far */
 enum cache_body_state cache_body_state(const struct cache_body *b);
-bool cache_body_can_seek(const struct cache_body *b); /* whole, and no stream */
+bool cache_body_can_seek(const struct cache_body *b);   /* whole, and no stream */
 uint64_t cache_body_memory(const struct cache_body *b); /* in the budget, all told; trimming lessens it */
 uint32_t cache_body_readers(const struct cache_body *b);
 

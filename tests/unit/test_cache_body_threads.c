@@ -354,6 +354,11 @@ static void spin(unsigned times)
         ;
 }
 
+static void never(struct cache_reader *r)
+{
+    (void)r;
+}
+
 static void sip(struct cache_reader *r)
 {
     struct sipper *s = CONTAINER_OF(r, struct sipper, reader);
@@ -413,6 +418,87 @@ static void test_no_byte_is_waited_for_in_vain(void **state)
     alarm(0);
 }
 
+/* A stream whose window is filled at once and then read at once: each wake-up of the appender is the only
+ * one. */
+
+#define WINDOWS 250
+
+struct filler {
+    struct loop loop;
+    struct task task;
+    struct cache_waiter ahead;
+    struct cache_body *body;
+    _Atomic int filled;
+};
+
+static void fill(struct filler *f);
+
+static void fill_task(struct task *t)
+{
+    fill(CONTAINER_OF(t, struct filler, task));
+}
+
+static void fill_wake(struct cache_waiter *w)
+{
+    fill(CONTAINER_OF(w, struct filler, ahead));
+}
+
+static void fill(struct filler *f)
+{
+    while (!cache_body_is_ahead(f->body, &f->loop, &f->ahead, fill_wake)) {
+        if (atomic_load(&f->filled) == WINDOWS) {
+            loop_stop(&f->loop);
+            return;
+        }
+        if (cache_body_append(f->body, &(struct iovec){data, CACHE_STREAM_WINDOW}, 1) != 0)
+            abort();
+        atomic_fetch_add(&f->filled, 1);
+        spin(300); /* so that it may be read before, while and after it begins to wait */
+    }
+}
+
+static void *run_drainer(void *argument)
+{
+    struct filler *f = argument;
+    struct loop loop;
+    struct cache_reader r = {0};
+    if (loop_init(&loop, 0) != 0 || cache_reader_open(&r, f->body, &loop, never) != 0)
+        abort();
+    for (int i = 1; i <= WINDOWS; i++) {
+        for (unsigned tries = 1; atomic_load(&f->filled) < i; tries++)
+            if (tries % 1024 == 0)
+                sched_yield();
+        spin((unsigned)i % 64 * 16);
+        cache_reader_skip(&r, (uint64_t)i * CACHE_STREAM_WINDOW - r.at);
+    }
+    cache_reader_close(&r);
+    loop_free(&loop);
+    return NULL;
+}
+
+static void test_no_appender_waits_in_vain(void **state)
+{
+    (void)state;
+    alarm(30 * test_scale());
+    budget = (struct cache_budget){.limit = 64u << 20};
+    struct filler f = {.body = cache_body_create(&budget, CACHE_BODY_UNKNOWN)};
+    cache_body_stream(f.body);
+    task_init(&f.task);
+    assert_int_equal(loop_init(&f.loop, 1), 0);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, run_drainer, &f), 0);
+    while (cache_body_readers(f.body) == 0)
+        sched_yield();
+    loop_defer(&f.loop, &f.task, fill_task);
+    loop_run(&f.loop);
+    pthread_join(thread, NULL);
+    cache_signal_cancel(&f.ahead);
+    cache_body_release(f.body);
+    loop_free(&f.loop);
+    assert_int_equal(atomic_load(&budget.used), 0);
+    alarm(0);
+}
+
 /* Small bodies of unknown length, whose last chunk is trimmed while readers come and go. */
 
 #define SMALL_BODIES 1500
@@ -422,11 +508,6 @@ static struct cache_body *small[SMALL_BODIES];
 static uint32_t small_length(int i)
 {
     return (uint32_t)i * 13 % 9000;
-}
-
-static void never(struct cache_reader *r)
-{
-    (void)r;
 }
 
 static void *read_small(void *argument)
@@ -511,6 +592,7 @@ int main(void)
         cmocka_unit_test(test_a_budget_at_its_end_makes_a_stream_that_everybody_gets_whole),
         cmocka_unit_test(test_a_stream_refuses_who_comes_late_and_outlives_who_leaves),
         cmocka_unit_test(test_no_byte_is_waited_for_in_vain),
+        cmocka_unit_test(test_no_appender_waits_in_vain),
         cmocka_unit_test(test_trimming_never_meets_a_reader),
     };
     return cmocka_run_group_tests(tests, fill_data, NULL);
