@@ -12,27 +12,28 @@ struct cache_entry;
 #define CACHE_TAGS_MAX 64
 
 struct cache_object {
+    /* What a look-up reads comes first, then what a use of it does. */
     _Atomic uint32_t refs;
-    struct cache_policy_node policy; /* in its shard's lists while it is in the index */
-    struct cache_budget *budget;
-    struct cache_entry
-        *entry; /* in whose variants it is; NULL = not in the index (any more). Shard's lock. */
-    struct cache_object *next; /* in the entry's variants */
-    struct cache_freshness freshness;
     uint16_t status;
-    uint64_t sequence;        /* the store's purge sequence when its fetch began */
-    _Atomic uint64_t checked; /* purges up to this one do not concern it */
     _Atomic bool soft_purged;
-    struct slice url;            /* host and path and query, as purges name it: "example.com/a/b?c" */
-    struct slice etag, modified; /* validators as they came; empty = none. Into the head. */
+    _Atomic uint64_t checked;  /* purges up to this one do not concern it */
+    struct cache_object *next; /* in the entry's variants */
     struct slice vary_names, vary_text;
-    const uint64_t *tags; /* hashes */
-    uint32_t tag_count;
-    uint32_t memory;         /* of this piece, in the budget */
+    struct cache_policy_node policy; /* in its shard's lists while it is in the index */
+    struct cache_freshness freshness;
     struct cache_body *body; /* held */
-    _Atomic uint64_t length; /* of the body, when it is in the index; before that ask the body */
     void *head;              /* the proxy's: `head_size` bytes behind this struct, aligned to 16 */
     uint32_t head_size;
+    uint32_t memory;             /* of this piece, in the budget */
+    _Atomic uint64_t length;     /* of the body, when it is in the index; before that ask the body */
+    struct slice etag, modified; /* validators as they came; empty = none. Into the head. */
+    struct slice url;            /* host and path and query, as purges name it: "example.com/a/b?c" */
+    struct cache_budget *budget;
+    struct cache_entry
+        *entry;           /* in whose variants it is; NULL = not in the index (any more). Shard's lock. */
+    uint64_t sequence;    /* the store's purge sequence when its fetch began */
+    const uint64_t *tags; /* hashes */
+    uint32_t tag_count;
 };
 
 struct cache_object_spec {

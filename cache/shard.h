@@ -14,14 +14,14 @@
 #include "cache/store.h"
 
 struct cache_entry {
-    struct cache_entry *next; /* in its bucket; among garbage */
-    uint64_t hash;
-    struct cache_object *variants; /* newest first; the index holds each */
+    struct list pass; /* in the shard's passes, while it is marked */
     uint32_t variant_count;
     uint32_t key_len;
-    struct cache_fill *fills; /* newest first; not held */
-    int64_t pass_until;       /* seconds since the epoch; 0 = not marked */
-    struct list pass;         /* in the shard's passes, while it is marked */
+    int64_t pass_until;            /* seconds since the epoch; 0 = not marked */
+    struct cache_fill *fills;      /* newest first; not held */
+    struct cache_object *variants; /* newest first; the index holds each */
+    struct cache_entry *next;      /* in its bucket; among garbage */
+    uint64_t hash;
     char key[];
 };
 

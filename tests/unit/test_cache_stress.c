@@ -249,10 +249,56 @@ static void test_the_budget_is_never_passed(void **state)
     scene_end(&c);
 }
 
+enum { ONCE_KEYS = 3000 };
+
+static void *ask_for_all(void *argument)
+{
+    struct one *t = argument;
+    for (int i = 0; i < ONCE_KEYS; i++) {
+        char url[32];
+        snprintf(url, sizeof url, "host/%d", i);
+        struct cache_fill *f = NULL;
+        if (scene_peek(&t->scene, url))
+            atomic_fetch_add(&t->all->hits, 1);
+        else if (scene_lead_as(&t->scene, url, NULL, false, 0, &f) == CACHE_LEAD)
+            atomic_fetch_add(&t->all->stored, scene_answer(&t->scene, f, url, 10, false, NULL));
+        else if (f) {
+            atomic_fetch_add(&t->all->followed, 1);
+            cache_fill_let_go(f);
+        }
+    }
+    return NULL;
+}
+
+/* Also when a fetch begins and ends between another thread's look and its wish to lead. */
+static void test_what_many_ask_for_at_once_is_fetched_once(void **state)
+{
+    (void)state;
+    struct scene c;
+    scene_open(&c, &(struct cache_settings){.memory = MEMORY, .max_object = OBJECT_MAX});
+    struct stress all = {.store = c.store};
+    struct one threads[THREADS];
+    pthread_t ids[THREADS];
+    for (int i = 0; i < THREADS; i++) {
+        threads[i] = (struct one){.all = &all, .scene = c};
+        arena_init(&threads[i].scene.arena, NULL, 0);
+        assert_int_equal(pthread_create(&ids[i], NULL, ask_for_all, &threads[i]), 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(ids[i], NULL);
+        arena_reset(&threads[i].scene.arena);
+    }
+    assert_int_equal(all.stored, ONCE_KEYS);
+    assert_int_equal(scene_stats(&c).insertions, ONCE_KEYS);
+    assert_int_equal(all.hits + all.followed + all.stored, THREADS * ONCE_KEYS);
+    scene_end(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_budget_is_never_passed),
+        cmocka_unit_test(test_what_many_ask_for_at_once_is_fetched_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
