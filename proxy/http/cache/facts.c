@@ -14,7 +14,7 @@ static struct cache_lines gather(const struct fields *f, enum field_id id, struc
     return lines;
 }
 
-void cache_request_facts(const struct http_request *r, struct slice lines[CACHE_REQUEST_LINES],
+bool cache_request_facts(const struct http_request *r, struct slice lines[CACHE_REQUEST_LINES],
                          struct cache_request *out)
 {
     bool has_authorization = false;
@@ -31,6 +31,7 @@ void cache_request_facts(const struct http_request *r, struct slice lines[CACHE_
         out->cache_control = gather(&r->fields, FIELD_CACHE_CONTROL, S(""), lines, half);
     if (pragmas)
         out->pragma = gather(&r->fields, FIELD_PRAGMA, S(""), lines + half, half);
+    return controls <= half && pragmas <= half;
 }
 
 int cache_response_facts(const struct http_response *r, struct arena *a, struct cache_response *out)

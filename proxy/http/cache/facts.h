@@ -6,10 +6,10 @@
 #include "core/arena.h"
 #include "proxy/http/message.h"
 
-#define CACHE_REQUEST_LINES 8 /* of Cache-Control and of Pragma; what is behind them says nothing more */
+#define CACHE_REQUEST_LINES 16 /* of Cache-Control and of Pragma together */
 
-/* `lines` is room for what *out points to. */
-void cache_request_facts(const struct http_request *r, struct slice lines[CACHE_REQUEST_LINES],
+/* `lines` is room for what *out points to. False when there are more than it holds. */
+bool cache_request_facts(const struct http_request *r, struct slice lines[CACHE_REQUEST_LINES],
                          struct cache_request *out);
 
 /* From the arena. 0, or -1 when out of memory. */

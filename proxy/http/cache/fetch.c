@@ -421,6 +421,7 @@ static void refresh(struct cache_fetch *f, struct http_response *r)
     const struct stored_head *stored = base->head;
     struct slice etag, modified;
     struct cache_verdict verdict;
+    struct fields all;
     struct http_response merged = {
         .status = base->status, .minor = stored->minor, .is_http2 = stored->is_http2};
     cache_validators_of(&r->fields, &etag, &modified);
@@ -440,7 +441,10 @@ static void refresh(struct cache_fetch *f, struct http_response *r)
         cache_fill_fail(fill, 503, "out of memory");
     } else {
         judge(f, &merged, &verdict);
-        o = make_object(f, &merged, base->body, stored->length, &verdict.freshness);
+        all = merged.fields;
+        if (stored_fields_pick(&all, &verdict, f->rules->set_cookie == ROUTE_CACHE_COOKIE_STRIP, &x->arena,
+                               &merged.fields) == 0)
+            o = make_object(f, &merged, base->body, stored->length, &verdict.freshness);
         fill->discard = !verdict.store;
         if (!verdict.store)
             cache_drop(x->worker->cache, base);

@@ -20,9 +20,9 @@ const char *cache_refuses(const struct route_cache *cache, const struct http_req
         return "method";
     if (r->body != BODY_NONE)
         return "body"; /* an origin that reads it answers to more than the key says */
-    cache_request_facts(r, lines, &facts);
+    bool is_all = cache_request_facts(r, lines, &facts);
     cache_request_directives(&facts, said);
-    if (said->no_store)
+    if (said->no_store || !is_all)
         return "no-store";
     for (size_t i = 0; i < cache->bypass_cookie_count; i++)
         if (cookie_value(&r->fields, cache->bypass_cookies[i], &value))

@@ -1,11 +1,10 @@
 /* What an answer says of the cache: Cache-Status (RFC 9211) and Age (RFC 9111 §5.1). */
-#include <inttypes.h>
-#include <stdio.h>
+#include <string.h>
 
 #include "proxy/http/cache/internal.h"
 #include "proxy/http/fields.h"
 
-#define STATUS_ROOM 192
+#define STATUS_ROOM 224
 
 static int64_t time_left(const struct exchange_cache *c)
 {
@@ -13,33 +12,73 @@ static int64_t time_left(const struct exchange_cache *c)
     return f->lifetime - cache_age(f, cache_now(c->x));
 }
 
+/* Text that grows in a room of its own, and ends where that is full. No printf: a hit pays for it. */
+struct text {
+    char *at;
+    size_t len;
+};
+
+static void put(struct text *t, struct slice s)
+{
+    size_t n = s.len < STATUS_ROOM - t->len ? s.len : STATUS_ROOM - t->len;
+    memcpy(t->at + t->len, s.at, n);
+    t->len += n;
+}
+
+static void put_number(struct text *t, int64_t number)
+{
+    char digits[20];
+    size_t n = sizeof digits;
+    uint64_t left = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
+    do {
+        digits[--n] = (char)('0' + left % 10);
+        left /= 10;
+    } while (left);
+    if (number < 0)
+        digits[--n] = '-';
+    put(t, slice_of(digits + n, sizeof digits - n));
+}
+
+static void put_status(struct text *t, const struct exchange_cache *c, bool is_stored)
+{
+    put(t, c->forward ? S("weir; fwd=") : S("weir; hit"));
+    if (c->forward)
+        put(t, slice_text(c->forward));
+    if (c->forward && c->forward_status) {
+        put(t, S("; fwd-status="));
+        put_number(t, c->forward_status);
+    }
+    if (c->stored)
+        put(t, S("; stored"));
+    if (c->collapsed)
+        put(t, S("; collapsed"));
+    if (is_stored) {
+        put(t, S("; ttl="));
+        put_number(t, time_left(c));
+    }
+    if (c->detail) {
+        put(t, S("; detail="));
+        put(t, slice_text(c->detail));
+    }
+}
+
 int cache_status_add(struct exchange_cache *c, struct fields *f)
 {
     struct exchange *x = c->x;
     bool is_stored = c->object && x->responder == &cache_responder && !c->relays;
-    char *text = arena_alloc(&x->arena, STATUS_ROOM), *age = is_stored ? arena_alloc(&x->arena, 24) : NULL;
-    if (!text || (is_stored && !age))
+    struct text t = {.at = arena_alloc(&x->arena, STATUS_ROOM)};
+    if (!t.at)
         return -1;
-    size_t n = (size_t)snprintf(text, STATUS_ROOM, "weir; %s%s", c->forward ? "fwd=" : "hit",
-                                c->forward ? c->forward : "");
-    if (c->forward && c->forward_status)
-        n += (size_t)snprintf(text + n, STATUS_ROOM - n, "; fwd-status=%u", c->forward_status);
-    if (c->stored)
-        n += (size_t)snprintf(text + n, STATUS_ROOM - n, "; stored");
-    if (c->collapsed)
-        n += (size_t)snprintf(text + n, STATUS_ROOM - n, "; collapsed");
-    if (is_stored)
-        n += (size_t)snprintf(text + n, STATUS_ROOM - n, "; ttl=%" PRId64, time_left(c));
-    if (c->detail)
-        n += (size_t)snprintf(text + n, STATUS_ROOM - n, "; detail=%s", c->detail);
-    if (fields_add(&x->arena, f, FIELD_OTHER, S("Cache-Status"), slice_of(text, n)) != 0)
+    put_status(&t, c, is_stored);
+    if (fields_add(&x->arena, f, FIELD_OTHER, S("Cache-Status"), slice_of(t.at, t.len)) != 0)
         return -1;
     int64_t seconds = is_stored ? cache_age(&c->object->freshness, cache_now(x)) : 0;
     bool is_first_hand = c->result == CACHE_RESULT_MISS || c->result == CACHE_RESULT_REVALIDATED;
     if (!is_stored || (seconds == 0 && is_first_hand))
         return 0;
-    int digits = snprintf(age, 24, "%" PRId64, seconds);
-    return fields_add(&x->arena, f, FIELD_AGE, S("Age"), slice_of(age, (size_t)digits));
+    size_t age = t.len;
+    put_number(&t, seconds);
+    return fields_add(&x->arena, f, FIELD_AGE, S("Age"), slice_of(t.at + age, t.len - age));
 }
 
 enum cache_result exchange_cache_result(const struct exchange *x)

@@ -73,7 +73,7 @@ int stored_fields_merge(const struct stored_head *stored, const struct fields *u
         if (!is_updated(update, &stored->fields[i]))
             out->at[out->count++] = stored->fields[i];
     for (uint32_t i = 0; i < update->count; i++)
-        if (!is_never_stored(&update->at[i]) && !is_of_the_body(&update->at[i]))
+        if (!is_of_the_body(&update->at[i]))
             out->at[out->count++] = update->at[i];
     return 0;
 }
