@@ -17,7 +17,7 @@
 #define LOOPS     3
 #define BY_LOOP   8
 #define PIECE_MAX (60 * KIB)
-#define LENGTH    (1200 * KIB + 321)
+#define LENGTH    (900 * KIB + 321)
 
 static struct cache_budget budget;
 static char data[LENGTH];
@@ -501,7 +501,7 @@ static void test_no_appender_waits_in_vain(void **state)
 
 /* Small bodies of unknown length, whose last chunk is trimmed while readers come and go. */
 
-#define SMALL_BODIES 1500
+#define SMALL_BODIES 1000
 
 static struct cache_body *small[SMALL_BODIES];
 
