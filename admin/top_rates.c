@@ -203,6 +203,29 @@ static double sum_of(const json_t *rows, const char *key)
     return sum;
 }
 
+/* NULL where no route has one. */
+static json_t *cache_of(struct span s, const json_t *before, const json_t *now)
+{
+    static const char *const results[] = {"hit", "stale", "revalidated", "miss"};
+    const json_t *was = json_object_get(before, "requests"), *is = json_object_get(now, "requests");
+    double hits = 0, all = 0;
+    if (json_number_value(json_object_get(now, "routes")) <= 0)
+        return NULL;
+    for (size_t i = 0; i < sizeof results / sizeof *results; i++) {
+        double n = rate(s, was, is, results[i]);
+        hits += i < 2 ? n : 0;
+        all += n;
+    }
+    json_t *out = json_object();
+    set(out, "requests_per_second", all);
+    json_object_set_new(out, "hit_ratio", all > 0 ? json_real(hits / all) : json_null());
+    set(out, "evictions_per_second", rate(s, before, now, "evictions"));
+    copy(out, now, "bytes");
+    copy(out, now, "memory");
+    copy(out, now, "objects");
+    return out;
+}
+
 json_t *top_rates(const struct top_reading *before, const struct top_reading *now)
 {
     static const char *const kept[] = {"version", "state", "uptime_seconds", "workers", "connections"};
@@ -229,6 +252,10 @@ json_t *top_rates(const struct top_reading *before, const struct top_reading *no
 
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
         copy(out, now->status, kept[i]);
+    json_t *cache =
+        cache_of(s, json_object_get(before->status, "cache"), json_object_get(now->status, "cache"));
+    if (cache)
+        json_object_set_new(out, "cache", cache);
     set(out, "seconds", s.seconds);
     set(out, "requests_per_second", sum_of(listener_rows, "requests_per_second"));
     set(out, "errors_per_second", sum_of(listener_rows, "errors_per_second"));

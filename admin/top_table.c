@@ -247,6 +247,23 @@ static void put_head(struct line *l, const json_t *rates)
     put(l, text, sizeof text);
 }
 
+/* Behind the head, where a route has a cache. */
+static void put_cache(struct line *l, const json_t *cache)
+{
+    char text[128], hits[32], bytes[32], memory[32];
+    if (!cache)
+        return;
+    double ratio = number_of(cache, "hit_ratio");
+    if (ratio < 0)
+        snprintf(hits, sizeof hits, "no requests");
+    else
+        snprintf(hits, sizeof hits, "%.1f%% hits", ratio * 100);
+    format_size(number_of(cache, "bytes"), bytes, sizeof bytes);
+    format_size(number_of(cache, "memory"), memory, sizeof memory);
+    snprintf(text, sizeof text, "; cache %s, %s of %s", hits, bytes, memory);
+    put(l, text, sizeof text);
+}
+
 static void put_titles(struct line *l, const struct table *t, enum top_sort sort)
 {
     const struct column *sorted = sorted_column(t, sort);
@@ -308,6 +325,7 @@ void top_print(const json_t *rates, const struct top_view *v, FILE *out)
     struct line l = {0};
     char text[512];
     put_head(&l, rates);
+    put_cache(&l, json_object_get(rates, "cache"));
     end_line(&l, v, false, &left, out);
     if (v->height) {
         snprintf(text, sizeof text, "q quit, s next order (by %s), p %s", sorts[v->sort],

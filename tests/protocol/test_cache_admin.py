@@ -114,6 +114,16 @@ def test_weir_status_says_nothing_of_a_cache_that_no_route_has(caching):
     assert status == 0 and not any(line.startswith("cache ") for line in out.splitlines())
 
 
+def test_weir_top_tells_of_the_cache(caching, page):
+    weir = caching()
+    web = page(weir)
+    web.hit()
+    status, out, err = command(weir, "top", "--once", "--json", "-d", "0.1")
+    told = json.loads(out)["cache"]
+    assert status == 0 and told["objects"] == 1 and told["memory"] == 256 << 20 and told["hit_ratio"] is None, err
+    assert "cache no requests, " in command(weir, "top", "--once", "-d", "0.1")[1].splitlines()[0]
+
+
 # Settings while it runs.
 
 def test_a_reload_takes_up_the_stores_settings(caching, page):
