@@ -239,8 +239,12 @@ static void test_the_budget_is_never_passed(void **state)
     cache_store_configure(c.store, &(struct cache_settings){.memory = MEMORY_LOW, .max_object = OBJECT_MAX});
     assert_true(scene_stats(&c).bytes <= MEMORY_LOW);
     uint64_t objects = 0;
-    for (uint32_t i = 0; i < c.store->shard_count; i++)
-        objects += cache_policy_count(&c.store->shards[i].policy);
+    for (uint32_t i = 0; i < c.store->shard_count; i++) {
+        struct cache_shard *shard = &c.store->shards[i];
+        objects += cache_policy_count(&shard->policy);
+        assert_true(cache_policy_overhead(&shard->policy) <= shard->policy_nodes * CACHE_POLICY_NODE_BYTES);
+        assert_true(doorkeeper_bytes(&shard->doorkeeper) <= CACHE_DOORKEEPER_BYTES);
+    }
     assert_int_equal(objects, scene_stats(&c).objects);
     cache_store_purge(c.store, CACHE_PURGE_ALL, S(""), false);
     while (cache_sweep(c.store))
