@@ -246,7 +246,7 @@ static void diff_upstreams(FILE *out, const struct snapshot *old, struct snapsho
 
 static void diff_rest(FILE *out, const struct snapshot *old, const struct snapshot *fresh)
 {
-    static const char *const keys[] = {"log",      "admin", "limits",  "timeouts",
+    static const char *const keys[] = {"log",      "admin", "limits",  "timeouts", "cache",
                                        "defaults", "tests", "workers", "user"};
     for (size_t i = 0; i < COUNT_OF(keys); i++)
         if (!is_equal(config_get(old->config.root, keys[i]), config_get(fresh->config.root, keys[i])))

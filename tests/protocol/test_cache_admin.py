@@ -129,7 +129,8 @@ def test_weir_top_tells_of_the_cache(caching, page):
 def test_a_reload_takes_up_the_stores_settings(caching, page):
     weir = caching()
     web = page(weir)
-    weir.reload(cache={"memory": "32MiB", "policy": "s3fifo", "max_object": "1MiB"})
+    answer = weir.reload(cache={"memory": "32MiB", "policy": "s3fifo", "max_object": "1MiB"})
+    assert any(line.startswith("cache") for line in json.loads(answer.body)["changes"]), answer.text
     told = cache_of(weir)
     assert (told["memory"], told["policy"], told["max_object"]) == (32 << 20, "s3fifo", 1 << 20)
     web.hit()
