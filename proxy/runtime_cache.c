@@ -30,6 +30,11 @@ void runtime_cache_configure(struct runtime *rt, const struct cache_settings *s)
 
 void runtime_cache_stop(struct runtime *rt)
 {
+    struct cache_stats s;
+    cache_store_stats(rt->cache, &s);
+    if (s.objects)
+        log_info("what was cached is not kept: the next process begins with an empty cache",
+                 LOG_U64("objects", s.objects), LOG_U64("bytes", s.bytes));
     loop_timer_clear(&rt->control, &rt->cache_sweep);
     cache_store_free(rt->cache);
     rt->cache = NULL;

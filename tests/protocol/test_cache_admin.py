@@ -146,6 +146,13 @@ def test_a_reload_with_a_cache_that_cannot_be_is_refused(caching, page):
     web.hit()
 
 
+def test_a_process_that_stops_says_that_the_cache_is_not_kept(caching, page):
+    weir = caching()
+    page(weir)
+    weir.stop()
+    assert "what was cached is not kept" in weir.log() and "objects=1" in weir.log()
+
+
 # How purges are named.
 
 @pytest.mark.parametrize("url", [
