@@ -17,6 +17,7 @@ struct cache_fetch {
     int64_t asked_at;
     bool relays;                   /* what comes goes to the client, and is not stored */
     bool streams;                  /* it goes to those who read it, and is not stored */
+    bool is_announced, admitted;   /* the body's length; and it may stay, though nobody else asks for it */
     bool is_over;                  /* what still comes is for nobody: the task ends it */
     const struct conn *connection; /* the client's, while the request is made; else NULL */
     struct cache_waiter ahead;
@@ -482,8 +483,9 @@ static void conclude(struct cache_fetch *f)
     if (!fill)
         return;
     bool was_shared = atomic_load_explicit(&fill->followers, memory_order_relaxed) != 0;
-    fill->discard |= f->streams || (!was_shared && !fill->base &&
-                                    !cache_admits(f->x->worker->cache, &f->key, cache_body_bytes(f->body)));
+    if (!f->admitted && !f->is_announced)
+        f->admitted = fill->base || cache_admits(f->x->worker->cache, &f->key, cache_body_bytes(f->body));
+    fill->discard |= f->streams || (!was_shared && !f->admitted);
     end_fill(f);
 }
 
@@ -546,6 +548,10 @@ static void store(struct cache_fetch *f, const struct cache_verdict *verdict, st
         return;
     }
     f->fill->status = r->status;
+    f->is_announced = length != CACHE_BODY_UNKNOWN;
+    f->admitted = f->fill->base || (f->is_announced && cache_admits(x->worker->cache, &f->key, length));
+    if (f->from && f->is_announced && !f->admitted)
+        f->from->detail = "large-and-new";
     if (f->from && verdict->omitted_count)
         keep_private(f->from, verdict, &r->fields);
     append(f, body, count);

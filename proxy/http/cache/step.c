@@ -123,7 +123,7 @@ static void decide(struct exchange_cache *c)
             c->forward = why ? why : "stale";
             break;
         }
-    } else if (found.pass) {
+    } else if (found.pass && !c->said.only_if_cached) {
         cache_go_direct(c, "uncacheable");
         return;
     }
@@ -274,7 +274,7 @@ static void look_at_object(struct exchange_cache *c)
     bool is_refreshed = fill->base && fill->object->body == fill->base->body;
     take_object(c, fill->object);
     c->forward_status = fill->status;
-    c->stored = !is_base;
+    c->stored = !is_base && !(c->is_leader && c->detail);
     cache_fill_let_go(fill);
     c->fill = NULL;
     cache_serve(c, is_base        ? CACHE_RESULT_STALE
