@@ -76,6 +76,7 @@ function say(text, isBad) {
   $("message").hidden = !text;
   $("message").textContent = text || "";
   $("message").classList.toggle("bad", !!isBad);
+  if (text) $("message").scrollIntoView({ block: "nearest" });
 }
 function state(text, className) {
   $("state").textContent = text;
