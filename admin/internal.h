@@ -78,7 +78,8 @@ json_t *json_address(const struct address *a);
 /* RFC 3339, or null for 0. */
 json_t *json_time(int64_t wall_us);
 
-/* api_cache.c, api_upstreams.c, api_servers.c, api_routes.c, api_events.c, metrics.c, dashboard.c, api_listeners.c */
+/* api_cache.c, api_upstreams.c, api_servers.c, api_routes.c, api_events.c, metrics.c, dashboard.c,
+ * api_listeners.c */
 void api_upstreams(struct http_call *c);
 void api_patch_server(struct http_call *c);
 void api_add_server(struct http_call *c);

@@ -167,6 +167,13 @@ def test_a_url_is_read_as_a_requests_is(caching, page, url):
     assert not web.is_stored()
 
 
+def test_a_url_without_a_scheme_is_that_of_http_and_of_https(caching, page):
+    weir = caching()
+    plain, with_port = page(weir), page(weir, host="t.example:443")
+    assert purge(weir, url="t.example:443/page")[0] == 200
+    assert not plain.is_stored() and not with_port.is_stored()
+
+
 @pytest.mark.parametrize("url", ["http://t.example/page", "http://t.example/page?a=1&", "http://t.example:8080/page?a=1", "http://t.example/Page?a=1",
                                  "https://t.example:80/page?a=1"])
 def test_another_url_is_another(caching, page, url):
@@ -321,6 +328,7 @@ def test_the_api_explains_the_key_that_the_data_path_uses(caching, cache_origin)
         told = json.loads(answer.body)["cache"]
         assert told["lookup"] is True and told["reason"] is None
         return told["key"]
+    assert key("/a?x=1&y=2") == key("/a?y=2&utm_source=z&x=1") != key("/a?x=1")
     targets = ["/a?x=1&y=2", "/a?y=2&x=1", "/a?y=2&utm_source=z&x=1", "/a?x=1", "/a?x=1&y=3", "/a", "/a?", "/b"]
     for one, two in itertools.combinations(targets, 2):
         root = f"/{next(_numbers)}"
