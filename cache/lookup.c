@@ -52,17 +52,10 @@ static struct slice names_of(struct cache_store *s, struct cache_entry *e)
     return (struct slice){0};
 }
 
-/* One whose object is coming, else one that began after the newest purge (what will come of it cannot be
- * checked against purges yet). */
-static struct cache_fill *fill_for(struct cache_store *s, struct cache_entry *e, struct asker *q)
+/* One that has no object yet. It began after the newest purge, as what will come of it cannot be checked
+ * against purges now. */
+static struct cache_fill *asked_for(struct cache_store *s, struct cache_entry *e, struct asker *q)
 {
-    if (!e->fills)
-        return NULL;
-    for (struct cache_fill *f = e->fills; f; f = f->next) {
-        struct cache_object *o = growing(s, f);
-        if (o && asks_for(q, o))
-            return f;
-    }
     if (!answer(q, names_of(s, e)))
         return NULL;
     uint64_t purges = cache_purge_now(&s->purges);
@@ -71,6 +64,21 @@ static struct cache_fill *fill_for(struct cache_store *s, struct cache_entry *e,
             slice_equal(q->text, f->vary_text))
             return f;
     return NULL;
+}
+
+/* One whose object is coming, else one that has none yet. Leaders publish without the lock, so those without
+ * an object are looked at first: none slips from the one to the other unseen. */
+static struct cache_fill *fill_for(struct cache_store *s, struct cache_entry *e, struct asker *q)
+{
+    if (!e->fills)
+        return NULL;
+    struct cache_fill *asked = asked_for(s, e, q);
+    for (struct cache_fill *f = e->fills; f; f = f->next) {
+        struct cache_object *o = growing(s, f);
+        if (o && asks_for(q, o))
+            return f;
+    }
+    return asked;
 }
 
 static struct cache_fill *follow(struct cache_fill *f)
