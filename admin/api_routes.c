@@ -105,6 +105,7 @@ static json_t *route_json(const struct runtime *rt, const struct route *r)
     if (!out)
         return NULL;
     add_action(out, r);
+    json_object_set_new(out, "cache", json_boolean(r->cache != NULL));
     add_counts(out, rt, s->route_stats_ids[r->index]);
     return out;
 }

@@ -198,7 +198,7 @@ async function showRest() {
     rows("routes", list, (row, r) => {
       cell(row, r.name, null, r.file + ":" + r.line);
       cell(row, matches(r));
-      cell(row, does(r));
+      cell(row, does(r), null, r.cache ? "from the cache where it may" : null);
       cell(row, number(r.requests), "n");
       cell(row, number(r.errors), "n");
       cell(row, r.requests ? r.mean_ms.toFixed(1) : "–", "n");

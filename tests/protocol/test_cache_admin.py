@@ -124,6 +124,12 @@ def test_weir_top_tells_of_the_cache(caching, page):
     assert "cache no requests, " in command(weir, "top", "--once", "-d", "0.1")[1].splitlines()[0]
 
 
+def test_the_api_tells_which_routes_have_a_cache(caching):
+    weir = caching(routes=[{"name": "a", "upstream": "origin", "cache": {}}, {"name": "b", "path": "/b", "upstream": "origin"},
+                           {"name": "c", "path": "/c", "respond": True}], defaults={"cache": False})
+    assert {r["name"]: r["cache"] for r in weir.admin.json("/api/v1/routes")["routes"]} == {"a": True, "b": False, "c": False}
+
+
 # Settings while it runs.
 
 def test_a_reload_takes_up_the_stores_settings(caching, page):

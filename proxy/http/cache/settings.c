@@ -19,7 +19,7 @@ static const struct option route_cache_options[] = {
                       "Absent: weir's own, of scheme, host, port, path and query."),
     OPTION_AT(struct route_cache_settings, ignore_query, "ignore_query", OPTION_TEXTS,
               .shape = "[utm_*, fbclid]",
-              .help = "Parameters of the query that do not count in the key; the server still gets them. "
+              .help = "Parameters of the query that do not count in the key; the server does not get them. "
                       "`utm_*`: names that begin so, `*_id`: that end so, `*`: the whole query. What "
                       "`${query}` is in `key`, too."),
     OPTION_AT(struct route_cache_settings, sort_query, "sort_query", OPTION_BOOL, .fallback = "false",
