@@ -34,10 +34,12 @@ static uint64_t evict_objects(struct cache_store *s, struct cache_shard *shard, 
 static bool evict_marks(struct cache_store *s)
 {
     struct cache_garbage g = {0};
-    for (uint32_t i = 0; i < s->shard_count && !g.entries; i++) {
-        pthread_rwlock_wrlock(&s->shards[i].lock);
-        cache_shard_expire(&s->shards[i], INT64_MAX, &g);
-        pthread_rwlock_unlock(&s->shards[i].lock);
+    struct cache_shard *shard = s->shards;
+    ASSERT(shard);
+    for (uint32_t i = 0; i < s->shard_count && !g.entries; i++, shard++) {
+        pthread_rwlock_wrlock(&shard->lock);
+        cache_shard_expire(shard, INT64_MAX, &g);
+        pthread_rwlock_unlock(&shard->lock);
     }
     bool any = g.entries;
     cache_garbage_free(s, &g);

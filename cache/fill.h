@@ -27,8 +27,9 @@ struct cache_fill {
     _Atomic uint32_t refs;
     _Atomic int state; /* enum cache_fill_state; a store with release order */
     struct cache_store *store;
-    struct cache_entry *entry; /* shard's lock; NULL after the end, and when it was through from the beginning */
-    struct cache_fill *next;   /* in the entry */
+    struct cache_entry
+        *entry; /* shard's lock; NULL after the end, and when it was through from the beginning */
+    struct cache_fill *next; /* in the entry */
     struct slice vary_text; /* of the leader's request under the entry's vary names when it began; own copy */
     struct cache_object *object; /* held; set before the state */
     struct cache_object *base;   /* what is validated: held; NULL = none */

@@ -186,7 +186,7 @@ void cache_shard_insert(struct cache_store *s, struct cache_shard *shard, struct
             cache_policy_replace(&shard->policy, &old->policy, &o->policy);
         cache_shard_remove(shard, old, g);
     }
-    if (e->variant_count == CACHE_VARIANTS_MAX)
+    if (oldest && e->variant_count == CACHE_VARIANTS_MAX)
         cache_shard_remove(shard, oldest, g);
     if (o->policy.queue == CACHE_POLICY_NONE)
         cache_policy_insert(&shard->policy, &o->policy, cache_clock());

@@ -77,7 +77,7 @@ struct cache_store *cache_store_create(const struct cache_settings *settings)
     if (!s)
         return NULL;
     uint32_t count = shards_for(settings->memory);
-    s->budget = (struct cache_budget){.limit = settings->memory, .reclaim = cache_evict, .argument = s};
+    atomic_init(&s->budget.limit, settings->memory);
     atomic_init(&s->max_object, settings->max_object);
     atomic_init(&s->ops, cache_policies[settings->policy]);
     cache_purges_init(&s->purges);
@@ -86,6 +86,8 @@ struct cache_store *cache_store_create(const struct cache_settings *settings)
     s->fixed = fixed_bytes(count);
     if (add_shadow(s) != 0 || add_shards(s, count) != 0)
         goto fail;
+    s->budget.argument = s;
+    s->budget.reclaim = cache_evict;
     return s;
 
 fail:

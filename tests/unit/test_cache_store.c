@@ -250,6 +250,20 @@ static void test_a_small_memory_still_holds_the_largest_object(void **state)
     scene_end(&c);
 }
 
+static void test_a_memory_that_is_too_small_is_refused(void **state)
+{
+    (void)state;
+    unsigned refused = 0;
+    for (uint64_t memory = 4 << 10; memory <= 1 << 20; memory += 1 << 10) {
+        struct cache_store *s =
+            cache_store_create(&(struct cache_settings){.memory = memory, .max_object = memory / 2});
+        refused += !s;
+        assert_true(s || memory < 512 << 10);
+        cache_store_free(s);
+    }
+    assert_true(refused > 0);
+}
+
 static void test_a_large_object_takes_its_room_from_all_shards(void **state)
 {
     (void)state;
@@ -437,6 +451,7 @@ int main(void)
         cmocka_unit_test(test_a_touch_that_finds_the_shard_busy_is_made_up_for),
         cmocka_unit_test(test_an_object_that_is_being_sent_stays_whole_and_counted_when_it_is_evicted),
         cmocka_unit_test(test_a_small_memory_still_holds_the_largest_object),
+        cmocka_unit_test(test_a_memory_that_is_too_small_is_refused),
         cmocka_unit_test(test_a_large_object_takes_its_room_from_all_shards),
         cmocka_unit_test(test_shards_stay_about_equally_full),
         cmocka_unit_test(test_without_memory_for_an_entry_nobody_leads),
