@@ -146,7 +146,7 @@ static void on_event(evutil_socket_t fd, short what, void *argument)
     }
     if (what & EV_WRITE) {
         c->can_write = true;
-        if (c->out.bytes || (c->shutdown_wanted && !c->shutdown_done))
+        if (c->out.bytes || c->draining_told || (c->shutdown_wanted && !c->shutdown_done))
             flush(c);
         if (c->closed || c->broken)
             return;
@@ -500,6 +500,30 @@ int conn_write(struct conn *c, const struct iovec *iov, int count)
         return -1;
     }
     return 0;
+}
+
+size_t conn_write_some(struct conn *c, const struct iovec *iov, int count)
+{
+    ASSERT(!c->transport && count <= IOV_MAX);
+    size_t total = 0;
+    ssize_t n = 0;
+    if (c->closed || c->broken)
+        return 0;
+    for (int i = 0; i < count; i++)
+        total += iov[i].iov_len;
+    if (c->out.bytes == 0 && c->can_write && !c->connecting) {
+        n = send_vectors(c, iov, count);
+        if (n < 0 && errno != EAGAIN) {
+            write_failed(c, errno);
+            return 0;
+        }
+        if (n < 0)
+            n = 0;
+        c->can_write = (size_t)n == total;
+    }
+    if ((size_t)n < total)
+        c->draining_told = true;
+    return (size_t)n;
 }
 
 /* Sends what waits, as far as the socket takes it. drained() is told after the pass, or here from an event:

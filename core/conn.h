@@ -16,9 +16,10 @@
  *
  * Writing: conn_write() sends at once what the socket takes and keeps the rest. The writer looks at
  * conn_backlog() and stops its source above CONN_HIGH_WATER; drained() comes when the backlog is back under
- * CONN_LOW_WATER. A write error is never reported inside conn_write(): failed() comes after the pass, once.
- * What the peer said before (an early answer) is still read: readable() is called first, and the handler may
- * close there on CONN_EOF or CONN_ERROR. */
+ * CONN_LOW_WATER. conn_write_some() keeps nothing: the writer has the bytes, and drained() says when to come
+ * again. A write error is never reported inside conn_write(): failed() comes after the pass, once. What the
+ * peer said before (an early answer) is still read: readable() is called first, and the handler may close
+ * there on CONN_EOF or CONN_ERROR. */
 #pragma once
 
 #include "core/address.h"
@@ -79,7 +80,8 @@ struct conn {
     bool last_words : 1; /* a write failed: what came before may still be read */
     bool failure_told : 1;
     bool transport_pending : 1;
-    bool draining_told : 1; /* the backlog is over the low-water mark: drained() is owed */
+    bool draining_told : 1; /* drained() is owed: the backlog is over the low-water mark, or somebody has more
+                               to send */
     bool shutdown_wanted : 1;
     bool shutdown_done : 1;
     int error;
@@ -142,6 +144,16 @@ void conn_want_read(struct conn *c, bool want);
 
 /* 0, or -1 when the connection is broken (failed() is on its way, or it is closed). */
 int conn_write(struct conn *c, const struct iovec *iov, int count);
+
+/* Sends what the socket takes now and keeps nothing: the bytes taken. When that is not all, drained() comes.
+ * For connections without a transport; on a broken one nothing is taken. */
+size_t conn_write_some(struct conn *c, const struct iovec *iov, int count);
+
+/* Somebody waits until the socket takes more. */
+static inline bool conn_is_stuck(const struct conn *c)
+{
+    return c->out.bytes || c->draining_told;
+}
 
 /* Bytes accepted by conn_write and not yet by the kernel. */
 static inline size_t conn_backlog(const struct conn *c)

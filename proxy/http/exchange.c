@@ -575,6 +575,15 @@ void exchange_respond_body(struct exchange *x, const struct iovec *body, int cou
     check_done(x);
 }
 
+ssize_t exchange_respond_some(struct exchange *x, const struct iovec *body, int count_)
+{
+    ASSERT(x->head_sent && !x->response_done);
+    ssize_t taken = x->down_ops->respond_some ? x->down_ops->respond_some(x, body, count_) : -1;
+    if (taken > 0)
+        add_up(x, &(struct iovec){NULL, (size_t)taken}, 1);
+    return taken;
+}
+
 static void check_done(struct exchange *x)
 {
     if (!x->response_done || (x->phase == EXCHANGE_TUNNEL && !x->request_done))

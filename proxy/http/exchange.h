@@ -46,6 +46,10 @@ struct downstream_ops {
                    bool end);
     void (*respond_body)(struct exchange *x, const struct iovec *body, int count, bool end,
                          const struct fields *trailers);
+    /* Sends of a body's bytes what the client takes now, and keeps nothing: the bytes taken, and resume()
+     * follows when that is not all; or -1: respond_body() takes them. The end is said by respond_body().
+     * NULL = -1. */
+    ssize_t (*respond_some)(struct exchange *x, const struct iovec *body, int count);
     /* The response cannot be completed, or not even begun: ends the exchange, and the client must see that it
      * was cut. */
     void (*cut)(struct exchange *x);
@@ -215,6 +219,8 @@ void exchange_respond(struct exchange *x, struct http_response *r, const struct 
                       bool end);
 void exchange_respond_body(struct exchange *x, const struct iovec *body, int count, bool end,
                            const struct fields *trailers);
+/* As downstream_ops.respond_some. Of a responder that can give the same bytes again. */
+ssize_t exchange_respond_some(struct exchange *x, const struct iovec *body, int count);
 /* weir's own answer: the route's error page, problem+json or a short page. After the head was sent: the
  * response is cut. */
 void exchange_fail(struct exchange *x, unsigned status, const char *reason);

@@ -29,6 +29,52 @@ static void test_what_the_socket_does_not_take_is_sent_later(void **state)
     free(out), free(in);
 }
 
+static void test_nothing_is_kept_of_what_the_socket_does_not_take_and_drained_says_when(void **state)
+{
+    struct world *w = *state;
+    char *out = pattern(BIG), *in = malloc(BIG);
+    size_t sent = 0, got = 0;
+    side_open(w, &w->a, PAIR_TCP);
+    for (int turns = 0; sent < BIG; turns++) {
+        int drained = w->a.drained;
+        struct iovec iov = {out + sent, BIG - sent};
+        sent += conn_write_some(&w->a.conn, &iov, 1);
+        assert_int_equal(conn_backlog(&w->a.conn), 0);
+        assert_null(w->a.conn.out.first);
+        if (sent == BIG)
+            break;
+        assert_true(conn_is_stuck(&w->a.conn));
+        assert_int_equal(conn_write_some(&w->a.conn, &iov, 1), 0); /* asking again is no harm */
+        assert_int_equal(w->a.drained, drained);
+        got += peer_receive_all(w, &w->a, in + got, sent - got);
+        while (w->a.drained == drained)
+            pass(w);
+    }
+    assert_true(w->a.drained > 0);
+    got += peer_receive_all(w, &w->a, in + got, sent - got);
+    assert_int_equal(got, BIG);
+    assert_memory_equal(in, out, BIG);
+    assert_false(conn_is_stuck(&w->a.conn));
+    free(out), free(in);
+}
+
+static void test_what_waits_is_sent_before_more_is_taken(void **state)
+{
+    struct world *w = *state;
+    char *out = pattern(BIG), *in = malloc(BIG);
+    struct iovec rest = {out + BIG - 1000, 1000};
+    side_open(w, &w->a, PAIR_TCP);
+    assert_int_equal(side_write(&w->a, out, BIG - 1000), 0);
+    assert_int_equal(conn_write_some(&w->a.conn, &rest, 1), 0);
+    assert_int_equal(peer_receive_all(w, &w->a, in, BIG - 1000), BIG - 1000);
+    while (w->a.drained == 0)
+        pass(w);
+    assert_int_equal(conn_write_some(&w->a.conn, &rest, 1), 1000);
+    assert_int_equal(peer_receive_all(w, &w->a, in + BIG - 1000, 1000), 1000);
+    assert_memory_equal(in, out, BIG);
+    free(out), free(in);
+}
+
 static void test_more_vectors_than_one_call_takes_arrive_in_order(void **state)
 {
     struct world *w = *state;
@@ -475,6 +521,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_what_the_socket_does_not_take_is_sent_later),
+        TEST(test_nothing_is_kept_of_what_the_socket_does_not_take_and_drained_says_when),
+        TEST(test_what_waits_is_sent_before_more_is_taken),
         TEST(test_more_vectors_than_one_call_takes_arrive_in_order),
         TEST(test_writing_nothing_is_nothing),
         TEST(test_drained_is_told_once_for_each_overflow),

@@ -9,12 +9,15 @@
 
 #define TURN    (512u << 10) /* bytes sent; then it is another exchange's turn */
 #define PIECE   (128u << 10) /* bytes in one write */
+#define FIRST   (16u << 10)  /* with the head of a larger body: what is not taken of it is copied */
 #define VECTORS 16
 
 /* Bytes that go out together. */
 struct piece {
     struct iovec iov[VECTORS];
     int count;
+    struct stretch *of;
+    bool has_text;
     uint64_t bytes; /* of the body, that the reader is to skip */
     bool end;       /* nothing follows */
     bool failed;    /* the rest will never come */
@@ -44,10 +47,12 @@ static bool reaches(struct exchange_cache *c, uint64_t at)
     return c->reader.at == at;
 }
 
-static void next_piece(struct exchange_cache *c, struct piece *p)
+static void next_piece(struct exchange_cache *c, struct piece *p, uint64_t most)
 {
     *p = (struct piece){0};
     struct stretch *s = &c->plan.stretches[c->plan.next];
+    p->of = s;
+    p->has_text = s->text.len > 0;
     if (s->text.len) {
         p->iov[p->count++] = (struct iovec){(void *)(uintptr_t)s->text.at, s->text.len};
         s->text.len = 0;
@@ -55,7 +60,7 @@ static void next_piece(struct exchange_cache *c, struct piece *p)
     /* The state is read first: what it says of the bytes is true of those that are seen after it. */
     enum cache_body_state state = s->left ? cache_body_state(c->object->body) : CACHE_BODY_WHOLE;
     if (s->left && reaches(c, s->at)) {
-        uint64_t limit = s->left < PIECE ? s->left : PIECE;
+        uint64_t limit = s->left < most ? s->left : most;
         p->count += cache_reader_peek(&c->reader, p->iov + p->count, VECTORS - p->count, limit, &p->bytes);
         s->at += p->bytes;
         s->left -= p->bytes;
@@ -67,6 +72,37 @@ static void next_piece(struct exchange_cache *c, struct piece *p)
         c->plan.next++;
     p->failed = p->count == 0 && s->left && state != CACHE_BODY_GROWING;
     p->end = file_body_done(&c->plan);
+}
+
+/* The bytes of the piece that the client did not take come again. */
+static void give_back(struct exchange_cache *c, struct piece *p, uint64_t bytes)
+{
+    if (p->of->left == 0)
+        c->plan.next--;
+    p->of->at -= bytes;
+    p->of->left += bytes;
+    p->bytes -= bytes;
+}
+
+/* Sends without a copy where that can be: what the client does not take now is taken from the object again.
+ * False when it took less. */
+static bool send_piece(struct exchange_cache *c, struct piece *p)
+{
+    struct exchange *x = c->x;
+    bool may_be_given_back = p->bytes && !p->has_text && c->plan.length != CACHE_BODY_UNKNOWN;
+    ssize_t taken = may_be_given_back ? exchange_respond_some(x, p->iov, p->count) : -1;
+    if (taken < 0) {
+        exchange_respond_body(x, p->iov, p->count, p->end, NULL);
+        return true;
+    }
+    if ((uint64_t)taken < p->bytes) {
+        give_back(c, p, p->bytes - (uint64_t)taken);
+        cache_reader_skip(&c->reader, p->bytes);
+        return false;
+    }
+    if (p->end)
+        exchange_respond_body(x, NULL, 0, true, NULL);
+    return true;
 }
 
 /* After what is there has been sent: true when there may be more at once. */
@@ -92,7 +128,7 @@ static void send_turn(struct exchange_cache *c)
     struct exchange *x = c->x;
     struct piece p;
     for (uint64_t sent = 0; sent < TURN; sent += p.bytes) {
-        next_piece(c, &p);
+        next_piece(c, &p, PIECE);
         if (p.failed) {
             exchange_fail(x, 502, "the fetch that the answer came from was cut");
             return;
@@ -101,8 +137,7 @@ static void send_turn(struct exchange_cache *c)
             wait_for_more(c);
             return;
         }
-        exchange_respond_body(x, p.iov, p.count, p.end, NULL);
-        if (!goes_on(c, &p))
+        if (!send_piece(c, &p) || !goes_on(c, &p))
             return;
     }
     loop_defer(&x->worker->loop, &c->task, go_on);
@@ -307,7 +342,7 @@ void cache_serve(struct exchange_cache *c, enum cache_result result)
         cache_go_direct(c, "gone"); /* a stream that has let go of its beginning */
         return;
     }
-    next_piece(c, &p);
+    next_piece(c, &p, r.has_content_length && r.content_length > PIECE ? FIRST : PIECE);
     if (p.failed) {
         exchange_fail(x, 502, "the fetch that the answer came from was cut");
         return;

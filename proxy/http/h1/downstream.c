@@ -95,7 +95,7 @@ void downstream_watch(struct h1_downstream *d)
     } else if (!x && d->head_begun) {
         if (d->clock != CLOCK_HEAD) /* from the head's first byte */
             run_clock(d, CLOCK_HEAD, downstream_timeouts(d)->header);
-    } else if (conn_backlog(&d->conn)) {
+    } else if (conn_is_stuck(&d->conn)) {
         watch_writing(d);
     } else if (!x) {
         run_clock(d, CLOCK_IDLE, idle_time(d));
@@ -134,7 +134,7 @@ static void timeout(struct conn *c)
         exchange_fail(d->x, 408, "the request's body took too long");
         break;
     case CLOCK_WRITING:
-        if (conn_backlog(c) && c->bytes_out == d->progress_out)
+        if (conn_is_stuck(c) && c->bytes_out == d->progress_out)
             give_up(d);
         else
             downstream_watch(d); /* slow, but it moves */

@@ -119,6 +119,17 @@ static void respond_body(struct exchange *x, const struct iovec *body, int count
         downstream_watch(d);
 }
 
+static ssize_t respond_some(struct exchange *x, const struct iovec *body, int count)
+{
+    struct h1_downstream *d = downstream_of_exchange(x);
+    if (d->chunked_out || d->conn.transport || d->body_kind == REQUEST_BODY_TUNNEL)
+        return -1;
+    size_t taken = conn_write_some(&d->conn, body, count);
+    if (conn_is_stuck(&d->conn))
+        downstream_watch(d);
+    return (ssize_t)taken;
+}
+
 static void cut(struct exchange *x)
 {
     struct h1_downstream *d = downstream_of_exchange(x);
@@ -189,6 +200,7 @@ const struct downstream_ops h1_downstream_ops = {
     .inform = inform,
     .respond = respond,
     .respond_body = respond_body,
+    .respond_some = respond_some,
     .cut = cut,
     .want_body = want_body,
     .backlog = backlog,
