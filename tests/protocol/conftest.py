@@ -77,23 +77,6 @@ def module_site(tmp_path_factory):
     _stop_all(weirs)
 
 
-@pytest.fixture(scope="session")
-def working_cache(tmp_path_factory):
-    """Skips what needs the cache for as long as the binary has none."""
-    folder = tmp_path_factory.mktemp("probe")
-    weir = Weir(str(folder), {"listeners": {"web": {}}, "routes": [{"upstream": "a", "cache": True}],
-                              "upstreams": {"a": {"servers": ["127.0.0.1:9"]}}}, start=False)
-    try:
-        weir.start()
-    except WeirFailed:
-        pytest.skip("no cache yet")
-    try:
-        if "cache-status" not in weir.get("/").fields:
-            pytest.skip("no cache yet")
-    finally:
-        weir.stop()
-
-
 @pytest.fixture
 def server():
     """A scripted backend that the test plays itself."""

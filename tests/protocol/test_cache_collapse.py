@@ -10,8 +10,6 @@ from harness.http_backend import pattern
 from harness.raw_client import trusting
 from test_h2 import H2
 
-pytestmark = pytest.mark.usefixtures("working_cache")
-
 MiB = 1 << 20
 
 

@@ -10,8 +10,6 @@ from harness import Answer, Cached, cache_status, fresh
 from harness.raw_client import build_request, trusting
 from test_h2 import H2
 
-pytestmark = pytest.mark.usefixtures("working_cache")
-
 EVIL = "evil.example"
 OF_EACH_REQUEST = ("x-request-id", "x-forwarded-for", "via", "connection", "surrogate-capability")  # an answer made of these is nobody else's anyway
 

@@ -7,8 +7,6 @@ import pytest
 
 from harness import Answer, Cached, Gate, cache_status, fresh, validated, wait_until
 
-pytestmark = pytest.mark.usefixtures("working_cache")
-
 _numbers = itertools.count()
 
 
@@ -176,7 +174,8 @@ def test_what_is_fetched_during_a_purge_is_not_reused_after_it(caching, module_o
 def test_what_is_being_sent_when_it_is_purged_stays_whole(caching, module_origin, pages):
     body = bytes(range(256)) * 8000
     web = Cached(caching, module_origin, f"{pages.root}/big")
-    web.store(fresh(body))
+    web.on(fresh(body))
+    web.keep()
     with caching.client(receive_buffer=4096, seconds=60) as client:
         client.send_request(target=web.path)
         client.read_head()

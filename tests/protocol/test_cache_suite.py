@@ -81,7 +81,7 @@ class Outcome:
 
 
 @pytest.fixture
-def outcome(working_cache, site, tmp_path):
+def outcome(site, tmp_path):
     installed = subprocess.run([os.path.join(HERE, "install"), FOLDER], capture_output=True, text=True)
     assert installed.returncode == 0, f"the suite cannot be installed: {installed.stderr}"
     runner = os.path.join(HERE, "run.mjs")
@@ -140,7 +140,7 @@ def test_the_suite_passes_but_for_the_known_failures(outcome):
     assert not faults, "\n".join(faults)
 
 
-def test_the_documentation_tells_the_score_and_each_failures_reason(working_cache):
+def test_the_documentation_tells_the_score_and_each_failures_reason():
     assert all(f["reason"] for f in expectations()["failures"].values())
     done = subprocess.run([os.path.join(ROOT, "tools", "make-conformance"), "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

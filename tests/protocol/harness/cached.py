@@ -47,6 +47,13 @@ class Cached:
         assert not cache_status(answer).is_hit, answer.fields
         return answer
 
+    def keep(self):
+        """Has it stored, however often the store wants to be asked before it lets a large object in."""
+        def stored():
+            self.get(seconds=30)
+            return self.is_stored()
+        wait_until(stored, 20, f"{self.path} in the cache")
+
     def store(self, *answers, headers=()):
         """Has the path's answer stored, and gives it."""
         if answers:
