@@ -85,6 +85,8 @@ struct cache_redis_options {
 
 /* Control thread. Connects in its own time. NULL when out of memory. */
 struct cache_redis_fleet *cache_redis_fleet_create(const struct cache_redis_options *o);
+/* Whether it was made with what these say, so that a reload keeps it. */
+bool cache_redis_fleet_is_of(const struct cache_redis_fleet *f, const struct cache_redis_settings *s);
 /* Control thread; NULL is allowed. No callback comes after it; tiers that are still open find nothing any
  * more. The memory goes with the last of them. */
 void cache_redis_fleet_close(struct cache_redis_fleet *f);
@@ -108,6 +110,7 @@ struct cache_redis *cache_redis_create(struct cache_redis_fleet *f, struct loop 
 /* On its worker, also from a callback; NULL is allowed. Calls that wait end as UNAVAILABLE, after this pass.
  */
 void cache_redis_close(struct cache_redis *r);
+struct cache_redis_fleet *cache_redis_fleet_of(const struct cache_redis *r);
 
 enum cache_redis_result {
     CACHE_REDIS_FOUND,

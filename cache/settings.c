@@ -1,5 +1,7 @@
 #include "cache/settings.h"
 
+#include "cache/redis.h"
+
 static const char *const policies[] = {"lru", "s3fifo", NULL};
 
 static const struct option cache_options[] = {
@@ -12,9 +14,8 @@ static const struct option cache_options[] = {
     OPTION_AT(struct cache_settings, max_object, "max_object", OPTION_SIZE, .fallback = "8MiB", .min = 1,
               .help = "Bytes of a body that is stored, at most; a longer one is passed on and not stored. "
                       "Absent: no more than half of `memory`."),
-    {.name = "redis",
-     .type = OPTION_PLANNED,
-     .help = "A second tier in Redis, which the proxies of a fleet share."},
+    OPTION_AT(struct cache_settings, redis, "redis", OPTION_BLOCK_IF, .table = &cache_redis_table,
+              .help = "A second tier in Redis, which the proxies of a fleet share."),
 };
 
 static void check_sizes(struct config *c, const struct config_node *node, void *object)

@@ -264,6 +264,7 @@ static char *take_up(struct runtime *rt, struct snapshot *s, bool first)
         rt->snapshot = s;
         if (!first)
             runtime_cache_configure(rt, &s->settings.cache);
+        runtime_redis_apply(rt, &s->settings.cache);
         sockets_own_files(&rt->sockets);
         sockets_give_up(&rt->sockets);
         for (size_t i = 0; old && i < old->upstream_count; i++)

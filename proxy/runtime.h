@@ -60,6 +60,7 @@ struct runtime {
     struct event signals[RUNTIME_SIGNALS];
     struct timer certificates; /* changed files */
     struct timer cache_sweep;
+    struct cache_redis_fleet *redis; /* the cache's second tier; NULL = none */
     struct timer drain;        /* the deadline */
     unsigned let_go;           /* workers that no longer accept */
     unsigned drained;          /* workers that have no client any more */

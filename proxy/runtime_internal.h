@@ -15,6 +15,8 @@ int runtime_start_workers(struct runtime *rt);
 int runtime_cache_start(struct runtime *rt, const struct cache_settings *s);
 void runtime_cache_configure(struct runtime *rt, const struct cache_settings *s);
 void runtime_cache_stop(struct runtime *rt);
+/* The workers are there: their second tiers follow the settings. */
+void runtime_redis_apply(struct runtime *rt, const struct cache_settings *s);
 
 /* drain.c */
 void drain_is_over(struct timer *t);

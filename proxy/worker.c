@@ -6,6 +6,7 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "cache/redis.h"
 #include "proxy/http/exchange.h"
 #include "proxy/listener.h"
 #include "proxy/stream/udp.h"
@@ -58,6 +59,9 @@ static void *run(void *argument)
     loop_run(&w->loop);
     listeners_cut_clients(w);
     cache_abort_fetches(w);
+    w->ended = true;
+    cache_redis_close(w->redis);
+    w->redis = NULL;
     listeners_free(w);
     pool_close(&w->pool);
     if (w->snapshot)

@@ -13,6 +13,7 @@
 #include "core/recycler.h"
 #include "proxy/snapshot.h"
 
+struct cache_redis;
 struct cache_store;
 struct exchange;
 struct listener;
@@ -64,6 +65,8 @@ struct worker {
     struct log_limit log_limit; /* see failure_log.h */
     const struct observers *observers;
     struct cache_store *cache; /* the process's; outlives the worker */
+    struct cache_redis *redis; /* its second tier; NULL = none */
+    bool ended;                /* its loop runs no more */
     struct loop *control;
 };
 

@@ -136,6 +136,11 @@ struct cache_redis_fleet *cache_redis_fleet_create(const struct cache_redis_opti
     return f;
 }
 
+bool cache_redis_fleet_is_of(const struct cache_redis_fleet *f, const struct cache_redis_settings *s)
+{
+    return cache_redis_settings_equal(&f->settings, s);
+}
+
 static void bury(struct task *t)
 {
     redis_fleet_release(CONTAINER_OF(t, struct cache_redis_fleet, bury));

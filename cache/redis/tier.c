@@ -40,6 +40,11 @@ struct cache_redis *cache_redis_create(struct cache_redis_fleet *f, struct loop 
     return r;
 }
 
+struct cache_redis_fleet *cache_redis_fleet_of(const struct cache_redis *r)
+{
+    return r->fleet;
+}
+
 /* The end of a call. */
 
 static void finish(struct cache_redis_call *c, enum cache_redis_result result, struct slice content)

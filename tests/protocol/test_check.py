@@ -123,7 +123,6 @@ def test_a_far_miss_gets_none(tmp_path):
 
 # What the contract has and this program has not yet. Take a line away with the issue that builds it.
 PLANNED = {
-    "cache.redis": BASE + "cache: { redis: { address: 127.0.0.1:6379 } }\n",
     "compress": BASE.replace("upstream: app", "upstream: app\n    compress: [gzip]"),
     "rate_limit": BASE.replace("upstream: app", "upstream: app\n    rate_limit: { key: ip, rate: 1/s }"),
     "auth": BASE.replace("upstream: app", "upstream: app\n    auth: { basic: users }"),

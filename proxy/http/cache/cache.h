@@ -7,6 +7,8 @@
  *     fetch.c        asking the origin for the cache: an exchange of weir's own, without a client
  *     stored_head.c  heads as they are stored; what a 304 changes in them
  *     status.c       Cache-Status and Age
+ *     second_tier.c  asking Redis before the origin, and keeping there what came
+ *     portable.c     a stored response as bytes, for that
  *     invalidate.c   what unsafe methods and HEAD tell about what is stored
  *
  * The fetch is an exchange like every other one - routed, retried, timed out as any - whose downstream_ops

@@ -1,4 +1,5 @@
 #include "proxy/http/cache/internal.h"
+#include "proxy/http/cache/second_tier.h"
 #include "proxy/http/client_address.h"
 #include "proxy/http/fields.h"
 #include "proxy/http/h1/parse.h"
@@ -20,6 +21,9 @@ struct cache_fetch {
     bool is_announced, admitted;   /* the body's length; and it may stay, though nobody else asks for it */
     bool is_over;                  /* what still comes is for nobody: the task ends it */
     const struct conn *connection; /* the client's, while the request is made; else NULL */
+    struct second_tier_ask ask;
+    struct cache_request_directives said; /* by the client that leads */
+    struct cache_redis_stamp stamp;       /* of before the origin was asked */
     struct cache_waiter ahead;
     struct task task;
 };
@@ -157,6 +161,7 @@ static void end_fill(struct cache_fetch *f)
 /* The exchange has ended, or is about to: nothing more comes. */
 static void let_go(struct cache_fetch *f)
 {
+    second_tier_cancel(&f->ask);
     cache_signal_cancel(&f->ahead);
     list_remove(&f->task.link);
     list_remove(&f->link);
@@ -218,6 +223,24 @@ static struct cache_fetch *create(struct exchange_cache *from, struct cache_fill
     return f;
 }
 
+/* `from`: whose connection the request's templates may tell of; NULL = it has left. */
+static void ask_origin(struct cache_fetch *f, struct exchange_cache *from)
+{
+    f->stamp = second_tier_stamp(f->x);
+    f->connection = from ? from->x->down_ops->connection(from->x) : NULL;
+    exchange_start(f->x);
+    f->connection = NULL;
+}
+
+static bool take_from_second_tier(struct cache_fetch *f, const struct portable *p);
+
+static void on_second_tier(struct second_tier_ask *a, const struct portable *p)
+{
+    struct cache_fetch *f = CONTAINER_OF(a, struct cache_fetch, ask);
+    if (!p || !take_from_second_tier(f, p))
+        ask_origin(f, f->from);
+}
+
 void cache_fetch(struct exchange_cache *from, struct cache_fill *fill, bool has_client)
 {
     struct cache_fetch *f = create(from, fill);
@@ -237,10 +260,9 @@ void cache_fetch(struct exchange_cache *from, struct cache_fill *fill, bool has_
         f->from = from;
         from->fetch = f;
     }
-    struct exchange *x = f->x;
-    f->connection = from->x->down_ops->connection(from->x);
-    exchange_start(x);
-    f->connection = NULL;
+    f->said = from->said;
+    if (!has_client || fill->base || !second_tier_ask(&f->ask, f->x, f->names.key, &f->said, on_second_tier))
+        ask_origin(f, from);
 }
 
 void cache_fetch_leave(struct cache_fetch *f)
@@ -413,6 +435,16 @@ static struct cache_object *make_object(struct cache_fetch *f, const struct http
     return o;
 }
 
+/* What is stored: for the second tier too. */
+static void keep(struct cache_fetch *f, const struct cache_object *o)
+{
+    const struct stored_head *h = o->head;
+    struct fields fields = {(struct field *)(uintptr_t)h->fields, h->count, h->count};
+    struct slice *tags = arena_alloc(&f->x->arena, CACHE_TAGS_MAX * sizeof *tags);
+    if (tags)
+        second_tier_keep(f->x, f->names.key, o, tags, tags_of(f, &fields, tags, CACHE_TAGS_MAX), f->stamp);
+}
+
 /* The stored response is still good (RFC 9111 §4.3.3, §4.3.4): a new head over the same body. */
 static void refresh(struct cache_fetch *f, struct http_response *r)
 {
@@ -449,6 +481,8 @@ static void refresh(struct cache_fetch *f, struct http_response *r)
         fill->discard = !verdict.store;
         if (!verdict.store)
             cache_drop(x->worker->cache, base);
+        if (o && verdict.store)
+            keep(f, o);
         if (o)
             publish(f, o);
         else
@@ -486,6 +520,8 @@ static void conclude(struct cache_fetch *f)
     if (!f->admitted && !f->is_announced)
         f->admitted = fill->base || cache_admits(f->x->worker->cache, &f->key, cache_body_bytes(f->body));
     fill->discard |= f->streams || (!was_shared && !f->admitted);
+    if (!fill->discard && fill->object)
+        keep(f, fill->object);
     end_fill(f);
 }
 
@@ -561,6 +597,33 @@ static void store(struct cache_fetch *f, const struct cache_verdict *verdict, st
     if (end)
         conclude(f);
     wake_client(f);
+}
+
+/* False: it could not be taken, and nothing has happened. */
+static bool take_from_second_tier(struct cache_fetch *f, const struct portable *p)
+{
+    struct exchange *x = f->x;
+    struct iovec body = {(void *)(uintptr_t)p->body.at, p->body.len};
+    const struct http_response r = {
+        .status = p->status, .minor = p->minor, .is_http2 = p->is_http2, .fields = p->fields};
+    struct cache_object *o = NULL;
+    f->body = cache_body_create(cache_store_budget(x->worker->cache), p->body.len);
+    if (f->body && (p->body.len == 0 || cache_body_append(f->body, &body, 1) == 0)) {
+        cache_body_finish(f->body);
+        o = make_object(f, &r, f->body, p->body.len, &p->freshness);
+    }
+    if (!o) {
+        cache_body_release(f->body);
+        f->body = NULL;
+        return false;
+    }
+    if (f->from)
+        f->from->from_fleet = true;
+    publish(f, o);
+    end_fill(f);
+    wake_client(f);
+    end(f);
+    return true;
 }
 
 /* What `downstream_ops` ask for. */

@@ -1,11 +1,13 @@
 /* What answers that did not come by way of the store say about what is in it. */
 #include "proxy/http/cache/internal.h"
+#include "proxy/http/cache/second_tier.h"
 #include "proxy/http/forward.h"
 #include "proxy/http/target.h"
 
 static void purge(struct exchange_cache *c, struct slice url)
 {
     cache_store_purge(c->x->worker->cache, CACHE_PURGE_URL, url, false);
+    second_tier_purge(c->x, url);
 }
 
 /* The URL in a field, as purges name it, when it is on the same host (RFC 9111 §4.4: never another's); empty

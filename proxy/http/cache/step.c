@@ -272,12 +272,17 @@ static void look_at_object(struct exchange_cache *c)
         return;
     }
     bool is_refreshed = fill->base && fill->object->body == fill->base->body;
+    if (c->from_fleet) {
+        c->forward = NULL;
+        c->detail = "second-tier";
+    }
     take_object(c, fill->object);
     c->forward_status = fill->status;
     c->stored = !is_base && !(c->is_leader && c->detail);
     cache_fill_let_go(fill);
     c->fill = NULL;
-    cache_serve(c, is_base        ? CACHE_RESULT_STALE
+    cache_serve(c, c->from_fleet  ? CACHE_RESULT_HIT
+                   : is_base      ? CACHE_RESULT_STALE
                    : is_refreshed ? CACHE_RESULT_REVALIDATED
                                   : CACHE_RESULT_MISS);
 }
