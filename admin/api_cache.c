@@ -2,6 +2,7 @@
 #include "admin/api_cache.h"
 #include "admin/cache_urls.h"
 #include "admin/internal.h"
+#include "cache/redis.h"
 #include "cache/shadow.h"
 #include "cache/store.h"
 #include "proxy/http/route.h"
@@ -72,6 +73,25 @@ static json_t *shadow_json(struct runtime *rt, json_t **advice)
                      figures_json(&r.hour), "total", figures_json(&r.total));
 }
 
+/* The second tier; null without one. */
+static json_t *redis_json(const struct runtime *rt)
+{
+    struct cache_redis_stats s;
+    const struct cache_redis_settings *settings = rt->snapshot->settings.cache.redis;
+    if (!rt->redis || !settings)
+        return json_null();
+    cache_redis_stats(rt->redis, &s);
+    const char *reason = cache_redis_reason(rt->redis);
+    return json_pack(
+        "{s:o, s:s, s:s, s:i, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", //
+        "address", json_slice(settings->address), "state", reason[0] ? "away" : "up", "reason", reason,
+        "workers_up", (int)s.workers_up, "synced", s.synced, "hits", (json_int_t)s.hits, "misses",
+        (json_int_t)s.misses, "purged", (json_int_t)s.purged, "unreadable", (json_int_t)s.unreadable,
+        "timeouts", (json_int_t)s.timeouts, "errors", (json_int_t)s.errors, "skipped", (json_int_t)s.skipped,
+        "puts", (json_int_t)s.puts, "put_bytes", (json_int_t)s.put_bytes, "dropped", (json_int_t)s.dropped,
+        "trips", (json_int_t)s.trips, "purges_waiting", (json_int_t)s.purges_waiting);
+}
+
 json_t *cache_json(struct admin *a)
 {
     struct runtime *rt = a->runtime;
@@ -81,16 +101,17 @@ json_t *cache_json(struct admin *a)
     cache_store_stats(rt->cache, &s);
     cache_count_results(rt, results);
     json_t *shadow = shadow_json(rt, &advice);
-    return json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I, s:{s:I, s:I, s:I}, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", //
-        "routes", (json_int_t)count_routes(rt->snapshot), "memory", (json_int_t)s.memory, "bytes",
-        (json_int_t)s.bytes, "objects", (json_int_t)s.objects, "max_object",
-        (json_int_t)cache_store_max_object(rt->cache), "policy", s.policy, "evictions",
-        (json_int_t)s.evictions, "insertions", (json_int_t)s.insertions, "rejected", "size",
-        (json_int_t)s.rejected_size, "first", (json_int_t)s.rejected_first, "memory",
-        (json_int_t)s.rejected_memory, "purges", (json_int_t)s.purges, "purged", (json_int_t)s.purged,
-        "fills", (json_int_t)s.fills, "requests", results_json(results), "hit_ratio", hit_ratio(results),
-        "advice", advice, "shadow", shadow);
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I, s:{s:I, s:I, s:I}, s:I, s:I, s:I, s:o, s:o, "
+                     "s:o, s:o, s:o}", //
+                     "routes", (json_int_t)count_routes(rt->snapshot), "memory", (json_int_t)s.memory,
+                     "bytes", (json_int_t)s.bytes, "objects", (json_int_t)s.objects, "max_object",
+                     (json_int_t)cache_store_max_object(rt->cache), "policy", s.policy, "evictions",
+                     (json_int_t)s.evictions, "insertions", (json_int_t)s.insertions, "rejected", "size",
+                     (json_int_t)s.rejected_size, "first", (json_int_t)s.rejected_first, "memory",
+                     (json_int_t)s.rejected_memory, "purges", (json_int_t)s.purges, "purged",
+                     (json_int_t)s.purged, "fills", (json_int_t)s.fills, "requests", results_json(results),
+                     "hit_ratio", hit_ratio(results), "advice", advice, "shadow", shadow, "redis",
+                     redis_json(rt));
 }
 
 void api_cache(struct http_call *c)

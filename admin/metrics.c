@@ -7,6 +7,7 @@
 #include "admin/api_cache.h"
 #include "admin/internal.h"
 #include "balancer/outlier.h"
+#include "cache/redis.h"
 #include "cache/store.h"
 #include "proxy/http/h2/abuse.h"
 
@@ -494,6 +495,37 @@ static void cache_of(FILE *out, const struct runtime *rt)
             (unsigned long long)s.rejected_memory);
 }
 
+/* Its second tier, where there is one. */
+static void redis_of(FILE *out, const struct runtime *rt)
+{
+    struct cache_redis_stats s;
+    if (!rt->redis)
+        return;
+    cache_redis_stats(rt->redis, &s);
+    uint64_t of_misses = s.purged + s.unreadable;
+    const struct {
+        const char *result;
+        uint64_t count;
+    } lookups[] = {{"hit", s.hits},         {"miss", s.misses > of_misses ? s.misses - of_misses : 0},
+                   {"purged", s.purged},    {"unreadable", s.unreadable},
+                   {"timeout", s.timeouts}, {"skipped", s.skipped}};
+    family(out, "cache_redis_lookups_total", "counter",
+           "Look-ups in Redis; skipped: not made, because Redis was away, slow or too busy.");
+    for (size_t i = 0; i < COUNT_OF(lookups); i++)
+        fprintf(out, "weir_cache_redis_lookups_total{result=\"%s\"} %llu\n", lookups[i].result,
+                (unsigned long long)lookups[i].count);
+    single(out, "cache_redis_workers_up", "gauge", "Workers that use Redis now.", s.workers_up);
+    single(out, "cache_redis_synced", "gauge", "1 while the fleet's purges are heard.", s.synced);
+    single(out, "cache_redis_errors_total", "counter",
+           "Connections to Redis that broke, answers that were errors.", (double)s.errors);
+    single(out, "cache_redis_trips_total", "counter", "Times that a worker stopped using Redis.",
+           (double)s.trips);
+    single(out, "cache_redis_writes_total", "counter", "Responses written to Redis.", (double)s.puts);
+    single(out, "cache_redis_writes_dropped_total", "counter", "Responses that were not.", (double)s.dropped);
+    single(out, "cache_redis_purges_waiting", "gauge", "Purges that Redis has not taken yet.",
+           (double)s.purges_waiting);
+}
+
 /* gRPC. */
 
 static void grpc_calls(FILE *out, const struct runtime *rt)
@@ -670,6 +702,7 @@ char *metrics_text(struct admin *a, size_t *len)
     udp_listeners(out, a->runtime);
     upstreams(out, a->runtime);
     cache_of(out, a->runtime);
+    redis_of(out, a->runtime);
     grpc_calls(out, a->runtime);
     handshakes(out, a->runtime);
     certificates(out, a->runtime);

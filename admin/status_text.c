@@ -52,6 +52,11 @@ static void print_cache(const json_t *c, FILE *out)
     if (number_of(c, "evictions"))
         fprintf(out, ", %lld evicted", number_of(c, "evictions"));
     fprintf(out, "\n");
+    const json_t *redis = json_object_get(c, "redis");
+    if (json_is_object(redis))
+        fprintf(out, "cache's redis %s: %s%s%s, %lld hits, %lld misses\n", text_of(redis, "address"),
+                text_of(redis, "state"), text_of(redis, "reason")[0] ? ": " : "", text_of(redis, "reason"),
+                number_of(redis, "hits"), number_of(redis, "misses"));
 }
 
 static void print_listener(const json_t *l, FILE *out)

@@ -169,6 +169,8 @@ function showCache(c, old, seconds) {
   $("cache-evictions").textContent = number(old ? Math.max(0, c.evictions - old.evictions) / seconds : 0);
   $("cache-fills").textContent = number(c.fills);
   $("cache-results").textContent = Object.entries(c.requests).map(([name, n]) => name + " " + number(n)).join(", ");
+  $("cache-redis-row").hidden = !c.redis;
+  if (c.redis) two("cache-redis", `${c.redis.address} ${c.redis.reason || c.redis.state}`, `${number(c.redis.hits)} hits, ${number(c.redis.misses)} misses`);
   $("cache-advice").textContent = c.advice || "";
 }
 

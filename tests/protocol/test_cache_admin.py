@@ -8,6 +8,7 @@ import pytest
 from harness import Cached, fresh, wait_until
 from harness.browser import IS_THERE, Browser
 from harness.raw_client import get
+from harness.redis_server import RedisServer
 
 _numbers = itertools.count()
 RESULTS = {"hit", "stale", "revalidated", "miss", "bypass"}
@@ -384,3 +385,39 @@ def test_the_dashboard_shows_the_cache_and_purges(caching, page, tmp_path):
         browser.run(SHOWN)
         said, is_bad = browser.run(PURGE, "url", "/page")
         assert is_bad and "begins with its host" in said
+
+
+# The second tier.
+
+@pytest.mark.skipif(not RedisServer.is_there(), reason="no redis-server")
+def test_redis_is_told_of_while_it_is_there_and_while_it_is_not(site, cache_origin, page, tmp_path):
+    redis = RedisServer(tmp_path / "redis").start()
+    try:
+        weir = site([{"upstream": "origin", "cache": True}], {"origin": cache_origin.address}, workers=1,
+                    cache={"redis": {"address": redis.address, "deadline": "5s", "retry": "20ms"}})
+
+        def told():
+            return cache_of(weir)["redis"]
+        numbers = itertools.count()
+
+        def is_used():
+            page(weir, f"/{next(numbers)}")
+            return told()["misses"] > 0 and told()["puts"] > 0
+        wait_until(is_used, 20, "a look-up in Redis")
+        assert told()["state"] == "up" and told()["reason"] == "" and told()["synced"] and told()["workers_up"] == 1
+        assert told()["address"] == redis.address
+        metrics = weir.admin.metrics()
+        assert metrics.sum("weir_cache_redis_lookups_total", result="miss") > 0 and metrics.sum("weir_cache_redis_synced") == 1
+        assert f"cache's redis {redis.address}: up" in command(weir, "status")[1]
+        redis.close()
+        wait_until(lambda: told()["state"] == "away" and told()["reason"], 20, "Redis being away")
+        assert f"cache's redis {redis.address}: away: " in command(weir, "status")[1]
+        page(weir, "/after").hit()
+    finally:
+        redis.close()
+
+
+def test_without_redis_nothing_is_told_of_it(caching):
+    weir = caching()
+    assert cache_of(weir)["redis"] is None
+    assert not weir.admin.metrics().matching("weir_cache_redis_lookups_total")
