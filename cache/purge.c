@@ -116,6 +116,8 @@ int cache_purge(struct cache_purges *p, enum cache_purge_kind kind, struct slice
         atomic_store_explicit(&p->all[soft], number, memory_order_relaxed);
         break;
     }
+    if (!soft)
+        atomic_store_explicit(&p->hard, number, memory_order_relaxed);
     atomic_store_explicit(&p->sequence, number, memory_order_release);
     pthread_rwlock_unlock(&p->lock);
     return result;

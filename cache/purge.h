@@ -30,6 +30,7 @@ struct cache_prefix;
 
 struct cache_purges {
     _Atomic uint64_t sequence; /* of the newest purge */
+    _Atomic uint64_t hard;     /* of the newest hard one */
     _Atomic uint64_t all[2];   /* [0] hard, [1] soft */
     _Atomic uint64_t prefixes_sequence;
     _Atomic uint64_t slots[2][CACHE_PURGE_SLOTS];

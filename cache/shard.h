@@ -56,7 +56,7 @@ struct cache_store {
     _Atomic uint32_t eviction;                    /* counts victims: whose turn it is */
     uint32_t shard_count;                         /* a power of two */
     struct {
-        uint64_t purges; /* sequence up to which everything was swept */
+        uint64_t purges; /* sequence up to which everything was swept, as far as hard purges go */
         uint64_t target; /* likewise, when this round is through; 0 = none is under way */
         uint32_t shard, bucket;
     } sweep; /* the control thread's */

@@ -33,20 +33,49 @@ static uint64_t sweep_bucket(struct cache_store *s, struct cache_shard *shard, u
     return purged;
 }
 
-/* From sweep.bucket on; whether the shard is through. A table that grows meanwhile spreads a bucket over
- * itself and one further on, so nothing is missed. */
-static bool sweep_part(struct cache_store *s, struct cache_shard *shard)
+/* Under the read lock, which holds nobody up. */
+static bool has_purged(struct cache_store *s, const struct cache_shard *shard, uint32_t bucket)
+{
+    for (struct cache_entry *e = shard->buckets[bucket]; e; e = e->next)
+        for (struct cache_object *o = e->variants; o; o = o->next)
+            if (cache_is_purged(&s->purges, o))
+                return true;
+    return false;
+}
+
+/* From sweep.bucket on, as far as the next bucket with something that goes, or *left buckets; whether the
+ * shard is through. */
+static bool look_on(struct cache_store *s, struct cache_shard *shard, unsigned *left)
+{
+    pthread_rwlock_rdlock(&shard->lock);
+    for (; *left > 0 && s->sweep.bucket < shard->bucket_count; (*left)--, s->sweep.bucket++)
+        if (has_purged(s, shard, s->sweep.bucket))
+            break;
+    bool is_through = s->sweep.bucket >= shard->bucket_count;
+    pthread_rwlock_unlock(&shard->lock);
+    return is_through;
+}
+
+static bool remove_on(struct cache_store *s, struct cache_shard *shard, unsigned left)
 {
     struct cache_garbage g = {0};
     uint64_t purged = 0;
     pthread_rwlock_wrlock(&shard->lock);
-    for (unsigned i = 0; i < BUCKETS_LOCKED && s->sweep.bucket < shard->bucket_count; i++)
+    for (; left > 0 && s->sweep.bucket < shard->bucket_count; left--)
         purged += sweep_bucket(s, shard, s->sweep.bucket++, &g);
     bool is_through = s->sweep.bucket >= shard->bucket_count;
     pthread_rwlock_unlock(&shard->lock);
     cache_garbage_free(s, &g);
     cache_count(&s->counts.purged, purged);
     return is_through;
+}
+
+/* Whether the shard is through. A table that grows meanwhile spreads a bucket over itself and one further on,
+ * so nothing is missed. */
+static bool sweep_part(struct cache_store *s, struct cache_shard *shard)
+{
+    unsigned left = BUCKETS_LOCKED;
+    return look_on(s, shard, &left) || (left > 0 && remove_on(s, shard, left));
 }
 
 static void expire_marks(struct cache_store *s)
@@ -65,7 +94,7 @@ bool cache_sweep(struct cache_store *s)
 {
     if (!s->sweep.target) {
         expire_marks(s);
-        if (cache_purge_now(&s->purges) == s->sweep.purges)
+        if (atomic_load_explicit(&s->purges.hard, memory_order_acquire) <= s->sweep.purges)
             return false;
         s->sweep.target = cache_purge_now(&s->purges);
     }
@@ -78,7 +107,7 @@ bool cache_sweep(struct cache_store *s)
         s->sweep.shard = 0;
         s->sweep.purges = s->sweep.target;
         s->sweep.target = 0;
-        return cache_purge_now(&s->purges) != s->sweep.purges;
+        return atomic_load_explicit(&s->purges.hard, memory_order_acquire) > s->sweep.purges;
     }
     return true;
 }
