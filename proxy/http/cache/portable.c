@@ -120,19 +120,23 @@ static uint64_t take_number(struct source *s, size_t bytes)
     return le64toh(n);
 }
 
-static bool is_all(struct slice s, enum byte_class class)
+/* RFC 9110 §5.5: neither what ends a line, nor white space around it (RFC 9113 §8.2.1). */
+static bool is_value(struct slice s)
 {
-    for (size_t i = 0; i < s.len; i++)
-        if (!byte_is(s.at[i], class))
-            return false;
-    return true;
+    return is_field_value(s) && slice_trim(s).len == s.len;
+}
+
+/* What can be stored, and sent from there as it is. */
+static bool is_storable_status(unsigned status)
+{
+    return status >= 200 && status <= 599 && status != 206 && status != 304;
 }
 
 /* Seconds within reason: sums of them stay numbers. */
 static int64_t take_seconds(struct source *s)
 {
     uint64_t n = take_number(s, 8);
-    if (n > UINT64_C(1) << 40)
+    if (n > CACHE_SECONDS_MAX)
         s->failed = true;
     return (int64_t)n;
 }
@@ -151,7 +155,7 @@ static int read_fields(struct source *s, uint32_t count, struct arena *a, struct
         f->name = take(s, name);
         f->value = take(s, value);
         f->id = (uint16_t)field_id(f->name);
-        if (s->failed || !f->name.len || !is_all(f->name, BYTE_TOKEN) || !is_all(f->value, BYTE_TEXT))
+        if (s->failed || !is_token(f->name) || !is_value(f->value))
             return -1;
     }
     static const struct cache_verdict nothing_omitted;
@@ -176,7 +180,8 @@ static int read_response(struct source *s, struct arena *a, struct portable *p)
     size_t vary = (size_t)take_number(s, 2);
     uint32_t count = (uint32_t)take_number(s, 4);
     p->vary_names = take(s, vary);
-    if (s->failed || p->status < 200 || p->status > 599 || read_fields(s, count, a, &p->fields) != 0)
+    if (s->failed || p->minor > 1 || !is_storable_status(p->status) ||
+        read_fields(s, count, a, &p->fields) != 0)
         return -1;
     p->body = s->rest;
     return 0;
