@@ -111,9 +111,9 @@ void runtime_redis_apply(struct runtime *rt, const struct cache_settings *settin
 
 int runtime_purge(struct runtime *rt, enum cache_purge_kind kind, struct slice text, bool soft)
 {
-    int rc = cache_store_purge(rt->cache, kind, text, soft);
+    /* The second tier first: what is found in it between the two is purged by the other. */
+    int failed = rt->redis ? cache_redis_purge(rt->redis, kind, text, soft) : 0;
+    failed |= cache_store_purge(rt->cache, kind, text, soft);
     loop_timer(&rt->control, &rt->cache_sweep, SWEEP_MORE_MS);
-    if (rt->redis && cache_redis_purge(rt->redis, kind, text, soft) != 0)
-        return -1;
-    return rc;
+    return failed;
 }

@@ -6,8 +6,9 @@
 
 static void purge(struct exchange_cache *c, struct slice url)
 {
-    cache_store_purge(c->x->worker->cache, CACHE_PURGE_URL, url, false);
+    /* The second tier first: what is found in it between the two is purged by the other. */
     second_tier_purge(c->x, url);
+    cache_store_purge(c->x->worker->cache, CACHE_PURGE_URL, url, false);
 }
 
 /* The URL in a field, as purges name it, when it is on the same host (RFC 9111 §4.4: never another's); empty
@@ -62,8 +63,10 @@ static void compare_with_stored(struct exchange_cache *c, const struct http_resp
     bool other_length = r->has_content_length && cache_body_state(o->body) == CACHE_BODY_WHOLE &&
                         r->content_length != cache_body_bytes(o->body);
     if (other_length || (etag.len && !slice_equal(etag, o->etag)) ||
-        (modified.len && !slice_equal(modified, o->modified)))
+        (modified.len && !slice_equal(modified, o->modified))) {
+        second_tier_purge(c->x, o->url);
         cache_drop(c->x->worker->cache, o);
+    }
 }
 
 void cache_learn(struct exchange_cache *c, const struct http_response *r)
