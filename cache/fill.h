@@ -35,6 +35,7 @@ struct cache_fill {
     struct cache_object *base;   /* what is validated: held; NULL = none */
     uint16_t status;             /* of the origin's answer; set before the state */
     bool answered;               /* where `object` is `base`: the origin's failure was an answer */
+    bool was_found;              /* `object` is from the second tier: it may be old. Set before the state */
     bool discard;                /* the leader's word before the end: the object is not to be stored */
     _Atomic uint32_t followers;  /* that have ever been given it by cache_lead() or cache_find() */
     uint16_t failed_status;      /* weir's own answer for the failure */

@@ -30,6 +30,14 @@ struct cache_fetch {
 
 static const struct downstream_ops fetch_ops;
 
+/* Of a fetch that no client waits for. */
+static const struct cache_request_directives says_nothing = {.max_age = CACHE_UNSET,
+                                                             .min_fresh = CACHE_UNSET,
+                                                             .max_stale = CACHE_UNSET,
+                                                             .stale_if_error = CACHE_UNSET};
+
+static bool asks_second_tier(struct cache_fetch *f);
+
 static struct cache_fetch *of_exchange(const struct exchange *x)
 {
     struct cache_fetch *f = x->down;
@@ -232,15 +240,6 @@ static void ask_origin(struct cache_fetch *f, struct exchange_cache *from)
     f->connection = NULL;
 }
 
-static bool take_from_second_tier(struct cache_fetch *f, const struct portable *p);
-
-static void on_second_tier(struct second_tier_ask *a, const struct portable *p)
-{
-    struct cache_fetch *f = CONTAINER_OF(a, struct cache_fetch, ask);
-    if (!p || !take_from_second_tier(f, p))
-        ask_origin(f, f->from);
-}
-
 void cache_fetch(struct exchange_cache *from, struct cache_fill *fill, bool has_client)
 {
     struct cache_fetch *f = create(from, fill);
@@ -260,8 +259,8 @@ void cache_fetch(struct exchange_cache *from, struct cache_fill *fill, bool has_
         f->from = from;
         from->fetch = f;
     }
-    f->said = from->said;
-    if (!has_client || fill->base || !second_tier_ask(&f->ask, f->x, f->names.key, &f->said, on_second_tier))
+    f->said = has_client ? from->said : says_nothing;
+    if (!asks_second_tier(f))
         ask_origin(f, from);
 }
 
@@ -327,6 +326,15 @@ static void wake_client(struct cache_fetch *f)
 
 /* The answer. */
 
+/* The origin has another answer now. What the second tier has is no better, where that would be used yet. */
+static void drop_base(struct cache_fetch *f)
+{
+    struct cache_object *base = f->fill->base;
+    if (cache_age(&base->freshness, cache_now(f->x)) < base->freshness.lifetime)
+        second_tier_purge(f->x, base->url);
+    cache_drop(f->x->worker->cache, base);
+}
+
 /* It may not be stored: the others ask for themselves, and the client that led gets it as it comes - or asks
  * anew, where it had asked for less than the whole. */
 static void relay(struct cache_fetch *f, const struct cache_verdict *verdict, struct http_response *r,
@@ -335,7 +343,7 @@ static void relay(struct cache_fetch *f, const struct cache_verdict *verdict, st
     struct exchange_cache *from = f->from;
     struct cache_object *base = f->fill->base;
     if (base && r->status < 500)
-        cache_drop(f->x->worker->cache, base);
+        drop_base(f);
     f->fill->status = r->status;
     cache_fill_release(f->fill, !verdict->is_explicit ? 0 : r->status < 400 ? CACHE_PASS_SECONDS : 1);
     end_fill(f);
@@ -462,7 +470,7 @@ static void refresh(struct cache_fetch *f, struct http_response *r)
     if (!cache_validators_agree(base->etag, base->modified, etag, modified)) {
         struct exchange_cache *from = f->from;
         f->from = NULL;
-        cache_drop(x->worker->cache, base);
+        drop_base(f);
         cache_fill_release(fill, 0);
         end_fill(f);
         if (from) {
@@ -480,7 +488,7 @@ static void refresh(struct cache_fetch *f, struct http_response *r)
             o = make_object(f, &merged, base->body, stored->length, &verdict.freshness);
         fill->discard = !verdict.store;
         if (!verdict.store)
-            cache_drop(x->worker->cache, base);
+            drop_base(f);
         if (o && verdict.store)
             keep(f, o);
         if (o)
@@ -495,12 +503,8 @@ static void refresh(struct cache_fetch *f, struct http_response *r)
 /* The origin failed, and there is something stale that may be used (RFC 5861 §4). */
 static bool leaves_to_stale(struct cache_fetch *f, bool answered)
 {
-    static const struct cache_request_directives none = {.max_age = CACHE_UNSET,
-                                                         .min_fresh = CACHE_UNSET,
-                                                         .max_stale = CACHE_UNSET,
-                                                         .stale_if_error = CACHE_UNSET};
     struct cache_object *base = f->fill->base;
-    if (!base || !cache_may_use_on_error(&base->freshness, f->from ? &f->from->said : &none, answered,
+    if (!base || !cache_may_use_on_error(&base->freshness, f->from ? &f->from->said : &says_nothing, answered,
                                          cache_now(f->x)))
         return false;
     f->fill->answered = answered;
@@ -599,31 +603,78 @@ static void store(struct cache_fetch *f, const struct cache_verdict *verdict, st
     wake_client(f);
 }
 
-/* False: it could not be taken, and nothing has happened. */
-static bool take_from_second_tier(struct cache_fetch *f, const struct portable *p)
+/* The second tier. */
+
+/* What was found there, as an object; NULL: it is of no use here, or there is no memory. */
+static struct cache_object *object_of(struct cache_fetch *f, const struct portable *p, bool is_fresh)
 {
-    struct exchange *x = f->x;
-    struct iovec body = {(void *)(uintptr_t)p->body.at, p->body.len};
+    struct cache_store *store = f->x->worker->cache;
+    const struct cache_object *base = f->fill->base;
+    struct iovec bytes = {(void *)(uintptr_t)p->body.at, p->body.len};
     const struct http_response r = {
         .status = p->status, .minor = p->minor, .is_http2 = p->is_http2, .fields = p->fields};
+    if (p->body.len > cache_store_max_object(store) ||
+        (base && (!is_fresh || base->freshness.response_time > p->freshness.response_time)))
+        return NULL;
     struct cache_object *o = NULL;
-    f->body = cache_body_create(cache_store_budget(x->worker->cache), p->body.len);
-    if (f->body && (p->body.len == 0 || cache_body_append(f->body, &body, 1) == 0)) {
-        cache_body_finish(f->body);
-        o = make_object(f, &r, f->body, p->body.len, &p->freshness);
+    struct cache_body *body = cache_body_create(cache_store_budget(store), p->body.len);
+    if (body && (p->body.len == 0 || cache_body_append(body, &bytes, 1) == 0)) {
+        cache_body_finish(body);
+        o = make_object(f, &r, body, p->body.len, &p->freshness);
     }
-    if (!o) {
-        cache_body_release(f->body);
-        f->body = NULL;
-        return false;
+    cache_body_release(body);
+    if (o && !is_fresh && !o->etag.len && !o->modified.len) {
+        cache_object_release(o);
+        o = NULL;
     }
-    if (f->from)
-        f->from->from_fleet = true;
+    return o;
+}
+
+/* It is as good as an answer of the origin; who else would have the memory that it takes says the store. */
+static void answer_with(struct cache_fetch *f, struct cache_object *o)
+{
+    struct cache_fill *fill = f->fill;
+    bool is_admitted = fill->base || cache_admits(f->x->worker->cache, &f->key, cache_body_bytes(o->body));
+    fill->was_found = true;
     publish(f, o);
+    fill->discard = !is_admitted && atomic_load_explicit(&fill->followers, memory_order_relaxed) == 0;
     end_fill(f);
     wake_client(f);
     end(f);
-    return true;
+}
+
+/* The origin is asked whether it is still good. */
+static void validate(struct cache_fetch *f, struct cache_object *o)
+{
+    f->fill->base = o;
+    if (add_validators(f) == 0) {
+        ask_origin(f, f->from);
+        return;
+    }
+    cache_fill_fail(f->fill, 503, "out of memory");
+    end_fill(f);
+    wake_client(f);
+    end(f);
+}
+
+static void on_second_tier(struct second_tier_ask *a, const struct portable *p, bool is_fresh)
+{
+    struct cache_fetch *f = CONTAINER_OF(a, struct cache_fetch, ask);
+    struct cache_object *o = p ? object_of(f, p, is_fresh) : NULL;
+    if (!o)
+        ask_origin(f, f->from);
+    else if (is_fresh)
+        answer_with(f, o);
+    else
+        validate(f, o);
+}
+
+/* Where what is stored is never fresh, what stands there is not either. */
+static bool asks_second_tier(struct cache_fetch *f)
+{
+    const struct cache_object *base = f->fill->base;
+    return (!base || base->freshness.lifetime > 0) &&
+           second_tier_ask(&f->ask, f->x, f->names.key, &f->said, on_second_tier);
 }
 
 /* What `downstream_ops` ask for. */

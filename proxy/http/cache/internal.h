@@ -30,7 +30,6 @@ struct exchange_cache {
     bool relays;         /* the fetch's answer comes straight through: it may not be stored */
     bool is_leader;      /* of the newest fill */
     bool alone;          /* it follows nobody any more */
-    bool from_fleet;     /* what its fetch brought is from the second tier */
     bool asks_for_less;  /* than a whole 200: a range, or nothing if it has not changed */
     struct fields own;   /* of the fetch that it led: for this client alone */
     const char *failure; /* of the fetch that it led, in the arena; NULL = see the fill's */

@@ -2,13 +2,15 @@
 
 #include "proxy/http/cache/internal.h"
 
+#define VALIDATED_SECONDS_MAX 3600
+
 static void on_done(struct cache_redis_call *call, enum cache_redis_result result, struct slice content);
 
 bool second_tier_ask(struct second_tier_ask *a, struct exchange *x, struct slice key,
                      const struct cache_request_directives *said, second_tier_done *done)
 {
     struct cache_redis *tier = x->worker->redis;
-    if (!tier || said->no_cache)
+    if (!tier || said->no_cache || said->max_age == 0)
         return false;
     *a = (struct second_tier_ask){.call.done = on_done, .x = x, .key = key, .said = said, .done = done};
     return cache_redis_get(tier, a->key, &a->call);
@@ -34,29 +36,31 @@ static bool ask_variant(struct second_tier_ask *a, struct slice names)
     return a->key.at && x->worker->redis && cache_redis_get(x->worker->redis, a->key, &a->call);
 }
 
-/* Is it for this request, and as fresh as it wants? */
-static bool is_usable(const struct second_tier_ask *a, const struct portable *p)
+/* A response: is it for this request, and as fresh as it wants? */
+static void tell(struct second_tier_ask *a, struct portable *p, bool is_purged)
 {
     const char *why;
     int64_t now = cache_now(a->x);
-    struct cache_freshness f = p->freshness;
-    if (f.response_time > now) /* by the clock of another */
-        f.response_time = now;
-    return (p->vary_names.len != 0) == a->is_variant &&
-           cache_may_use(&f, a->said, false, now, &why) == CACHE_USE_FRESH;
+    if ((p->vary_names.len != 0) != a->is_variant) {
+        a->done(a, NULL, false);
+        return;
+    }
+    if (p->freshness.response_time > now) /* by the clock of another */
+        p->freshness.response_time = now;
+    a->done(a, p, cache_may_use(&p->freshness, a->said, is_purged, now, &why) == CACHE_USE_FRESH);
 }
 
 static void on_done(struct cache_redis_call *call, enum cache_redis_result result, struct slice content)
 {
     struct second_tier_ask *a = CONTAINER_OF(call, struct second_tier_ask, call);
     struct portable p;
-    if (result != CACHE_REDIS_FOUND || portable_read(content, &a->x->arena, &p) != 0) {
-        a->done(a, NULL);
-        return;
-    }
-    if (p.is_signpost && ask_variant(a, p.vary_names))
-        return;
-    a->done(a, !p.is_signpost && is_usable(a, &p) ? &p : NULL);
+    if ((result != CACHE_REDIS_FOUND && result != CACHE_REDIS_STALE) ||
+        portable_read(content, &a->x->arena, &p) != 0)
+        a->done(a, NULL, false);
+    else if (!p.is_signpost)
+        tell(a, &p, result == CACHE_REDIS_STALE);
+    else if (!ask_variant(a, p.vary_names))
+        a->done(a, NULL, false);
 }
 
 /* Keeping. */
@@ -102,6 +106,19 @@ static void put_object(struct exchange *x, struct cache_redis_value *v, const st
     cache_reader_close(&reader);
 }
 
+/* Seconds: as long as it is fresh; then where the origin may fail, and where it may say that it is still
+ * good. */
+static uint64_t time_to_live(const struct cache_object *o, int64_t left)
+{
+    const struct cache_freshness *f = &o->freshness;
+    int64_t stale =
+        f->stale_if_error > f->stale_while_revalidate ? f->stale_if_error : f->stale_while_revalidate;
+    int64_t validated = o->etag.len || o->modified.len ? f->lifetime : 0;
+    if (validated > VALIDATED_SECONDS_MAX)
+        validated = VALIDATED_SECONDS_MAX;
+    return (uint64_t)(left + (stale > validated ? stale : validated));
+}
+
 void second_tier_keep(struct exchange *x, struct slice key, const struct cache_object *o,
                       const struct slice *tags, size_t tag_count, struct cache_redis_stamp stamp)
 {
@@ -115,7 +132,7 @@ void second_tier_keep(struct exchange *x, struct slice key, const struct cache_o
                                   .url = o->url,
                                   .tags = tags,
                                   .tag_count = tag_count,
-                                  .ttl = (uint64_t)left};
+                                  .ttl = time_to_live(o, left)};
     if (o->vary_names.len) {
         if (portable_write_signpost(o->vary_names, &x->arena, &signpost) != 0)
             return;

@@ -248,12 +248,24 @@ static void take_object(struct exchange_cache *c, struct cache_object *o)
     c->object = o;
 }
 
+/* What is under way is for others, whatever its key says. */
+static void ask_alone(struct exchange_cache *c, const char *why)
+{
+    c->collapsed = false;
+    c->alone = true;
+    c->forward = why;
+    cache_fill_let_go(c->fill);
+    c->fill = NULL;
+    ask(c);
+}
+
 /* The fetch has an object. Is it for this request too? */
 static void look_at_object(struct exchange_cache *c)
 {
     struct exchange *x = c->x;
     struct cache_fill *fill = c->fill;
     struct slice text;
+    const char *why;
     bool is_base = fill->object == fill->base; /* the origin fails: the stale one is all there is */
     if (is_base &&
         !cache_may_use_on_error(&fill->object->freshness, &c->said, fill->answered, cache_now(x))) {
@@ -263,25 +275,26 @@ static void look_at_object(struct exchange_cache *c)
     if (!c->is_leader &&
         (cache_vary_text(fill->object->vary_names, cache_asked_lines, &c->asked, &x->arena, &text) != 0 ||
          !slice_equal(text, fill->object->vary_text))) {
-        c->collapsed = false;
-        c->alone = true; /* what is under way is for others, whatever its key says */
-        c->forward = "vary-miss";
-        cache_fill_let_go(fill);
-        c->fill = NULL;
-        ask(c);
+        ask_alone(c, "vary-miss");
         return;
     }
-    bool is_refreshed = fill->base && fill->object->body == fill->base->body;
-    if (c->from_fleet) {
-        c->forward = NULL;
-        c->detail = "second-tier";
+    if (!c->is_leader && fill->was_found &&
+        cache_may_use(&fill->object->freshness, &c->said, false, cache_now(x), &why) != CACHE_USE_FRESH) {
+        ask_alone(c, why);
+        return;
     }
+    bool is_refreshed = fill->base && fill->object->body == fill->base->body, was_found = fill->was_found;
     take_object(c, fill->object);
     c->forward_status = fill->status;
-    c->stored = !is_base && !(c->is_leader && c->detail);
+    c->stored = !is_base && !was_found && !(c->is_leader && c->detail);
+    if (was_found) {
+        c->forward = NULL;
+        c->collapsed = false;
+        c->detail = "second-tier";
+    }
     cache_fill_let_go(fill);
     c->fill = NULL;
-    cache_serve(c, c->from_fleet  ? CACHE_RESULT_HIT
+    cache_serve(c, was_found      ? CACHE_RESULT_HIT
                    : is_base      ? CACHE_RESULT_STALE
                    : is_refreshed ? CACHE_RESULT_REVALIDATED
                                   : CACHE_RESULT_MISS);
