@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from harness import Answer, Cached, Gate, cache_status, fresh, wait_until
+from harness import Answer, Cached, cache_status, fresh, outlive, validated, wait_until
 from harness.redis_server import RedisServer
 
 pytestmark = pytest.mark.skipif(not RedisServer.is_there(), reason="no redis-server")
@@ -124,6 +124,76 @@ def test_who_wants_a_fresh_answer_gets_it_from_the_origin(fleet, redis, cache_or
     c = at(fleet[1], cache_origin, "/fresh2")
     put(redis, at(fleet[0], cache_origin, "/fresh2"), fresh(b"x"))
     assert not is_shared(c.get([("Cache-Control", "no-cache")]))
+
+
+def aging(body):
+    """Stale a second after it was fetched; validated, it is good for a minute more."""
+    def answer(request, number):
+        if "if-none-match" in request.fields:
+            return Answer(304, {"Cache-Control": "max-age=60", "ETag": '"v"', "Age": "0"})
+        return fresh(body, "max-age=60", ETag='"v"', Age="59")
+    return answer
+
+
+def test_what_is_stale_there_is_validated_and_good_again(fleet, redis, cache_origin):
+    a, b = (at(n, cache_origin, "/aging") for n in fleet)
+    put(redis, a, aging(b"the page"))
+    outlive(1)
+    answer = b.forwarded()
+    assert answer.status == 200 and answer.body == b"the page"
+    assert cache_status(answer).get("fwd-status") == 304
+    assert b.hit().body == b"the page"
+
+
+def test_what_one_node_has_validated_no_other_one_validates(fleet, redis, cache_origin):
+    a, b = (at(n, cache_origin, "/aging2") for n in fleet)
+    put(redis, a, aging(b"the page"))
+    assert is_shared(b.get())
+    outlive(1)
+    assert cache_status(a.forwarded()).get("fwd-status") == 304
+
+    def answer_is_shared():
+        answer = b.get()
+        assert answer.body == b"the page"
+        return is_shared(answer) and b.asked == 2
+    assert answer_is_shared()
+
+
+def test_what_was_purged_softly_is_validated(fleet, redis, cache_origin):
+    a, b = (at(n, cache_origin, "/soft") for n in fleet)
+    put(redis, a, validated(b"x", etag='"v"', control="max-age=600"))
+    purge(fleet[0], url="http://t.example/soft", soft=True)
+    wait_until(lambda: fleet[1].admin.json("/api/v1/cache")["purges"] > 0, 10, "the purge at the other node")
+    assert cache_status(b.forwarded()).get("fwd-status") == 304
+
+
+def test_who_followed_and_wants_it_younger_asks_for_himself(fleet, redis, cache_origin):
+    a, b = (at(n, cache_origin, "/younger") for n in fleet)
+    put(redis, a, fresh(b"old", Age="50"), fresh(b"new"))
+    redis.signal(signal.SIGSTOP)
+    clients = [fleet[1].client() for _ in range(3)]
+    for client, headers in zip(clients, ([], [("Cache-Control", "max-age=10")], [])):
+        client.send_request("GET", "/younger", host="t.example", headers=headers)
+        fleet[1].await_metric("weir_cache_fills", 1)
+    redis.signal(signal.SIGCONT)
+    first, younger, last = (client.read_response() for client in clients)
+    assert is_shared(first) and first.body == b"old"
+    assert younger.body == b"new" and cache_status(younger).get("fwd") == "request"
+    assert last.body in (b"old", b"new")
+
+
+def test_a_head_that_contradicts_what_is_there_is_believed(fleet, redis, cache_origin):
+    a, b = (at(n, cache_origin, "/head") for n in fleet)
+    put(redis, a, fresh(b"old", ETag='"1"'), fresh(b"new", ETag='"2"'))
+    a.get([("Cache-Control", "no-cache")], method="HEAD")
+    assert a.get().body == b"new"
+
+
+def test_an_answer_that_is_for_nobody_else_ends_what_is_there(fleet, redis, cache_origin):
+    a, b = (at(n, cache_origin, "/ended") for n in fleet)
+    put(redis, a, fresh(b"old"), fresh(b"new", "private"))
+    assert a.get([("Cache-Control", "no-cache")]).body == b"new"
+    wait_until(lambda: b.get().body == b"new", 10, "the purge at the other node")
 
 
 def test_many_clients_ask_redis_once_together(fleet, redis, cache_origin):
