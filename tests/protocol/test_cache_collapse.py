@@ -247,6 +247,23 @@ def test_one_who_does_not_read_holds_nobody_up(web):
     assert web.asked == 1
 
 
+def test_clients_who_take_their_time_have_no_copies_of_the_body(web):
+    body, count = pattern(8 * MiB), 100
+    web.on(fresh(body))
+    web.keep()
+    clients = [web.weir.client(receive_buffer=4096, seconds=60) for _ in range(count)]
+    before = web.weir.rss_bytes()
+    for client in clients:
+        client.send_request(target=web.path)
+        client.read_head()
+    for client in clients[:5]:
+        assert client.read_exact(len(body), 60) == body
+    if not web.weir.is_sanitized:
+        assert web.weir.rss_bytes() - before < count * 64 * 1024
+    for client in clients:
+        client.close()
+
+
 # -- an origin that fails ------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("end", ["cut", "end"])

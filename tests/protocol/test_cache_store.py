@@ -184,12 +184,13 @@ def test_a_reload_keeps_everything(site, cache_origin):
         assert web.asked == 1
 
 
-def test_a_restart_keeps_nothing(site, cache_origin):
+def test_a_restart_keeps_nothing_and_the_log_says_so(site, cache_origin):
     weir = start(site, cache_origin)
     web = page(weir, cache_origin, "/x", KiB)
     web.forwarded()
     web.await_stored()
     weir.stop()
+    weir.await_log("begins with an empty cache", "objects=1")
     weir.start()
     assert not web.is_stored()
     web.forwarded()
