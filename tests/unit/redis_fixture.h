@@ -110,7 +110,7 @@ static inline void raw_ok(const struct redis_server *s, const char *command)
         fail_msg("%s: %s", command, answer);
 }
 
-static inline void server_start(struct redis_server *s)
+static inline int server_try(struct redis_server *s)
 {
     char port[16];
     snprintf(port, sizeof port, "%u", s->port);
@@ -120,34 +120,31 @@ static inline void server_start(struct redis_server *s)
     if (s->pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         freopen("/dev/null", "w", stdout);
-        char *arguments[] = {"redis-server",
-                             "--port",
-                             port,
-                             "--bind",
-                             "127.0.0.1",
-                             "--unixsocket",
-                             s->socket,
-                             "--save",
-                             "",
-                             "--appendonly",
-                             "no",
-                             "--dir",
-                             s->folder,
-                             "--enable-debug-command",
-                             "yes",
-                             "--requirepass",
-                             s->password,
-                             NULL};
+        char *arguments[] = {
+            "redis-server", "--port", port,           "--bind", "127.0.0.1", "--unixsocket", s->socket,
+            "--save",       "",       "--appendonly", "no",     "--dir",     s->folder,      "--requirepass",
+            s->password,    NULL};
         execv("/usr/bin/redis-server", arguments);
         _exit(127);
     }
     int fd = -1;
     for (uint64_t end = test_ms() + REDIS_WAIT_MS; fd < 0; usleep(1000)) {
+        if (waitpid(s->pid, NULL, WNOHANG) == s->pid) {
+            s->pid = 0; /* its port is another's */
+            return -1;
+        }
         if (test_ms() > end)
-            fail_msg("redis-server does not start");
+            fail_msg("redis-server does not answer");
         fd = raw_connect(s);
     }
     close(fd);
+    return 0;
+}
+
+static inline void server_start(struct redis_server *s)
+{
+    if (server_try(s) != 0)
+        fail_msg("redis-server does not start");
 }
 
 static inline void server_signal(struct redis_server *s, int number)
