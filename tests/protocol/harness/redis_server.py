@@ -42,6 +42,30 @@ class RedisServer:
             s.sendall(" ".join(words).encode() + b"\r\n")
             return s.makefile("rb").readline().decode().rstrip()
 
+    def ask(self, *words):
+        """The answer to a command of bytes: bytes, a list, or a line."""
+        with socket.create_connection(("127.0.0.1", self.port), 5) as s:
+            s.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words))
+            return self._read(s.makefile("rb"))
+
+    def _read(self, stream):
+        line = stream.readline().rstrip()
+        if line[:1] == b"*":
+            return [self._read(stream) for _ in range(int(line[1:]))]
+        if line[:1] == b"$":
+            return stream.read(int(line[1:]) + 2)[:-2]
+        return line
+
+    def names(self):
+        """Of values, without the record of purges."""
+        return [k for k in self.ask(b"KEYS", b"*") if not k.endswith(b"purges")]
+
+    def value(self, key):
+        return self.ask(b"GET", key)
+
+    def set(self, key, value):
+        self.ask(b"SET", key, value)
+
     def keys(self):
         return int(self.command("DBSIZE")[1:])
 
