@@ -95,16 +95,6 @@ def test_age_goes_on_and_nothing_stale_comes_from_there(fleet, redis, cache_orig
     assert redis.keys() == before + 1
 
 
-def test_what_stands_stale_there_is_validated(fleet, redis, cache_origin):
-    a, b = (at(n, cache_origin, "/validated") for n in fleet)
-    put(redis, a, validated(b"the body", '"v"', control="max-age=1"))
-    outlive(1)
-    answer = b.get()
-    assert answer.body == b"the body" and b.asked == 2
-    assert cache_origin.last("/validated")["if-none-match"] == '"v"'
-    assert cache_status(answer)["fwd-status"] == 304
-
-
 def test_what_is_stale_in_memory_is_had_fresh_from_the_fleet(fleet, redis, cache_origin):
     a, b = (at(n, cache_origin, "/renewed") for n in fleet)
     put(redis, a, fresh(b"old", "max-age=4"), fresh(b"new body"))
@@ -237,18 +227,6 @@ def test_a_purge_at_one_node_is_one_at_all(fleet, redis, cache_origin, what):
     wait_until(lambda: not b.is_stored(), 10, "the purge at the other node")
     assert b.get().body == b"new"
     assert b.asked == 2
-
-
-def test_a_soft_purge_lets_the_other_node_validate(fleet, redis, cache_origin):
-    a, b = (at(n, cache_origin, "/soft") for n in fleet)
-    put(redis, a, validated(b"x", '"v"', control="max-age=3600"))
-    purge(fleet[0], url="http://t.example/soft", soft=True)
-
-    def asks_again():
-        answer = b.get()
-        assert answer.body == b"x"
-        return b.asked == 2
-    wait_until(asks_again, 10, "the other node validating")
 
 
 def test_an_unsafe_request_at_one_node_counts_at_all(fleet, redis, cache_origin):
