@@ -89,8 +89,15 @@ static void test_what_is_cut_short_or_is_no_response_is_refused(void **state)
         bytes[i + 7] = before;
     }
     assert_int_equal(portable_read(b.bytes, &b.arena, &p), 0);
-    bytes[43] = bytes[44] = 0; /* status */
+    bytes[42] = 7; /* HTTP/1.7 */
     assert_int_equal(portable_read(b.bytes, &b.arena, &p), -1);
+    bytes[42] = 1;
+    static const uint16_t statuses[] = {0, 100, 101, 199, 206, 304, 600, 65535};
+    for (size_t i = 0; i < COUNT_OF(statuses); i++) {
+        bytes[43] = (char)(statuses[i] & 255);
+        bytes[44] = (char)(statuses[i] >> 8);
+        assert_int_equal(portable_read(b.bytes, &b.arena, &p), -1);
+    }
     arena_reset(&b.arena);
 }
 
@@ -105,7 +112,10 @@ static void test_fields_that_could_make_another_message_are_refused_or_left_out(
         {S("X"), S("a\r\nSet-Cookie: b"), -1},
         {S("X"), S("a\nb"), -1},
         {S("X"), S("a\0b"), -1},
+        {S("X"), S(" a"), -1},
+        {S("X"), S("a\t"), -1},
         {S("X Y"), S("a"), -1},
+        {S(":status"), S("200"), -1},
         {S("X:"), S("a"), -1},
         {S(""), S("a"), -1},
         {S("Content-Length"), S("5"), 0},
