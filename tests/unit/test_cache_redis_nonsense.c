@@ -6,6 +6,7 @@ struct script {
 };
 
 #define PING_ANSWER      "+PONG\r\n"
+#define PONG_ANSWER      "*2\r\n$4\r\npong\r\n$0\r\n\r\n" /* to who has subscribed */
 #define SUBSCRIBE_ANSWER "*3\r\n$9\r\nsubscribe\r\n$12\r\nweir:1:purge\r\n:1\r\n"
 #define EVAL_ANSWER      "*5\r\n:77\r\n:3\r\n:0\r\n:0\r\n:0\r\n"
 
@@ -16,12 +17,14 @@ static void say(int fd, const char *text, const char *else_text)
         (void)!write(fd, said, strlen(said));
 }
 
-static void answer(int fd, const char *command, const struct script *s)
+static void answer(int fd, const char *command, const struct script *s, bool *subscribed)
 {
     if (strstr(command, "PING"))
-        say(fd, s->ping, PING_ANSWER);
-    if (strstr(command, "SUBSCRIBE"))
+        say(fd, *subscribed ? PONG_ANSWER : s->ping, PING_ANSWER);
+    if (strstr(command, "SUBSCRIBE")) {
         say(fd, s->subscribe, SUBSCRIBE_ANSWER);
+        *subscribed = true;
+    }
     if (strstr(command, "EVAL"))
         say(fd, s->eval, EVAL_ANSWER);
     if (strstr(command, "GETRANGE"))
@@ -41,9 +44,10 @@ static void serve(int listener, const struct script *s)
             continue;
         }
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        bool subscribed = false;
         for (ssize_t n; (n = read(fd, command, sizeof command - 1)) > 0;) {
             command[n] = '\0';
-            answer(fd, command, s);
+            answer(fd, command, s, &subscribed);
         }
         _exit(0);
     }
