@@ -29,8 +29,8 @@ int cache_vary_names(const struct cache_lines *vary, struct arena *a, struct sli
  * "name\n" for a field that is not there. Two requests with equal texts get the same variant. What is made
  * alike is what the fields' definitions call alike, and no more:
  * - Accept-Encoding, Accept-Language: in lower case, sorted (order means nothing, RFC 9110 §12.5.3 and
- * §12.5.4), weights in thousandths and only where they differ; codings that are refused (`q=0`) go where not
- * being named says the same;
+ * §12.5.4), weights in thousandths and only where they differ. What is refused (`q=0`) stays, though it says
+ * no more than not being named: an origin may look for the name alone;
  * - others: neighbouring lines joined, one ", " between members, no empty members;
  * - fields that are no lists (User-Agent, Cookie and the like): lines joined, nothing else.
  * 0; -1 when it is too long, or memory is out. */

@@ -124,20 +124,6 @@ static bool read_preferences(const struct cache_lines *lines, struct preferences
     return true;
 }
 
-/* §12.5.3: a coding that is not named is refused, but identity, and but for a "*". So refusing another one
- * says nothing. */
-static void drop_idle_refusals(struct preferences *p)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < p->count; i++)
-        if (slice_equal(p->at[i].name, S("*")))
-            return;
-    for (size_t i = 0; i < p->count; i++)
-        if (p->at[i].weight > 0 || slice_equal_nocase(p->at[i].name, S("identity")))
-            p->at[kept++] = p->at[i];
-    p->count = kept;
-}
-
 /* Equal weights say as much as none; but nothing is wanted at all when all are 0. */
 static bool are_alike(const struct preferences *p)
 {
@@ -162,17 +148,15 @@ static void put_preferences(struct text *t, const struct preferences *p)
     }
 }
 
-enum kind { KIND_LIST, KIND_CODINGS, KIND_LANGUAGES, KIND_ONE };
+enum kind { KIND_LIST, KIND_PREFERENCES, KIND_ONE };
 
 static enum kind kind_of(struct slice name)
 {
     static const struct slice single[] = {SLICE("authorization"), SLICE("cookie"), SLICE("from"),
                                           SLICE("host"),          SLICE("origin"), SLICE("referer"),
                                           SLICE("user-agent")};
-    if (slice_equal(name, S("accept-encoding")))
-        return KIND_CODINGS;
-    if (slice_equal(name, S("accept-language")))
-        return KIND_LANGUAGES;
+    if (slice_equal(name, S("accept-encoding")) || slice_equal(name, S("accept-language")))
+        return KIND_PREFERENCES;
     for (size_t i = 0; i < COUNT_OF(single); i++)
         if (slice_equal(name, single[i]))
             return KIND_ONE;
@@ -183,15 +167,12 @@ static void put_value(struct text *t, struct slice name, const struct cache_line
 {
     struct preferences p;
     enum kind kind = kind_of(name);
-    if (kind == KIND_ONE) {
+    if (kind == KIND_ONE)
         put_as_it_is(t, lines);
-    } else if (kind == KIND_LIST || !read_preferences(lines, &p)) {
+    else if (kind == KIND_LIST || !read_preferences(lines, &p))
         put_list(t, lines);
-    } else {
-        if (kind == KIND_CODINGS)
-            drop_idle_refusals(&p);
+    else
         put_preferences(t, &p);
-    }
 }
 
 int cache_vary_text(struct slice names, cache_vary_lookup *lookup, void *context, struct arena *a,
