@@ -15,9 +15,10 @@ static const struct slice weekdays[] = {SLICE("Monday"),   SLICE("Tuesday"), SLI
 
 /* Each of these takes its piece from the front of *s, or says false. */
 
+/* Whatever the case: RFC 9111 §4.2. */
 static bool take(struct slice *s, struct slice text)
 {
-    if (!slice_begins(*s, text))
+    if (s->len < text.len || !slice_equal_nocase(slice_of(s->at, text.len), text))
         return false;
     *s = slice_skip(*s, text.len);
     return true;
