@@ -235,13 +235,15 @@ def test_when_all_leave_the_next_one_is_served_in_full(web):
 
 
 def test_one_who_does_not_read_holds_nobody_up(web):
-    body = pattern(8 * MiB)
-    web.on(Answer(headers={"Cache-Control": "max-age=600"}, body=[body[i:i + MiB] for i in range(0, len(body), MiB)]))
+    body, gate = pattern(8 * MiB), Gate()
+    web.on(Answer(headers={"Cache-Control": "max-age=600"}, body=[body[i:i + MiB] for i in range(0, len(body), MiB)], before=gate))
     slow = web.weir.client(receive_buffer=4096, seconds=60)
     slow.send_request(target=web.path)
     web.origin.await_count(1, web.path)
-    answer = web.get(seconds=30)
-    assert answer.body == body
+    others = asking(web, 3)
+    in_flight(web, 4)
+    gate.open()
+    assert all(a.body == body for a in finish(others))
     assert slow.read_response(seconds=60).body == body
     slow.close()
     assert web.asked == 1
