@@ -64,6 +64,14 @@ static bool is_storable(struct cache_fill *f)
     return true;
 }
 
+/* A new head over a body that was purged is purged with it, whatever it is tagged with itself. */
+static bool is_purged(struct cache_fill *f)
+{
+    struct cache_purges *p = &f->store->purges;
+    return cache_is_purged(p, f->object) ||
+           (f->base && f->base->body == f->object->body && cache_is_purged(p, f->base));
+}
+
 static void leave_entry(struct cache_fill *f)
 {
     struct cache_fill **at = &f->entry->fills;
@@ -87,7 +95,7 @@ void cache_fill_end(struct cache_fill *f)
     bool is_stored = is_storable(f);
     pthread_rwlock_wrlock(&shard->lock);
     leave_entry(f);
-    is_stored = is_stored && !cache_is_purged(&s->purges, o);
+    is_stored = is_stored && !is_purged(f) && !cache_shard_has_newer(s, e, o, (int64_t)time(NULL));
     if (is_stored) {
         atomic_store_explicit(&o->length, cache_body_bytes(o->body), memory_order_relaxed);
         struct cache_object *base = f->base && f->base->entry == e ? f->base : NULL;

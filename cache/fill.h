@@ -4,8 +4,8 @@
  * release(), or fail() - and then end(). A follower looks at the state, and waits while it is
  * CACHE_FILL_ASKED.
  *
- * Who asks after a purge follows no fetch that began before it, unless its object is there already and is not
- * concerned.
+ * Who asks after a purge follows no fetch that began before it and that it may concern: one of a URL concerns
+ * that URL alone, any other one each fetch that has no object yet.
  *
  * Ownership: counted; the entry holds none. The leader's hold is given back by cache_fill_end(), which takes
  * the fill out of its entry; a leader that ends without a word has failed. */
@@ -42,6 +42,7 @@ struct cache_fill {
     const char *failed_reason;   /* static text */
     uint32_t generation;         /* how many leaders failed before this one */
     uint64_t sequence;           /* the store's purge sequence when it began */
+    uint64_t url_hash;           /* for purges; 0 = of a URL that is not known */
     struct cache_signal signal;  /* of the state */
 };
 
@@ -52,8 +53,8 @@ struct cache_fill {
 /* The object is what is fetched (its body may be growing); it goes into the index when cache_fill_end() finds
  * its body whole. A refreshed object (304) is whole at once. */
 void cache_fill_publish(struct cache_fill *f, struct cache_object *o);
-/* Nobody else may have the answer. `pass_seconds` != 0: the entry remembers for that long that requests for
- * it are not worth waiting (cache_found.pass). */
+/* Nobody else may have the answer. `pass_seconds` != 0, at most CACHE_PASS_SECONDS: the entry remembers for
+ * that long that requests for it are not worth waiting (cache_found.pass). */
 void cache_fill_release(struct cache_fill *f, uint32_t pass_seconds);
 void cache_fill_fail(struct cache_fill *f, unsigned status, const char *reason);
 void cache_fill_end(struct cache_fill *f);

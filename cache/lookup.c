@@ -52,16 +52,14 @@ static struct slice names_of(struct cache_store *s, struct cache_entry *e)
     return (struct slice){0};
 }
 
-/* One that has no object yet. It began after the newest purge, as what will come of it cannot be checked
- * against purges now. */
+/* One that has no object yet, and that no purge since it began may concern. */
 static struct cache_fill *asked_for(struct cache_store *s, struct cache_entry *e, struct asker *q)
 {
     if (!answer(q, names_of(s, e)))
         return NULL;
-    uint64_t purges = cache_purge_now(&s->purges);
     for (struct cache_fill *f = e->fills; f; f = f->next)
-        if (cache_fill_state(f) == CACHE_FILL_ASKED && f->sequence == purges &&
-            slice_equal(q->text, f->vary_text))
+        if (cache_fill_state(f) == CACHE_FILL_ASKED && slice_equal(q->text, f->vary_text) &&
+            !cache_purge_parts(&s->purges, f->url_hash, f->sequence))
             return f;
     return NULL;
 }
@@ -121,7 +119,7 @@ void cache_find(struct cache_store *s, const struct cache_key *key, cache_vary_l
             cache_object_hold(out->object);
         out->has_variants = others && !out->object;
         out->fill = follow(fill_for(s, e, &q));
-        out->pass = e->pass_until > now;
+        out->pass = cache_shard_passes(e, now);
     }
     pthread_rwlock_unlock(&shard->lock);
 }
@@ -175,23 +173,31 @@ static void add_entry(struct lead *l)
     cache_shard_add(l->shard, l->entry);
 }
 
+/* What was purged since the caller found it is not validated: that would bring its body back. */
+static struct cache_object *base_of(struct lead *l)
+{
+    return l->base && !cache_is_purged(&l->store->purges, l->base) ? l->base : NULL;
+}
+
 static void init_fill(struct lead *l, struct cache_object *o)
 {
+    uint64_t sequence = cache_purge_now(&l->store->purges); /* before the base is looked at */
     *l->fill = (struct cache_fill){
         .refs = 1,
         .state = o ? CACHE_FILL_OBJECT : CACHE_FILL_ASKED,
         .store = l->store,
         .object = o,
         .status = o ? o->status : 0,
-        .base = l->base,
+        .base = base_of(l),
         .generation = l->generation,
-        .sequence = cache_purge_now(&l->store->purges),
+        .sequence = sequence,
+        .url_hash = l->key->url.len ? cache_url_hash(l->key->url) : 0,
     };
     cache_signal_init(&l->fill->signal);
     if (o)
         cache_object_hold(o);
-    if (l->base)
-        cache_object_hold(l->base);
+    if (l->fill->base)
+        cache_object_hold(l->fill->base);
 }
 
 static void begin(struct lead *l, struct cache_entry *e)
@@ -221,7 +227,7 @@ static struct cache_object *stored_since(struct lead *l, struct cache_entry *e)
  * nothing. */
 static int look_for_others(struct lead *l, struct cache_entry *e)
 {
-    if (e->pass_until && e->pass_until <= l->now)
+    if (e->pass_until && !cache_shard_passes(e, l->now))
         cache_shard_unmark(l->shard, e);
     if (l->is_alone)
         return CACHE_LEAD;

@@ -118,6 +118,8 @@ int cache_purge(struct cache_purges *p, enum cache_purge_kind kind, struct slice
     }
     if (!soft)
         atomic_store_explicit(&p->hard, number, memory_order_relaxed);
+    if (kind != CACHE_PURGE_URL)
+        atomic_store_explicit(&p->not_url, number, memory_order_relaxed);
     atomic_store_explicit(&p->sequence, number, memory_order_release);
     pthread_rwlock_unlock(&p->lock);
     return result;
@@ -149,6 +151,14 @@ static bool concerns(struct cache_purges *p, const struct cache_object *o, uint6
 {
     return atomic_load_explicit(&p->all[soft], memory_order_relaxed) > since ||
            slots_concern(p, o, since, soft) || prefixes_concern(p, o, since, soft);
+}
+
+bool cache_purge_parts(struct cache_purges *p, uint64_t url_hash, uint64_t since)
+{
+    if (cache_purge_now(p) == since)
+        return false;
+    return !url_hash || atomic_load_explicit(&p->not_url, memory_order_relaxed) > since ||
+           slots_say(p, url_hash, HARD, since) || slots_say(p, url_hash, SOFT, since);
 }
 
 /* `checked` stays where it is when the object is purged, so that it is so at the next look as well. */

@@ -31,6 +31,7 @@ struct cache_prefix;
 struct cache_purges {
     _Atomic uint64_t sequence; /* of the newest purge */
     _Atomic uint64_t hard;     /* of the newest hard one */
+    _Atomic uint64_t not_url;  /* of the newest that was not of a URL */
     _Atomic uint64_t all[2];   /* [0] hard, [1] soft */
     _Atomic uint64_t prefixes_sequence;
     _Atomic uint64_t slots[2][CACHE_PURGE_SLOTS];
@@ -56,6 +57,9 @@ uint64_t cache_tag_hash(struct slice tag);
 
 /* True when it is gone. A soft purge sets its soft_purged. */
 bool cache_is_purged(struct cache_purges *p, struct cache_object *o);
+/* Whether a purge since then may concern what is being fetched for a URL of this hash (0 = of any): by what
+ * it will be tagged is not known yet. */
+bool cache_purge_parts(struct cache_purges *p, uint64_t url_hash, uint64_t since);
 static inline uint64_t cache_purge_now(const struct cache_purges *p)
 {
     return atomic_load_explicit(&p->sequence, memory_order_acquire);

@@ -93,7 +93,11 @@ void cache_may_store(const struct cache_request *request, const struct cache_res
 /* Whether `name`, in whatever case, stands in one of the lists of names of the verdict. */
 bool cache_is_omitted(const struct cache_verdict *v, struct slice name);
 
-/* current_age, §4.2.3. */
+/* The clocks of two threads differ by so much at most. What came still later than now came before the clock
+ * was set back, nobody knows how long ago. */
+#define CACHE_CLOCKS_DIFFER_SECONDS 2
+
+/* current_age, §4.2.3. Of what came before the clock was set back: as if it became stale just now. */
 int64_t cache_age(const struct cache_freshness *f, int64_t now);
 
 enum cache_use {

@@ -26,14 +26,10 @@ void cache_request_directives(const struct cache_request *r, struct cache_reques
     out->stale_if_error = c.stale_if_error;
 }
 
-/* The clocks of two threads differ by so much at most; what came still later than now, came before the clock
- * was set back, nobody knows how long ago: it counts as having become stale just now. */
-#define CLOCKS_DIFFER_SECONDS 2
-
 int64_t cache_age(const struct cache_freshness *f, int64_t now)
 {
     int64_t resident = now - f->response_time;
-    if (UNLIKELY(resident < -CLOCKS_DIFFER_SECONDS))
+    if (UNLIKELY(resident < -CACHE_CLOCKS_DIFFER_SECONDS))
         return f->initial_age > f->lifetime ? f->initial_age : f->lifetime;
     return f->initial_age + (resident > 0 ? resident : 0);
 }

@@ -164,11 +164,20 @@ uint64_t cache_object_hash(const struct cache_object *o, uint64_t key_hash)
     return o->vary_text.len ? key_hash ^ hash_keyed(o->vary_text) >> 6 : key_hash;
 }
 
-static bool is_replaced(const struct cache_object *old, const struct cache_object *o,
-                        const struct cache_object *base)
+static bool is_same_variant(const struct cache_object *a, const struct cache_object *b)
 {
-    return old == base ||
-           (slice_equal(old->vary_names, o->vary_names) && slice_equal(old->vary_text, o->vary_text));
+    return slice_equal(a->vary_names, b->vary_names) && slice_equal(a->vary_text, b->vary_text);
+}
+
+bool cache_shard_has_newer(struct cache_store *s, struct cache_entry *e, const struct cache_object *o,
+                           int64_t now)
+{
+    for (struct cache_object *other = e->variants; other; other = other->next)
+        if (other->freshness.response_time > o->freshness.response_time &&
+            other->freshness.response_time <= now + CACHE_CLOCKS_DIFFER_SECONDS &&
+            is_same_variant(other, o) && !cache_is_purged(&s->purges, other))
+            return true;
+    return false;
 }
 
 void cache_shard_insert(struct cache_store *s, struct cache_shard *shard, struct cache_entry *e,
@@ -178,7 +187,7 @@ void cache_shard_insert(struct cache_store *s, struct cache_shard *shard, struct
     struct cache_object *oldest = NULL;
     for (struct cache_object *old = e->variants, *next; old; old = next) {
         next = old->next;
-        if (!is_replaced(old, o, base)) {
+        if (old != base && !is_same_variant(old, o)) {
             oldest = old;
             continue;
         }
@@ -257,7 +266,7 @@ void cache_shard_expire(struct cache_shard *shard, int64_t now, struct cache_gar
 {
     while (!list_empty(&shard->passes)) {
         struct cache_entry *e = CONTAINER_OF(shard->passes.next, struct cache_entry, pass);
-        if (e->pass_until > now)
+        if (cache_shard_passes(e, now))
             return;
         cache_shard_unmark(shard, e);
         cache_shard_tidy(shard, e, g);

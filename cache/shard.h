@@ -129,6 +129,11 @@ void cache_shard_rehash(struct cache_shard *shard, struct cache_entry **buckets,
 /* For policies each variant is one of its own; the bits that choose the shard are the key's. */
 uint64_t cache_object_hash(const struct cache_object *o, uint64_t key_hash);
 
+/* Whether the entry has the same variant already, and from the origin later: a slow fetch ends after one that
+ * began after it. */
+bool cache_shard_has_newer(struct cache_store *s, struct cache_entry *e, const struct cache_object *o,
+                           int64_t now);
+
 /* As the entry's newest variant, in the place of those that it replaces: the one with the same Vary, and
  * `base` (NULL = none). */
 void cache_shard_insert(struct cache_store *s, struct cache_shard *shard, struct cache_entry *e,
@@ -139,6 +144,11 @@ void cache_shard_remove(struct cache_shard *shard, struct cache_object *o, struc
 /* Not worth waiting for until then; the oldest marks go when they are too many for the memory. */
 void cache_shard_mark(struct cache_store *s, struct cache_shard *shard, struct cache_entry *e, int64_t until,
                       struct cache_garbage *g);
+/* Whether it is so now: neither over, nor made before the clock was set back. */
+static inline bool cache_shard_passes(const struct cache_entry *e, int64_t now)
+{
+    return e->pass_until > now && e->pass_until - now <= CACHE_PASS_SECONDS + CACHE_CLOCKS_DIFFER_SECONDS;
+}
 void cache_shard_unmark(struct cache_shard *shard, struct cache_entry *e);
 /* The oldest marks that have expired by now; also their entries, if nothing else is in them. */
 void cache_shard_expire(struct cache_shard *shard, int64_t now, struct cache_garbage *g);

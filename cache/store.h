@@ -40,10 +40,11 @@ uint64_t cache_store_max_object(const struct cache_store *s);
 struct cache_key {
     struct slice text;
     uint64_t hash;
+    struct slice url; /* as purges name it; empty = not known: a fetch may be of any */
 };
 static inline struct cache_key cache_key_of(struct slice text)
 {
-    return (struct cache_key){text, hash_keyed(text)};
+    return (struct cache_key){.text = text, .hash = hash_keyed(text)};
 }
 
 /* What the store knows of a key for one request. */
@@ -71,9 +72,9 @@ enum cache_lead {
 };
 
 /* Takes the write lock. Who missed what another's fetch has stored since then follows that one, which is
- * through. `base`: the stored response to be validated; NULL = none. `alone`: do not follow
- * another's (a request that wants an answer of its own): always leads or is CACHE_FULL. `generation`: as in
- * struct cache_fill, 0 at first. */
+ * through. `base`: the stored response to be validated; NULL = none (one that was purged since it was found
+ * is none either: see fill->base). `alone`: do not follow another's (a request that wants an answer of its
+ * own): always leads or is CACHE_FULL. `generation`: as in struct cache_fill, 0 at first. */
 enum cache_lead cache_lead(struct cache_store *s, const struct cache_key *key, struct cache_object *base,
                            bool alone, uint32_t generation, cache_vary_lookup *lookup, void *context,
                            struct arena *a, int64_t now, struct cache_fill **fill);

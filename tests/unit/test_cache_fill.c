@@ -209,6 +209,21 @@ static void test_an_answer_that_is_not_for_all_is_remembered(void **state)
     scene_end(&c);
 }
 
+static void test_a_mark_ends_when_the_clock_is_set_back(void **state)
+{
+    (void)state;
+    struct scene c;
+    scene_begin(&c);
+    struct cache_fill *f = scene_lead(&c, "k");
+    cache_fill_release(f, CACHE_PASS_SECONDS);
+    cache_fill_end(f);
+    c.now -= 3600;
+    assert_false(scene_find(&c, "k").pass);
+    f = scene_lead(&c, "k");
+    cache_fill_end(f);
+    scene_end(&c);
+}
+
 static void test_a_stored_object_ends_the_mark(void **state)
 {
     (void)state;
@@ -295,6 +310,38 @@ static void test_a_fetch_that_began_before_a_purge_is_not_followed(void **state)
     scene_end(&c);
 }
 
+static void test_a_purge_of_another_url_parts_nobody_from_a_fetch(void **state)
+{
+    (void)state;
+    static const struct {
+        enum cache_purge_kind kind;
+        const char *text;
+        bool follows;
+    } cases[] = {
+        {CACHE_PURGE_URL, "other", true}, {CACHE_PURGE_URL, "k", false}, {CACHE_PURGE_TAG, "red", false},
+        {CACHE_PURGE_PREFIX, "o", false}, {CACHE_PURGE_ALL, "", false},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++)
+        for (int soft = 0; soft < 2; soft++) {
+            struct scene c;
+            scene_begin(&c);
+            struct cache_key key = {.text = S("k"), .hash = 7, .url = S("k")};
+            struct cache_fill *f, *same;
+            assert_int_equal(cache_lead(c.store, &key, NULL, false, 0, scene_lookup, &c, &c.arena, c.now, &f),
+                             CACHE_LEAD);
+            assert_int_equal(cache_store_purge(c.store, cases[i].kind, slice_text(cases[i].text), soft), 0);
+            assert_int_equal(
+                cache_lead(c.store, &key, NULL, false, 0, scene_lookup, &c, &c.arena, c.now, &same),
+                cases[i].follows ? CACHE_FOLLOW : CACHE_LEAD);
+            if (cases[i].follows)
+                cache_fill_let_go(same);
+            else
+                cache_fill_end(same);
+            cache_fill_end(f);
+            scene_end(&c);
+        }
+}
+
 static void test_a_growing_object_is_followed_until_it_is_purged(void **state)
 {
     (void)state;
@@ -340,6 +387,83 @@ static void test_a_refreshed_object_takes_the_place_of_its_base(void **state)
     assert_int_equal(scene_stats(&c).objects, 1);
     assert_int_equal(scene_stats(&c).evictions, 0);
     cache_object_release(o);
+    cache_object_release(base);
+    scene_end(&c);
+}
+
+/* A slow fetch ends after one that began later. */
+static void test_what_is_newer_is_not_replaced_by_what_is_older(void **state)
+{
+    (void)state;
+    struct scene c;
+    scene_begin(&c);
+    c.now -= 10;
+    struct cache_fill *slow = scene_lead(&c, "k"), *own;
+    struct cache_body *body = scene_body(&c, 10);
+    struct cache_object *older = scene_object(&c, slow, "k", body, false, NULL);
+    cache_fill_publish(slow, older);
+    cache_body_finish(body);
+    c.now += 5;
+    assert_int_equal(scene_lead_as(&c, "k", NULL, true, 0, &own), CACHE_LEAD);
+    assert_true(scene_answer(&c, own, "k", 20, false, NULL));
+    struct cache_object *newer = scene_peek(&c, "k");
+    assert_ptr_not_equal(newer, older);
+    cache_fill_end(slow);
+    assert_ptr_equal(scene_peek(&c, "k"), newer);
+    assert_int_equal(scene_stats(&c).objects, 1);
+    cache_object_release(older);
+    cache_body_release(body);
+
+    scene_end(&c);
+}
+
+static void test_what_came_before_the_clock_was_set_back_is_replaced(void **state)
+{
+    (void)state;
+    struct scene c;
+    scene_begin(&c);
+    c.now += 3600;
+    assert_true(scene_put(&c, "k", 10));
+    struct cache_object *first = scene_find(&c, "k").object;
+    c.now -= 3600;
+    assert_true(scene_put(&c, "k", 30));
+    assert_ptr_not_equal(scene_peek(&c, "k"), first);
+    cache_object_release(first);
+    scene_end(&c);
+}
+
+static void test_what_was_purged_since_it_was_found_is_not_validated(void **state)
+{
+    (void)state;
+    struct scene c;
+    scene_begin(&c);
+    assert_true(scene_put(&c, "k", 10));
+    struct cache_object *base = scene_find(&c, "k").object;
+    assert_int_equal(cache_store_purge(c.store, CACHE_PURGE_URL, S("k"), false), 0);
+    struct cache_fill *f;
+    assert_int_equal(scene_lead_as(&c, "k", base, false, 0, &f), CACHE_LEAD);
+    assert_null(f->base);
+    cache_fill_end(f);
+    cache_object_release(base);
+    scene_end(&c);
+}
+
+static void test_a_new_head_over_a_purged_body_is_not_stored(void **state)
+{
+    (void)state;
+    struct scene c;
+    scene_begin(&c);
+    assert_true(scene_answer(&c, scene_lead(&c, "k"), "k", 10, false, "red"));
+    struct cache_object *base = scene_find(&c, "k").object;
+    struct cache_fill *f;
+    assert_int_equal(scene_lead_as(&c, "k", base, false, 0, &f), CACHE_LEAD);
+    assert_ptr_equal(f->base, base);
+    assert_int_equal(cache_store_purge(c.store, CACHE_PURGE_TAG, S("red"), false), 0);
+    struct cache_object *refreshed = scene_object(&c, f, "k", base->body, false, "blue");
+    cache_fill_publish(f, refreshed);
+    cache_fill_end(f);
+    assert_null(scene_peek(&c, "k"));
+    cache_object_release(refreshed);
     cache_object_release(base);
     scene_end(&c);
 }
@@ -433,13 +557,19 @@ int main(void)
         cmocka_unit_test(test_fetches_of_other_variants_are_not_followed),
         cmocka_unit_test(test_a_growing_object_is_followed_by_those_whom_its_vary_fits),
         cmocka_unit_test(test_an_answer_that_is_not_for_all_is_remembered),
+        cmocka_unit_test(test_a_mark_ends_when_the_clock_is_set_back),
         cmocka_unit_test(test_a_stored_object_ends_the_mark),
         cmocka_unit_test(test_a_released_fetch_without_a_mark_is_followed_by_nobody),
         cmocka_unit_test(test_of_the_followers_of_a_failed_leader_the_first_leads_anew),
         cmocka_unit_test(test_a_leader_that_ends_without_a_word_has_failed),
         cmocka_unit_test(test_a_fetch_that_began_before_a_purge_is_not_followed),
+        cmocka_unit_test(test_a_purge_of_another_url_parts_nobody_from_a_fetch),
         cmocka_unit_test(test_a_growing_object_is_followed_until_it_is_purged),
         cmocka_unit_test(test_a_refreshed_object_takes_the_place_of_its_base),
+        cmocka_unit_test(test_what_is_newer_is_not_replaced_by_what_is_older),
+        cmocka_unit_test(test_what_came_before_the_clock_was_set_back_is_replaced),
+        cmocka_unit_test(test_what_was_purged_since_it_was_found_is_not_validated),
+        cmocka_unit_test(test_a_new_head_over_a_purged_body_is_not_stored),
         cmocka_unit_test(test_a_base_that_is_published_for_want_of_an_answer_stays_where_it_is),
         cmocka_unit_test(test_a_refreshed_object_is_as_popular_as_its_base),
         cmocka_unit_test(test_followers_are_woken_by_each_end),

@@ -35,7 +35,7 @@ static void test_keys_are_compared_in_full(void **state)
     struct scene c;
     scene_begin(&c);
     struct cache_fill *f;
-    struct cache_key one = {S("one"), 7}, two = {S("two"), 7};
+    struct cache_key one = {.text = S("one"), .hash = 7}, two = {.text = S("two"), .hash = 7};
     assert_int_equal(cache_lead(c.store, &one, NULL, false, 0, scene_lookup, &c, &c.arena, c.now, &f),
                      CACHE_LEAD);
     assert_true(scene_answer(&c, f, "one", 10, false, NULL));
@@ -424,7 +424,7 @@ static void test_marks_are_bounded_and_the_oldest_go(void **state)
     for (int i = 0; i < 10000; i++) {
         snprintf(key, sizeof key, "http://a/%d", i);
         struct cache_fill *f = scene_lead(&c, key);
-        cache_fill_release(f, 3600);
+        cache_fill_release(f, CACHE_PASS_SECONDS);
         cache_fill_end(f);
     }
     uint64_t entries = scene_stats(&c).entries;

@@ -113,7 +113,7 @@ static int copy_names(struct cache_fetch *f, const struct cache_names *from)
     f->names = *from;
     int failed = copy(a, &f->names.key) | copy(a, &f->names.url) | copy(a, &f->names.authority) |
                  copy(a, &f->names.query);
-    f->key = (struct cache_key){f->names.key, 0};
+    f->key.text = f->names.key;
     return failed;
 }
 
@@ -254,7 +254,7 @@ void cache_fetch(struct exchange_cache *from, struct cache_fill *fill, bool has_
             cache_look(from);
         return;
     }
-    f->key = (struct cache_key){f->names.key, from->key.hash};
+    f->key.hash = from->key.hash;
     if (has_client) {
         f->from = from;
         from->fetch = f;

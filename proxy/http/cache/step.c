@@ -142,6 +142,7 @@ bool cache_step(struct exchange *x, struct slice matched)
         return false;
     c->result = CACHE_RESULT_MISS;
     c->key = cache_key_of(c->names.key);
+    c->key.url = c->names.url;
     x->responder = &cache_responder;
     x->responder_state = c;
     x->responder->start(x);
