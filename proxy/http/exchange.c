@@ -490,8 +490,8 @@ static int edit_response(struct exchange *x, struct http_response *r)
                    : r->minor  ? S("1.1 weir")
                                : S("1.0 weir")) != 0)
         return -1;
-    if (x->upstream && UNLIKELY(x->upstream->affinity != NULL) && x->responder == &forward_responder &&
-        affinity_set_cookie(x, &r->fields) != 0)
+    if (x->upstream && UNLIKELY(x->upstream->affinity != NULL) &&
+        (x->responder == &forward_responder || cache_relays(x)) && affinity_set_cookie(x, &r->fields) != 0)
         return -1;
     if (x->route && x->route->response_headers.count &&
         edits_apply(&x->route->response_headers, &r->fields, &x->arena, exchange_variable, x) != 0)

@@ -45,6 +45,9 @@ bool cache_step(struct exchange *x, struct slice matched);
  * when out of memory. */
 int cache_respond(struct exchange *x, struct http_response *r);
 
+/* The answer is a server's, as it comes: the fetch that this client led is not stored. */
+bool cache_relays(const struct exchange *x);
+
 /* The exchange ends: lets go of everything. */
 void cache_end(struct exchange *x);
 

@@ -181,13 +181,14 @@ static void let_go(struct cache_fetch *f)
     cache_body_release(f->body);
     f->body = NULL;
     end_fill(f);
-    listener_let_go(f->x->listener);
 }
 
 static void end(struct cache_fetch *f)
 {
+    struct exchange *x = f->x;
     let_go(f);
-    exchange_end(f->x);
+    exchange_end(x);
+    listener_let_go(x->listener); /* last: its settings are asked for until then */
 }
 
 static void on_over(struct task *t)
@@ -289,6 +290,7 @@ static void tell_client(struct cache_fetch *f)
     struct exchange *x = f->x, *client = f->from->x;
     client->upstream = x->upstream;
     client->server = x->server;
+    client->session = x->session;
     client->attempts = x->attempts;
     client->upstream_started_us = x->upstream_started_us;
     client->upstream_head_us = x->upstream_head_us;
@@ -335,6 +337,12 @@ static void drop_base(struct cache_fetch *f)
     cache_drop(f->x->worker->cache, base);
 }
 
+/* How long it is remembered that an answer was not storable. */
+static uint32_t pass_seconds(const struct cache_verdict *v, unsigned status)
+{
+    return !v->is_explicit ? 0 : status < 400 ? CACHE_PASS_SECONDS : 1;
+}
+
 /* It may not be stored: the others ask for themselves, and the client that led gets it as it comes - or asks
  * anew, where it had asked for less than the whole. */
 static void relay(struct cache_fetch *f, const struct cache_verdict *verdict, struct http_response *r,
@@ -345,7 +353,7 @@ static void relay(struct cache_fetch *f, const struct cache_verdict *verdict, st
     if (base && r->status < 500)
         drop_base(f);
     f->fill->status = r->status;
-    cache_fill_release(f->fill, !verdict->is_explicit ? 0 : r->status < 400 ? CACHE_PASS_SECONDS : 1);
+    cache_fill_release(f->fill, pass_seconds(verdict, r->status));
     end_fill(f);
     if (!from) {
         end_later(f);
@@ -453,6 +461,26 @@ static void keep(struct cache_fetch *f, const struct cache_object *o)
         second_tier_keep(f->x, f->names.key, o, tags, tags_of(f, &fields, tags, CACHE_TAGS_MAX), f->stamp);
 }
 
+/* What a 304 has made of the stored response may not be stored: it is for the client that led, if it is still
+ * there, and the others ask for themselves. */
+static void leave_to_client(struct cache_fetch *f, struct cache_object *o,
+                            const struct cache_verdict *verdict)
+{
+    struct exchange_cache *from = f->from;
+    drop_base(f);
+    cache_fill_release(f->fill, pass_seconds(verdict, 304));
+    end_fill(f);
+    if (from) {
+        tell_client(f);
+        f->from = NULL;
+        from->fetch = NULL;
+        from->detail = verdict->reason;
+        from->forward_status = 304;
+        cache_serve_alone(from, o);
+    }
+    cache_object_release(o);
+}
+
 /* The stored response is still good (RFC 9111 §4.3.3, §4.3.4): a new head over the same body. */
 static void refresh(struct cache_fetch *f, struct http_response *r)
 {
@@ -486,15 +514,16 @@ static void refresh(struct cache_fetch *f, struct http_response *r)
         if (stored_fields_pick(&all, &verdict, f->rules->set_cookie == ROUTE_CACHE_COOKIE_STRIP, &x->arena,
                                &merged.fields) == 0)
             o = make_object(f, &merged, base->body, stored->length, &verdict.freshness);
-        fill->discard = !verdict.store;
-        if (!verdict.store)
-            drop_base(f);
-        if (o && verdict.store)
+        if (o && !verdict.store) {
+            leave_to_client(f, o, &verdict);
+            return;
+        }
+        if (o) {
             keep(f, o);
-        if (o)
             publish(f, o);
-        else
+        } else {
             cache_fill_fail(fill, 503, "out of memory");
+        }
     }
     end_fill(f);
     wake_client(f);
@@ -595,10 +624,11 @@ static void store(struct cache_fetch *f, const struct cache_verdict *verdict, st
     if (f->from && verdict->omitted_count)
         keep_private(f->from, verdict, &r->fields);
     append(f, body, count);
-    if (end)
+    bool is_whole = end && !f->is_over;
+    if (is_whole)
         cache_body_finish(f->body);
     publish(f, o);
-    if (end)
+    if (is_whole)
         conclude(f);
     wake_client(f);
 }
@@ -765,8 +795,11 @@ static void cut(struct exchange *x)
     unsigned status = x->end == END_TIMEOUT ? 504 : 502;
     bool relayed = f->relays && from;
     const char *reason = relayed && x->reason ? arena_printf(&from->x->arena, "%s", x->reason) : NULL;
-    if (f->fill && cache_fill_state(f->fill) == CACHE_FILL_ASKED)
+    if (f->fill && cache_fill_state(f->fill) == CACHE_FILL_ASKED) { /* there was no memory for the head */
         cache_fill_fail(f->fill, status, "the fetch for the cache was cut");
+        end_fill(f);
+        wake_client(f);
+    }
     end(f);
     if (relayed) {
         from->relays = false;

@@ -30,6 +30,7 @@ struct exchange_cache {
     bool relays;         /* the fetch's answer comes straight through: it may not be stored */
     bool is_leader;      /* of the newest fill */
     bool alone;          /* it follows nobody any more */
+    bool was_for_others; /* what a fetch brought that was followed: by Vary */
     bool asks_for_less;  /* than a whole 200: a range, or nothing if it has not changed */
     struct fields own;   /* of the fetch that it led: for this client alone */
     const char *failure; /* of the fetch that it led, in the arena; NULL = see the fill's */
@@ -60,6 +61,9 @@ extern const struct responder cache_responder;
 void cache_look(struct exchange_cache *c);
 /* The route's action answers after all: `detail` for Cache-Status. May end the exchange. */
 void cache_go_direct(struct exchange_cache *c, const char *detail);
+
+/* What the fetch has brought is for this client alone. May end the exchange. */
+void cache_serve_alone(struct exchange_cache *c, struct cache_object *o);
 
 /* serve.c. Each may end the exchange. */
 

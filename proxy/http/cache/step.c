@@ -1,7 +1,10 @@
+#include "balancer/upstream.h"
 #include "proxy/http/cache/internal.h"
 #include "proxy/http/client_address.h"
 #include "proxy/http/fields.h"
 #include "proxy/http/forward.h"
+
+#define PROBE_ONE_OF 8
 
 static void ask(struct exchange_cache *c);
 static void on_wake(struct cache_waiter *w);
@@ -72,13 +75,19 @@ static void find(struct exchange_cache *c, struct cache_found *found)
     }
 }
 
+/* A fetch to lead, or another's to follow. */
+static enum cache_lead lead(struct exchange_cache *c, bool alone, struct cache_fill **fill)
+{
+    struct exchange *x = c->x;
+    return cache_lead(x->worker->cache, &c->key, c->object, alone, c->generation, cache_asked_lines,
+                      &c->asked, &x->arena, cache_now(x), fill);
+}
+
 /* One fetch in the background makes it fresh again, unless there is one already. */
 static void update(struct exchange_cache *c)
 {
-    struct exchange *x = c->x;
     struct cache_fill *fill = NULL;
-    switch (cache_lead(x->worker->cache, &c->key, c->object, false, 0, cache_asked_lines, &c->asked,
-                       &x->arena, cache_now(x), &fill)) {
+    switch (lead(c, false, &fill)) {
     case CACHE_LEAD:
         cache_fetch(c, fill, false);
         break;
@@ -89,6 +98,21 @@ static void update(struct exchange_cache *c)
     case CACHE_FULL:
         break;
     }
+}
+
+static bool asks_for_less(const struct exchange *x)
+{
+    const struct fields *f = &x->request.fields;
+    return fields_find(f, FIELD_RANGE) || fields_find(f, FIELD_IF_NONE_MATCH) ||
+           fields_find(f, FIELD_IF_MODIFIED_SINCE);
+}
+
+/* Some of those that pass the cache by ask for it all the same: the answer that was not storable may have
+ * been so for one client alone, who must not keep the others' out by asking now and then. */
+static bool is_probe(const struct exchange_cache *c)
+{
+    return worker_random(c->x->worker) % PROBE_ONE_OF == 0 && c->x->request.method_id == METHOD_GET &&
+           !asks_for_less(c->x);
 }
 
 static void decide(struct exchange_cache *c)
@@ -124,8 +148,11 @@ static void decide(struct exchange_cache *c)
             break;
         }
     } else if (found.pass && !c->said.only_if_cached) {
-        cache_go_direct(c, "uncacheable");
-        return;
+        c->alone = true;
+        if (!is_probe(c)) {
+            cache_go_direct(c, "uncacheable");
+            return;
+        }
     }
     ask(c);
 }
@@ -135,8 +162,8 @@ bool cache_step(struct exchange *x, struct slice matched)
     if (x->route->action != ROUTE_UPSTREAM && x->route->action != ROUTE_SPLIT)
         return false;
     struct exchange_cache *c = x->worker->cache ? open_cache(x) : NULL;
-    if (fields_find(&x->request.fields,
-                    FIELD_CONNECTION)) /* what it names is no part of what the origin sees */
+    /* What Connection names is no part of what the origin sees; an upgrade is asked for by it. */
+    if (fields_find(&x->request.fields, FIELD_CONNECTION) && !x->request.upgrade)
         fields_strip_hop_by_hop(&x->request.fields);
     if (!c || !is_to_be_looked_up(c, matched))
         return false;
@@ -156,11 +183,25 @@ static void start(struct exchange *x)
 
 /* Asking the origin. */
 
+/* The server that a fetch has asked is not the one that will answer: nor is its upstream, on a split. */
+static void forget_fetch(struct exchange *x)
+{
+    if (x->servers)
+        upstream_leave(x->upstream, x->servers, x->worker->index);
+    x->servers = NULL;
+    x->upstream = NULL;
+    x->server = x->session = NULL;
+    x->tries = x->last_try = NULL;
+    x->attempts = 0;
+    x->upstream_started_us = x->upstream_head_us = 0;
+}
+
 void cache_go_direct(struct exchange_cache *c, const char *detail)
 {
     struct exchange *x = c->x;
     c->detail = detail;
-    c->relays = false;
+    c->relays = c->stored = c->collapsed = false;
+    forget_fetch(x);
     cache_signal_cancel(&c->waiter);
     cache_fill_let_go(c->fill);
     c->fill = NULL;
@@ -176,11 +217,17 @@ static bool has_origin_condition(const struct exchange *x)
            fields_find(&x->request.fields, FIELD_IF_UNMODIFIED_SINCE);
 }
 
-static bool asks_for_less(const struct exchange *x)
+/* It was good for more than the request that brought it. What is to be validated for each (no-cache,
+ * max-age=0) nobody may have because another has asked for it (RFC 9111 §4), nor wait for. */
+static bool is_for_all(const struct cache_object *o)
 {
-    const struct fields *f = &x->request.fields;
-    return fields_find(f, FIELD_RANGE) || fields_find(f, FIELD_IF_NONE_MATCH) ||
-           fields_find(f, FIELD_IF_MODIFIED_SINCE);
+    static const struct cache_request_directives none = {.max_age = CACHE_UNSET,
+                                                         .min_fresh = CACHE_UNSET,
+                                                         .max_stale = CACHE_UNSET,
+                                                         .stale_if_error = CACHE_UNSET};
+    const char *why;
+    return cache_may_use(&o->freshness, &none, false, o->freshness.response_time, &why) !=
+           CACHE_USE_VALIDATED;
 }
 
 /* Follows a fetch that is under way, or leads one. */
@@ -191,7 +238,8 @@ static void ask(struct exchange_cache *c)
         exchange_fail(x, 504, "the client wants a stored response, and there is none that it may have");
         return;
     }
-    bool follows = c->fill && c->rules->collapse && !c->said.no_cache;
+    bool alone = c->said.no_cache || !c->rules->collapse || c->alone || (c->object && !is_for_all(c->object));
+    bool follows = c->fill && !alone;
     if (!follows && (x->request.method_id == METHOD_HEAD || has_origin_condition(x))) {
         cache_go_direct(c, NULL);
         return;
@@ -199,9 +247,7 @@ static void ask(struct exchange_cache *c)
     if (!follows) {
         cache_fill_let_go(c->fill);
         c->fill = NULL;
-        bool alone = c->said.no_cache || !c->rules->collapse || c->alone;
-        switch (cache_lead(x->worker->cache, &c->key, c->object, alone, c->generation, cache_asked_lines,
-                           &c->asked, &x->arena, cache_now(x), &c->fill)) {
+        switch (lead(c, alone, &c->fill)) {
         case CACHE_LEAD:
             cache_fill_hold(c->fill);
             c->is_leader = true;
@@ -250,11 +296,12 @@ static void take_object(struct exchange_cache *c, struct cache_object *o)
 }
 
 /* What is under way is for others, whatever its key says. */
-static void ask_alone(struct exchange_cache *c, const char *why)
+static void ask_again(struct exchange_cache *c, bool alone, const char *why)
 {
     c->collapsed = false;
-    c->alone = true;
-    c->forward = why;
+    c->alone = alone;
+    if (why)
+        c->forward = why;
     cache_fill_let_go(c->fill);
     c->fill = NULL;
     ask(c);
@@ -276,12 +323,19 @@ static void look_at_object(struct exchange_cache *c)
     if (!c->is_leader &&
         (cache_vary_text(fill->object->vary_names, cache_asked_lines, &c->asked, &x->arena, &text) != 0 ||
          !slice_equal(text, fill->object->vary_text))) {
-        ask_alone(c, "vary-miss");
+        /* Who asks alike now finds each other by what Vary has named; if it names other fields the next time,
+         * each goes alone. */
+        ask_again(c, c->was_for_others, "vary-miss");
+        c->was_for_others = true;
+        return;
+    }
+    if (!c->is_leader && !is_base && !is_for_all(fill->object)) {
+        ask_again(c, true, NULL);
         return;
     }
     if (!c->is_leader && fill->was_found &&
         cache_may_use(&fill->object->freshness, &c->said, false, cache_now(x), &why) != CACHE_USE_FRESH) {
-        ask_alone(c, why);
+        ask_again(c, true, why);
         return;
     }
     bool is_refreshed = fill->base && fill->object->body == fill->base->body, was_found = fill->was_found;
@@ -301,13 +355,23 @@ static void look_at_object(struct exchange_cache *c)
                                   : CACHE_RESULT_MISS);
 }
 
+void cache_serve_alone(struct exchange_cache *c, struct cache_object *o)
+{
+    take_object(c, o);
+    cache_fill_let_go(c->fill);
+    c->fill = NULL;
+    cache_serve(c, CACHE_RESULT_REVALIDATED);
+}
+
 /* No answer came. One of those who waited tries again, where that may help. */
 static void look_at_failure(struct exchange_cache *c)
 {
     struct cache_fill *fill = c->fill;
     unsigned status = fill->failed_status;
     const char *reason = c->failure ? c->failure : fill->failed_reason;
-    bool may_help = status == 502 && !c->is_leader && fill->generation + 1 < CACHE_FILL_LEADERS_MAX;
+    /* Servers that are busy or late are so for each; other failures may be about the leader's own request. */
+    bool may_help =
+        status != 503 && status != 504 && !c->is_leader && fill->generation + 1 < CACHE_FILL_LEADERS_MAX;
     c->generation = fill->generation + 1;
     cache_fill_let_go(fill);
     c->fill = NULL;
@@ -384,4 +448,9 @@ int cache_respond(struct exchange *x, struct http_response *r)
     if (x->responder == &forward_responder)
         cache_learn(c, r);
     return cache_status_add(c, &r->fields);
+}
+
+bool cache_relays(const struct exchange *x)
+{
+    return x->cache && x->cache->relays;
 }
