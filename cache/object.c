@@ -53,6 +53,7 @@ struct cache_object *cache_object_create(struct cache_budget *b, const struct ca
         .vary_text = put_text(&texts, spec->vary_text),
         .tags = tags,
         .tag_count = tag_count,
+        .has_more_tags = spec->tag_count > tag_count,
         .memory = (uint32_t)cache_memory_size(piece),
         .body = cache_body_hold(spec->body),
         .head = piece + head_at,

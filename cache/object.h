@@ -9,7 +9,7 @@
 
 struct cache_entry;
 
-#define CACHE_TAGS_MAX 64
+#define CACHE_TAGS_MAX 256
 
 struct cache_object {
     /* What a look-up reads comes first, then what a use of it does. */
@@ -34,6 +34,7 @@ struct cache_object {
     uint64_t sequence;    /* the store's purge sequence when its fetch began */
     const uint64_t *tags; /* hashes */
     uint32_t tag_count;
+    bool has_more_tags; /* than are known here: each purge of a tag concerns it */
 };
 
 struct cache_object_spec {
@@ -42,7 +43,7 @@ struct cache_object_spec {
     uint64_t sequence;
     struct slice url, vary_names, vary_text; /* copied */
     const struct slice *tags;
-    uint32_t tag_count;      /* at most CACHE_TAGS_MAX count */
+    uint32_t tag_count;      /* more than CACHE_TAGS_MAX: the first of them are kept */
     struct cache_body *body; /* a hold is taken */
     uint32_t head_size;
 };

@@ -9,16 +9,41 @@
 
 enum { HARD, SOFT };
 
+enum {
+    SLOTS_LEAST = 8192, /* powers of two */
+    SLOTS_MOST = 1 << 20,
+    MEMORY_PER_SLOT = 4096,
+    PAGES = 8192 /* that the heap adds */
+};
+
 struct cache_prefix {
     uint64_t number;
     bool is_soft;
     struct slice text; /* own copy */
 };
 
-void cache_purges_init(struct cache_purges *p)
+static uint64_t slots_for(uint64_t memory)
 {
+    uint64_t slots = SLOTS_LEAST;
+    while (slots < SLOTS_MOST && slots * 2 * MEMORY_PER_SLOT <= memory)
+        slots *= 2;
+    return slots;
+}
+
+int cache_purges_init(struct cache_purges *p, uint64_t memory)
+{
+    uint64_t slots = slots_for(memory);
     memset(p, 0, sizeof *p);
     pthread_rwlock_init(&p->lock, NULL);
+    p->slot_mask = slots - 1;
+    p->slots[HARD] = calloc(2 * slots, sizeof *p->slots[HARD]);
+    p->slots[SOFT] = p->slots[HARD] ? p->slots[HARD] + slots : NULL;
+    return p->slots[HARD] ? 0 : -1;
+}
+
+uint64_t cache_purges_heap(uint64_t memory)
+{
+    return 2 * slots_for(memory) * sizeof(uint64_t) + PAGES + CACHE_PREFIXES_BYTES + CACHE_PREFIXES_MAX * 72u;
 }
 
 void cache_purges_free(struct cache_purges *p)
@@ -28,6 +53,8 @@ void cache_purges_free(struct cache_purges *p)
     free(p->prefixes);
     p->prefixes = NULL;
     p->prefix_count = 0;
+    free(p->slots[HARD]);
+    p->slots[HARD] = p->slots[SOFT] = NULL;
     pthread_rwlock_destroy(&p->lock);
 }
 
@@ -45,7 +72,7 @@ uint64_t cache_tag_hash(struct slice tag)
 /* Two of the slots are a hash's: what shares one of them with a purge is not purged. */
 static _Atomic uint64_t *slot_of(struct cache_purges *p, uint64_t hash, bool soft, unsigned which)
 {
-    return &p->slots[soft][(hash >> (which ? 20 : 40)) & (CACHE_PURGE_SLOTS - 1)];
+    return &p->slots[soft][(hash >> (which ? 20 : 40)) & p->slot_mask];
 }
 
 static void mark_slots(struct cache_purges *p, uint64_t hash, bool soft, uint64_t number)
@@ -104,6 +131,7 @@ int cache_purge(struct cache_purges *p, enum cache_purge_kind kind, struct slice
         break;
     case CACHE_PURGE_TAG:
         mark_slots(p, cache_tag_hash(text), soft, number);
+        atomic_store_explicit(&p->tags[soft], number, memory_order_relaxed);
         break;
     case CACHE_PURGE_PREFIX:
         result = remember_prefix(p, number, text, soft);
@@ -128,6 +156,10 @@ int cache_purge(struct cache_purges *p, enum cache_purge_kind kind, struct slice
 static bool slots_concern(struct cache_purges *p, const struct cache_object *o, uint64_t since, bool soft)
 {
     if (slots_say(p, cache_url_hash(o->url), soft, since))
+        return true;
+    if (atomic_load_explicit(&p->tags[soft], memory_order_relaxed) <= since)
+        return false;
+    if (o->has_more_tags)
         return true;
     for (uint32_t i = 0; i < o->tag_count; i++)
         if (slots_say(p, o->tags[i], soft, since))

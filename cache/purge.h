@@ -4,7 +4,7 @@
  *
  * URLs and tags: a table of slots, two of them by the hash of each, with the number of the last purge that
  * fell into each. What shares both with purges is purged with them (after n purges since the object was last
- * checked some (n / 4096)^2 of all): that costs a fetch, never a wrong answer. Prefixes: a list of the last
+ * checked some (2n / slots)^2 of all): that costs a fetch, never a wrong answer. Prefixes: a list of the last
  * CACHE_PREFIXES_MAX; what is older than one that had to be dropped counts as purged. All: one number. Each
  * exists twice, for hard purges (the object is gone) and soft ones (it is stale: it is validated before it is
  * used, and may serve where stale is allowed).
@@ -17,12 +17,9 @@
 
 #include "core/slice.h"
 
-#define CACHE_PURGE_SLOTS    8192u /* a power of two */
 #define CACHE_PREFIXES_MAX   256u
 #define CACHE_PREFIX_MAX     1024u /* bytes; of a longer one these count: more is purged than was asked for */
 #define CACHE_PREFIXES_BYTES (32u << 10) /* of all that are remembered */
-/* What it takes at most beside its own struct, for the budget. */
-#define CACHE_PURGES_HEAP (CACHE_PREFIXES_BYTES + CACHE_PREFIXES_MAX * 72u)
 
 enum cache_purge_kind { CACHE_PURGE_URL, CACHE_PURGE_PREFIX, CACHE_PURGE_TAG, CACHE_PURGE_ALL };
 
@@ -33,8 +30,10 @@ struct cache_purges {
     _Atomic uint64_t hard;     /* of the newest hard one */
     _Atomic uint64_t not_url;  /* of the newest that was not of a URL */
     _Atomic uint64_t all[2];   /* [0] hard, [1] soft */
+    _Atomic uint64_t tags[2];  /* of the newest of a tag */
     _Atomic uint64_t prefixes_sequence;
-    _Atomic uint64_t slots[2][CACHE_PURGE_SLOTS];
+    _Atomic uint64_t *slots[2];
+    uint64_t slot_mask;
     pthread_rwlock_t lock; /* of the prefixes */
     struct cache_prefix *prefixes;
     unsigned prefix_count;
@@ -44,8 +43,12 @@ struct cache_purges {
 
 struct cache_object;
 
-void cache_purges_init(struct cache_purges *p);
+/* For a cache of so many bytes: the table takes some 0.4 % of them (128 KiB at least, 16 MiB at most), of
+ * which the kernel gives what purges write to. 0, or -1 when out of memory. */
+int cache_purges_init(struct cache_purges *p, uint64_t memory);
 void cache_purges_free(struct cache_purges *p);
+/* What that takes at most beside its own struct, for the budget. */
+uint64_t cache_purges_heap(uint64_t memory);
 
 /* `text`: a URL as objects have it ("example.com/a?b", the scheme left out), the beginning of one, or a tag.
  * 0, or -1 when out of memory (then everything older counts as purged: nothing that should be gone is

@@ -9,10 +9,9 @@
 enum { SHARD_BYTES = 8 << 20 };
 enum { SHADOW_SHARE = 100, SHADOW_LEAST = 32 << 10, SHADOW_MOST = 5 << 20 }; /* cache_shadow_bytes() */
 
-/* The purges' table is the larger part of the struct. */
-static uint64_t fixed_bytes(uint32_t shards)
+static uint64_t fixed_bytes(uint32_t shards, uint64_t memory)
 {
-    return sizeof(struct cache_store) + CACHE_PURGES_HEAP +
+    return sizeof(struct cache_store) + cache_purges_heap(memory) +
            shards * (sizeof(struct cache_shard) + CACHE_DOORKEEPER_BYTES);
 }
 
@@ -80,10 +79,10 @@ struct cache_store *cache_store_create(const struct cache_settings *settings)
     atomic_init(&s->budget.limit, settings->memory);
     atomic_init(&s->max_object, settings->max_object);
     atomic_init(&s->ops, cache_policies[settings->policy]);
-    cache_purges_init(&s->purges);
-    if (!cache_budget_try(&s->budget, fixed_bytes(count)))
+    uint64_t fixed = fixed_bytes(count, settings->memory);
+    if (cache_purges_init(&s->purges, settings->memory) != 0 || !cache_budget_try(&s->budget, fixed))
         goto fail;
-    s->fixed = fixed_bytes(count);
+    s->fixed = fixed;
     if (add_shadow(s) != 0 || add_shards(s, count) != 0)
         goto fail;
     s->budget.argument = s;
@@ -104,7 +103,8 @@ void cache_store_free(struct cache_store *s)
     free(s->shards);
     cache_purges_free(&s->purges);
     cache_shadow_free(s->shadow);
-    cache_budget_give(&s->budget, s->fixed + s->shadow_bytes);
+    cache_pages_free(s->budget.pages);
+    cache_budget_give(&s->budget, s->fixed + s->shadow_bytes + s->pages_bytes);
     ASSERT(atomic_load(&s->budget.used) == 0);
     free(s);
 }

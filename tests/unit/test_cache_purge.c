@@ -233,6 +233,71 @@ static void test_a_purged_variant_hides_no_other(void **state)
     scene_end(&c);
 }
 
+/* More than an object remembers: which of them were purged is not known. */
+static void test_a_purge_of_any_tag_concerns_what_has_too_many(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t tags;
+        enum cache_purge_kind kind;
+        bool stays;
+    } cases[] = {
+        {CACHE_TAGS_MAX, CACHE_PURGE_TAG, true},
+        {CACHE_TAGS_MAX + 1, CACHE_PURGE_TAG, false},
+        {CACHE_TAGS_MAX + 1, CACHE_PURGE_URL, true},
+    };
+    static struct slice tags[CACHE_TAGS_MAX + 1];
+    for (size_t i = 0; i < COUNT_OF(tags); i++)
+        tags[i] = S("red");
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct scene c;
+        scene_begin(&c);
+        struct cache_fill *f = scene_lead(&c, "k");
+        struct cache_body *body = scene_body(&c, 10);
+        struct cache_freshness fresh = {.response_time = c.now, .lifetime = 60};
+        struct cache_object *o = cache_object_create(cache_store_budget(c.store),
+                                                     &(struct cache_object_spec){.freshness = &fresh,
+                                                                                 .sequence = f->sequence,
+                                                                                 .url = S("k"),
+                                                                                 .tags = tags,
+                                                                                 .tag_count = cases[i].tags,
+                                                                                 .body = body});
+        assert_non_null(o);
+        cache_body_finish(body);
+        cache_fill_publish(f, o);
+        cache_fill_end(f);
+        assert_true(is_there(&c, "k"));
+        purge(&c, cases[i].kind, "blue", false);
+        assert_int_equal(is_there(&c, "k"), cases[i].stays);
+        cache_object_release(o);
+        cache_body_release(body);
+        scene_end(&c);
+    }
+}
+
+static void test_many_purges_of_urls_leave_a_large_cache_alone(void **state)
+{
+    (void)state;
+    struct scene c;
+    char text[32];
+    scene_open(&c, &(struct cache_settings){.memory = 1 << 30, .max_object = 1 << 20});
+    for (int i = 0; i < 200; i++) {
+        snprintf(text, sizeof text, "k%d", i);
+        assert_true(scene_put(&c, text, 10));
+    }
+    for (int i = 0; i < 20000; i++) {
+        snprintf(text, sizeof text, "other%d", i);
+        purge(&c, CACHE_PURGE_URL, text, false);
+    }
+    int left = 0;
+    for (int i = 0; i < 200; i++) {
+        snprintf(text, sizeof text, "k%d", i);
+        left += is_there(&c, text);
+    }
+    assert_in_range(left, 180, 200);
+    scene_end(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -246,6 +311,8 @@ int main(void)
         cmocka_unit_test(test_a_sweep_gives_the_memory_back),
         cmocka_unit_test(test_a_sweep_takes_marks_that_have_expired),
         cmocka_unit_test(test_a_purged_variant_hides_no_other),
+        cmocka_unit_test(test_a_purge_of_any_tag_concerns_what_has_too_many),
+        cmocka_unit_test(test_many_purges_of_urls_leave_a_large_cache_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,6 +28,8 @@ struct cache_fetch {
     struct task task;
 };
 
+enum { TAGS_READ = CACHE_TAGS_MAX + 1 }; /* one more: so that it is seen that there are too many */
+
 static const struct downstream_ops fetch_ops;
 
 /* Of a fetch that no client waits for. */
@@ -402,9 +404,9 @@ static void judge(struct cache_fetch *f, const struct http_response *r, struct c
         *out = (struct cache_verdict){.is_explicit = true, .reason = "too-large"};
 }
 
-/* The labels that a response carries (`surrogate-key`: parted by spaces; `cache-tag`: by commas). */
-static uint32_t tags_of(const struct cache_fetch *f, const struct fields *fields, struct slice *out,
-                        uint32_t max)
+/* The labels that a response carries (`surrogate-key`: parted by spaces; `cache-tag`: by commas). `out` has
+ * TAGS_READ. */
+static uint32_t tags_of(const struct cache_fetch *f, const struct fields *fields, struct slice *out)
 {
     struct slice wanted = f->rules->tags_header, tag;
     uint32_t count = 0;
@@ -415,7 +417,7 @@ static uint32_t tags_of(const struct cache_fetch *f, const struct fields *fields
                          : at->id == FIELD_OTHER && (slice_equal_nocase(at->name, S("surrogate-key")) ||
                                                      slice_equal_nocase(at->name, S("cache-tag")));
         struct slice rest = at->value;
-        while (is_it && count < max &&
+        while (is_it && count < TAGS_READ &&
                slice_next(&rest, slice_find(at->value, ',') < at->value.len ? ',' : ' ', &tag))
             if (tag.len)
                 out[count++] = tag;
@@ -429,7 +431,7 @@ static struct cache_object *make_object(struct cache_fetch *f, const struct http
 {
     struct exchange *x = f->x;
     struct cache_asked asked = {&x->request.fields, &x->arena, false};
-    struct slice *tags = arena_alloc(&x->arena, CACHE_TAGS_MAX * sizeof *tags), names, text;
+    struct slice *tags = arena_alloc(&x->arena, TAGS_READ * sizeof *tags), names, text;
     struct cache_response facts;
     if (!tags || cache_response_facts(r, &x->arena, &facts) != 0 ||
         cache_vary_names(&facts.vary, &x->arena, &names) != 0 ||
@@ -442,7 +444,7 @@ static struct cache_object *make_object(struct cache_fetch *f, const struct http
                                      .vary_names = names,
                                      .vary_text = text,
                                      .tags = tags,
-                                     .tag_count = tags_of(f, &r->fields, tags, CACHE_TAGS_MAX),
+                                     .tag_count = tags_of(f, &r->fields, tags),
                                      .body = body,
                                      .head_size = (uint32_t)stored_head_size(&r->fields)};
     struct cache_object *o = cache_object_create(cache_store_budget(x->worker->cache), &spec);
@@ -456,9 +458,9 @@ static void keep(struct cache_fetch *f, const struct cache_object *o)
 {
     const struct stored_head *h = o->head;
     struct fields fields = {(struct field *)(uintptr_t)h->fields, h->count, h->count};
-    struct slice *tags = arena_alloc(&f->x->arena, CACHE_TAGS_MAX * sizeof *tags);
+    struct slice *tags = arena_alloc(&f->x->arena, TAGS_READ * sizeof *tags);
     if (tags)
-        second_tier_keep(f->x, f->names.key, o, tags, tags_of(f, &fields, tags, CACHE_TAGS_MAX), f->stamp);
+        second_tier_keep(f->x, f->names.key, o, tags, tags_of(f, &fields, tags), f->stamp);
 }
 
 /* What a 304 has made of the stored response may not be stored: it is for the client that led, if it is still
