@@ -103,8 +103,7 @@ void cache_store_free(struct cache_store *s)
     free(s->shards);
     cache_purges_free(&s->purges);
     cache_shadow_free(s->shadow);
-    cache_pages_free(s->budget.pages);
-    cache_budget_give(&s->budget, s->fixed + s->shadow_bytes + s->pages_bytes);
+    cache_budget_give(&s->budget, s->fixed + s->shadow_bytes);
     ASSERT(atomic_load(&s->budget.used) == 0);
     free(s);
 }
