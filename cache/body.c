@@ -168,3 +168,8 @@ uint32_t cache_body_readers(const struct cache_body *b)
     uint64_t count = atomic_load_explicit(&b->count, memory_order_acquire) & ~BODY_TRIMMING;
     return (uint32_t)(count / BODY_READER);
 }
+
+bool cache_body_is_wanted(const struct cache_body *b)
+{
+    return (uint32_t)atomic_load_explicit(&b->count, memory_order_acquire) > BODY_HOLD;
+}

@@ -57,6 +57,8 @@ enum cache_body_state cache_body_state(const struct cache_body *b);
 bool cache_body_can_seek(const struct cache_body *b);   /* whole, and no stream */
 uint64_t cache_body_memory(const struct cache_body *b); /* in the budget, all told; trimming lessens it */
 uint32_t cache_body_readers(const struct cache_body *b);
+/* Somebody else than the caller holds it: reads it, or will. */
+bool cache_body_is_wanted(const struct cache_body *b);
 
 /* One who reads; on one loop. */
 struct cache_reader {

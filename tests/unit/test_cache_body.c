@@ -378,6 +378,21 @@ static void test_the_appender_of_a_stream_waits_for_its_slowest_reader(void **st
     cache_body_release(b);
 }
 
+static void test_a_body_is_wanted_by_who_will_read_it(void **state)
+{
+    (void)state;
+    struct cache_body *b = cache_body_create(&t.budget, CACHE_BODY_UNKNOWN);
+    assert_false(cache_body_is_wanted(b));
+    struct cache_body *other = cache_body_hold(b); /* an object, which is held by those who were told of it */
+    assert_true(cache_body_is_wanted(b));
+    assert_int_equal(cache_reader_open(&t.reader, b, &t.loop, NULL), 0);
+    cache_body_release(other);
+    assert_true(cache_body_is_wanted(b));
+    cache_reader_close(&t.reader);
+    assert_false(cache_body_is_wanted(b));
+    cache_body_release(b);
+}
+
 static void test_a_stream_that_nobody_reads_yet_keeps_its_first_bytes_for_a_while(void **state)
 {
     (void)state;
@@ -489,6 +504,7 @@ int main(void)
         TEST(test_a_piece_from_the_budget_takes_what_it_takes_from_the_heap),
         TEST(test_a_stream_frees_what_the_slowest_reader_has_passed),
         TEST(test_the_appender_of_a_stream_waits_for_its_slowest_reader),
+        TEST(test_a_body_is_wanted_by_who_will_read_it),
         TEST(test_a_stream_that_nobody_reads_yet_keeps_its_first_bytes_for_a_while),
         TEST(test_any_byte_of_a_whole_body_can_be_sought),
         TEST(test_a_reader_is_woken_by_what_is_new_and_never_from_inside),

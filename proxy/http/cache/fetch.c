@@ -767,7 +767,7 @@ static void respond_body(struct exchange *x, const struct iovec *body, int count
     if (end && !f->is_over) {
         cache_body_finish(f->body);
         conclude(f);
-    } else if (f->streams && cache_body_readers(f->body) == 0) {
+    } else if (f->streams && !cache_body_is_wanted(f->body)) {
         end_later(f);
     }
 }
