@@ -201,19 +201,19 @@ class Http1(threading.Thread):
     def _read(self, count, leaves, slow):
         out = bytearray()
         stop = self.rng.randrange(count + 1) if leaves else count
-        end = time.monotonic() + 3
         while len(out) < stop:
             piece = self.file.read(min(stop - len(out), max(1, count // 20) if slow else 1 << 20))
             if not piece:
                 raise Broken(f"{len(out)} of {count}")
             out += piece
-            if slow and time.monotonic() < end:
+            if slow and time.monotonic() < self.slow_until:
                 time.sleep(self.rng.random() * 0.2)
         if leaves:
             raise Left
         return out
 
     def _body(self, fields, leaves, slow):
+        self.slow_until = time.monotonic() + 3
         if fields.get("transfer-encoding") == "chunked":
             out = bytearray()
             while size := int(self._line(), 16):
