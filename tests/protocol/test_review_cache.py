@@ -1,5 +1,6 @@
 """Between the exchange and the store: who may have what of a fetch, how often the origin is asked, and what happens when one of them ends first."""
 
+import json
 import threading
 
 import pytest
@@ -325,3 +326,40 @@ def test_answers_without_a_body_to_keep(web, status):
         assert (answer.status, answer.body, answer["x-field"]) == (status, b"", "1")
         assert ("content-length" in answer.fields) == (status != 204)
     assert web.asked == 1
+
+
+@pytest.mark.parametrize("condition", [("If-None-Match", '"v"'), ("Range", "bytes=0-1")])
+def test_who_shows_credentials_and_asks_for_less_is_asked_for_once(web, condition):
+    """Such an answer is hardly ever for all: to fetch the whole of it first would ask the origin for each twice."""
+    web.on(lambda request, number: Answer(304, {"ETag": '"v"'}) if "if-none-match" in request.fields else
+           Answer(206, {"Content-Range": "bytes 0-1/10"}, b"01") if "range" in request.fields else
+           Answer(headers={"Cache-Control": "max-age=60", "ETag": '"v"'}, body=b"0123456789"))
+    for n in range(1, 4):
+        answer = web.get([("Authorization", "Basic eDp5"), condition])
+        assert answer.status == (304 if condition[0] == "If-None-Match" else 206)
+        assert web.asked == n
+    web.on(Answer(headers={"Cache-Control": "public, max-age=60", "ETag": '"v"'}, body=b"0123456789"))
+    web.store(headers=[("Authorization", "Basic eDp5")])
+    answer = web.hit([("Authorization", "Basic eDp5"), condition])
+    assert answer.status == (304 if condition[0] == "If-None-Match" else 206)
+
+
+def test_the_log_does_not_take_a_wish_for_a_stored_answer_for_a_timeout(site, cache_origin, tmp_path):
+    log = tmp_path / "access.log"
+    weir = start(site, cache_origin, log={"access": {"output": str(log), "format": "json"}})
+    assert weir.get("/x", headers=[("Cache-Control", "only-if-cached")]).status == 504
+    line = wait_until(lambda: json.loads(log.read_text()), 10, "a line in the log")
+    assert (line["status"], line["termination"]) == (504, "request_refused")
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_a_fetch_tells_where_its_client_came_to(site, raw_server, cache):
+    server = raw_server()
+    weir = start(site, server, cache=cache, upstream={"proxy_protocol": "v1"}, listeners={"web": {"proxy_protocol": True}})
+    with weir.client() as client:
+        client.send(b"PROXY TCP4 192.0.2.1 198.51.100.7 1111 443\r\nGET / HTTP/1.1\r\nHost: t.example\r\n\r\n")
+        up = server.accept()
+        assert up.read_until(b"\r\n") == b"PROXY TCP4 192.0.2.1 198.51.100.7 1111 443\r\n"
+        up.read_request()
+        up.respond(headers={"Cache-Control": "max-age=60"}, body=b"x")
+        assert client.read_response().body == b"x"

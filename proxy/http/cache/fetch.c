@@ -126,6 +126,16 @@ static int announce(struct exchange *x)
                       S("weir=\"Surrogate/1.0\""));
 }
 
+/* It is in the client's connection, which may end first. */
+static int copy_destination(struct exchange *x, const struct ip *from)
+{
+    struct ip *to = from ? arena_alloc(&x->arena, sizeof *to) : NULL;
+    x->destination = to;
+    if (to)
+        *to = *from;
+    return to || !from ? 0 : -1;
+}
+
 static int copy_request(struct cache_fetch *f, const struct exchange *from)
 {
     struct exchange *x = f->x;
@@ -154,9 +164,9 @@ static int copy_request(struct cache_fetch *f, const struct exchange *from)
                                        .minor = from->request.minor,
                                        .body = BODY_NONE,
                                        .keep_alive = true};
-    return copy(a, &x->host) | copy(a, &x->path) | copy(a, &x->client_text) | copy(a, &x->request_id) |
-           announce(x) | copy(a, &x->request.target) | copy(a, &x->request.path) |
-           copy_fields(f, &from->request.fields) | add_validators(f);
+    return copy_destination(x, from->destination) | copy(a, &x->host) | copy(a, &x->path) |
+           copy(a, &x->client_text) | copy(a, &x->request_id) | announce(x) | copy(a, &x->request.target) |
+           copy(a, &x->request.path) | copy_fields(f, &from->request.fields) | add_validators(f);
 }
 
 /* Beginning and ending. */

@@ -217,6 +217,15 @@ static bool has_origin_condition(const struct exchange *x)
            fields_find(&x->request.fields, FIELD_IF_UNMODIFIED_SINCE);
 }
 
+/* The whole would have to be fetched first, and the answer is hardly one to be stored (RFC 9111 §3.5): the
+ * origin would be asked twice, each time. */
+static bool is_better_asked_directly(const struct exchange_cache *c)
+{
+    const struct exchange *x = c->x;
+    return x->request.method_id == METHOD_HEAD || has_origin_condition(x) ||
+           (!c->object && asks_for_less(x) && fields_find(&x->request.fields, FIELD_AUTHORIZATION));
+}
+
 /* It was good for more than the request that brought it. What is to be validated for each (no-cache,
  * max-age=0) nobody may have because another has asked for it (RFC 9111 §4), nor wait for. */
 static bool is_for_all(const struct cache_object *o)
@@ -235,12 +244,13 @@ static void ask(struct exchange_cache *c)
 {
     struct exchange *x = c->x;
     if (c->said.only_if_cached) { /* RFC 9111 §5.2.1.7 */
+        x->termination = TERMINATION_REQUEST_REFUSED;
         exchange_fail(x, 504, "the client wants a stored response, and there is none that it may have");
         return;
     }
     bool alone = c->said.no_cache || !c->rules->collapse || c->alone || (c->object && !is_for_all(c->object));
     bool follows = c->fill && !alone;
-    if (!follows && (x->request.method_id == METHOD_HEAD || has_origin_condition(x))) {
+    if (!follows && is_better_asked_directly(c)) {
         cache_go_direct(c, NULL);
         return;
     }
