@@ -9,6 +9,7 @@ struct asker {
     cache_vary_lookup *lookup;
     void *context;
     struct arena *arena;
+    int64_t now;
     struct slice names, text; /* begins with none, which every request answers with nothing */
     bool failed;              /* too long, or no memory: it matches nothing */
 };
@@ -64,6 +65,17 @@ static struct cache_fill *asked_for(struct cache_store *s, struct cache_entry *e
     return NULL;
 }
 
+/* A body may take longer to come than its head is fresh. */
+static bool needs_validation(const struct cache_object *o, int64_t now)
+{
+    static const struct cache_request_directives none = {.max_age = CACHE_UNSET,
+                                                         .min_fresh = CACHE_UNSET,
+                                                         .max_stale = CACHE_UNSET,
+                                                         .stale_if_error = CACHE_UNSET};
+    const char *why;
+    return cache_may_use(&o->freshness, &none, false, now, &why) == CACHE_USE_VALIDATED;
+}
+
 /* One whose object is coming, else one that has none yet. Leaders publish without the lock, so those without
  * an object are looked at first: none slips from the one to the other unseen. */
 static struct cache_fill *fill_for(struct cache_store *s, struct cache_entry *e, struct asker *q)
@@ -73,7 +85,7 @@ static struct cache_fill *fill_for(struct cache_store *s, struct cache_entry *e,
     struct cache_fill *asked = asked_for(s, e, q);
     for (struct cache_fill *f = e->fills; f; f = f->next) {
         struct cache_object *o = growing(s, f);
-        if (o && asks_for(q, o))
+        if (o && asks_for(q, o) && !needs_validation(o, q->now))
             return f;
     }
     return asked;
@@ -108,7 +120,7 @@ void cache_find(struct cache_store *s, const struct cache_key *key, cache_vary_l
     *out = (struct cache_found){0};
     if (key->text.len > CACHE_KEY_MAX)
         return;
-    struct asker q = {.lookup = lookup, .context = context, .arena = a};
+    struct asker q = {.lookup = lookup, .context = context, .arena = a, .now = now};
     struct cache_shard *shard = cache_shard_of(s, key->hash);
     pthread_rwlock_rdlock(&shard->lock);
     struct cache_entry *e = cache_shard_find(shard, key);
@@ -220,7 +232,9 @@ static struct cache_object *stored_since(struct lead *l, struct cache_entry *e)
 {
     bool others;
     struct cache_object *o = variant_for(l->store, e, &l->asker, &others);
-    return o && o != l->base && !atomic_load_explicit(&o->soft_purged, memory_order_relaxed) ? o : NULL;
+    bool is_good = o && o != l->base && !atomic_load_explicit(&o->soft_purged, memory_order_relaxed) &&
+                   !needs_validation(o, l->now);
+    return is_good ? o : NULL;
 }
 
 /* What there is for the request already: enum cache_lead, LEAD_WANTS_PIECES, or CACHE_LEAD when there is
@@ -328,7 +342,7 @@ enum cache_lead cache_lead(struct cache_store *s, const struct cache_key *key, s
         .is_alone = alone,
         .generation = generation,
         .now = now,
-        .asker = {.lookup = lookup, .context = context, .arena = a},
+        .asker = {.lookup = lookup, .context = context, .arena = a, .now = now},
     };
     int result;
     do {

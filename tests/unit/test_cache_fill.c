@@ -83,6 +83,29 @@ static void test_what_is_cut_or_discarded_or_too_long_is_not_stored(void **state
     }
 }
 
+/* A body that takes longer than its head is fresh. */
+static void test_a_growing_object_is_followed_while_it_is_fresh(void **state)
+{
+    (void)state;
+    struct scene c;
+    scene_begin(&c);
+    struct cache_fill *f = scene_lead(&c, "k"), *same, *next;
+    struct cache_body *body = scene_body(&c, 1000);
+    struct cache_object *o = scene_object(&c, f, "k", body, false, NULL); /* for a minute */
+    cache_fill_publish(f, o);
+    c.now += 59;
+    assert_int_equal(follow(&c, "k", &same), CACHE_FOLLOW);
+    c.now += 1;
+    assert_null(scene_find(&c, "k").fill);
+    assert_int_equal(follow(&c, "k", &next), CACHE_LEAD);
+    cache_fill_end(next);
+    cache_fill_let_go(same);
+    cache_fill_end(f);
+    cache_body_release(body);
+    cache_object_release(o);
+    scene_end(&c);
+}
+
 static void test_an_empty_body_is_stored(void **state)
 {
     (void)state;
@@ -551,6 +574,7 @@ int main(void)
         cmocka_unit_test(test_the_first_leads_and_the_others_follow),
         cmocka_unit_test(test_an_object_can_be_had_while_it_grows),
         cmocka_unit_test(test_what_is_cut_or_discarded_or_too_long_is_not_stored),
+        cmocka_unit_test(test_a_growing_object_is_followed_while_it_is_fresh),
         cmocka_unit_test(test_an_empty_body_is_stored),
         cmocka_unit_test(test_who_missed_what_was_stored_meanwhile_gets_it_and_leads_nothing),
         cmocka_unit_test(test_a_leader_of_his_own_follows_nobody),
