@@ -1,5 +1,5 @@
-/* Least recently used, but for the promotions that wait for the next batch: what was hit within the last
- * CACHE_POLICY_PROMOTE_MS is as recent as it was. */
+/* Least recently used, within CACHE_POLICY_PROMOTE_MS: what was hit again in that time is as recent as it
+ * was. */
 #include "cache/policy.h"
 
 static void lru_insert(struct cache_policy *p, struct cache_policy_node *n)

@@ -5,14 +5,13 @@
  * One struct cache_policy a shard, its memory a part of the shard's; nodes belong to the store and are in at
  * most one policy's queues. Locks are the shard's:
  *
- *   cache_policy_touch()    under the READ lock, by many threads at once;
+ *   cache_policy_touch()    without a lock, by many threads at once, of a node that is held;
  *   everything else         under the WRITE lock.
  *
  * What a hit costs: s3fifo adds one to a counter that ends at 3, lru looks at a time; neither writes when
  * nothing would change, so that the line of a hot object stays shared. When touch says true the node wants a
- * cache_policy_promote() some time later: whoever touched gathers such nodes (holding their objects) and
- * promotes many of them under one write lock. A node that was evicted or removed meanwhile may still be
- * promoted: nothing happens.
+ * cache_policy_promote(), which is done at once where nobody has the lock, and else left to the next hit. A
+ * node that was evicted or removed meanwhile may still be promoted: nothing happens.
  *
  * Sizes count: every queue is measured in bytes. A policy has no budget of its own: the store asks for
  * victims until it has room. */
