@@ -9,10 +9,11 @@ import ssl
 import threading
 import time
 
-from cache_truth import HOT, KINDS, OBJECTS, PREFIXES, SLOWEST, TAGS, Truth
+from cache_truth import HOT, KINDS, LARGEST, OBJECTS, PREFIXES, SLOWEST, TAGS, Truth
 
 SECONDS_COUNT_WHOLE = 2.0  # Age and Date are whole seconds
 DISCONNECTED = 3600        # rules.h: how long an origin that does not answer at all is replaced by what is stored
+RESET_BELOW = 300_000       # bytes: h2 answers each frame that still comes by one more RST_STREAM, which looks like an attack
 STRICT_SECONDS = 30        # nobody waits longer for the next bytes
 EXPECTED = {200, 206, 304, 412, 416, 502, 503, 504}
 
@@ -272,7 +273,7 @@ class Http2(threading.Thread):
         method, kind, more = make_request(self.rng, o, self.etags)
         number = peer.get_next_available_stream_id()
         self.streams[number] = {"object": o, "method": method, "kind": kind, "asked": self.judge.begins(o), "body": bytearray(),
-                                "leaves": self.rng.randrange(1 << 20) if self.rng.random() < 0.05 else None, "fields": {}}
+                                "leaves": self.rng.randrange(1 << 18) if self.rng.random() < 0.1 else None, "fields": {}}
         peer.send_headers(number, [(":method", method), (":path", o.path), (":scheme", "https"), (":authority", "soak.example"),
                                    ("x-kind", kind), *more], end_stream=True)
         peer.increment_flow_control_window(1 << 22, number)
@@ -292,7 +293,7 @@ class Http2(threading.Thread):
             s["fields"] = dict(event.headers)
         elif isinstance(event, events.DataReceived):
             s["body"] += event.data
-            if s["leaves"] is not None and len(s["body"]) > s["leaves"]:
+            if s["leaves"] is not None and len(s["body"]) > s["leaves"] and int(s["fields"].get("content-length", LARGEST)) < RESET_BELOW:
                 with contextlib.suppress(StreamClosedError):  # its end has come too
                     peer.reset_stream(event.stream_id, 8)
                 self.judge.counts["left"] += 1
