@@ -9,12 +9,15 @@ static void end(struct cache_body *b, enum cache_body_state state);
 
 struct cache_body *cache_body_create(struct cache_budget *budget, uint64_t length)
 {
-    uint32_t room = length <= CACHE_CHUNK_MAX ? (uint32_t)length : 0;
+    bool in_pages = budget->pages && length >= CHUNK_PAGES_LEAST;
+    uint32_t room = length <= CACHE_CHUNK_MAX && !in_pages ? (uint32_t)length : 0;
     uint64_t memory;
     struct cache_body *b = cache_budget_alloc(budget, sizeof *b + room, &memory);
     if (!b)
         return NULL;
     *b = (struct cache_body){.budget = budget, .own_memory = memory, .length = length, .head.size = room};
+    b->head.slot = CACHE_SLOT_NONE;
+    b->head.data = b->head.bytes;
     atomic_init(&b->count, BODY_HOLD);
     atomic_init(&b->state, CACHE_BODY_GROWING);
     atomic_init(&b->memory, memory);
@@ -39,17 +42,27 @@ void body_drop(struct cache_body *b, uint64_t part)
 {
     if (atomic_fetch_sub_explicit(&b->count, part, memory_order_acq_rel) != part)
         return;
-    chunks_free(b->first == &b->head ? b->head.next : b->first);
-    cache_signal_free(&b->changed);
     struct cache_budget *budget = b->budget;
+    chunks_free(budget, b->first == &b->head ? b->head.next : b->first);
+    body_return_run(b);
+    cache_signal_free(&b->changed);
     uint64_t memory = atomic_load_explicit(&b->memory, memory_order_relaxed);
     free(b);
     cache_budget_give(budget, memory);
 }
 
-/* Copies to where nobody reads yet: the room that the last chunk has, and the list of new ones. */
-static void copy(struct cache_chunk *to, uint64_t at, const struct iovec *iov, int count)
+static int put(struct cache_body *b, struct cache_chunk *to, uint64_t at, const char *from, size_t bytes)
 {
+    if (to->slot != CACHE_SLOT_NONE)
+        return cache_pages_write(b->budget->pages, to->slot, (uint32_t)at, from, bytes);
+    memcpy(to->bytes + at, from, bytes);
+    return 0;
+}
+
+/* Copies to where nobody reads yet: the room that the last chunk has, and the list of new ones. */
+static int copy(struct cache_body *b, uint64_t at, const struct iovec *iov, int count)
+{
+    struct cache_chunk *to = b->last;
     for (int i = 0; i < count; i++) {
         const char *from = iov[i].iov_base;
         for (size_t left = iov[i].iov_len; left > 0;) {
@@ -57,10 +70,23 @@ static void copy(struct cache_chunk *to, uint64_t at, const struct iovec *iov, i
                 to = to->next;
             uint64_t room = chunk_end(to) - at;
             size_t piece = left < room ? left : (size_t)room;
-            memcpy(to->data + (at - to->start), from, piece);
+            if (put(b, to, at - to->start, from, piece) != 0)
+                return -1;
             at += piece, from += piece, left -= piece;
         }
     }
+    return 0;
+}
+
+/* What append() took for nothing. The chunks behind the last one were not shown to anybody. */
+static void undo(struct cache_body *b, uint64_t bytes, uint64_t memory)
+{
+    struct cache_chunk *fresh = b->last->next;
+    b->last->next = NULL;
+    chunks_free(b->budget, fresh);
+    if (b->last->slot != CACHE_SLOT_NONE)
+        cache_pages_shorten(b->budget->pages, b->last->slot, (uint32_t)(bytes - b->last->start));
+    cache_budget_give(b->budget, memory);
 }
 
 int cache_body_append(struct cache_body *b, const struct iovec *iov, int count)
@@ -72,14 +98,24 @@ int cache_body_append(struct cache_body *b, const struct iovec *iov, int count)
     if (more == 0)
         return 0;
 
-    uint64_t room = chunk_end(b->last) - bytes;
+    uint64_t room = chunk_end(b->last) - bytes, memory = 0;
     struct cache_chunk *last = b->last;
     if (more > room) {
-        b->last->next = chunks_create(b, bytes + room, more - room, &last);
+        b->last->next = chunks_create(b, bytes + room, more - room, &last, &memory);
         if (!b->last->next)
             return -1;
     }
-    copy(b->last, bytes, iov, count);
+    uint64_t cost = b->is_stream ? 0 : chunks_cost(b->budget, b->last, bytes, bytes + more);
+    if (cost && !cache_budget_take(b->budget, cost)) {
+        undo(b, bytes, memory);
+        return -1;
+    }
+    memory += cost;
+    if (copy(b, bytes, iov, count) != 0) {
+        undo(b, bytes, memory);
+        return -1;
+    }
+    atomic_fetch_add_explicit(&b->memory, memory, memory_order_relaxed);
     if (last == b->last) {
         atomic_store_explicit(&b->bytes, bytes + more, memory_order_release);
     } else {
@@ -88,7 +124,7 @@ int cache_body_append(struct cache_body *b, const struct iovec *iov, int count)
         atomic_store_explicit(&b->bytes, bytes + more, memory_order_release);
         struct cache_chunk *gone = body_let_go(b);
         body_unlock(b);
-        chunks_free(gone);
+        chunks_free(b->budget, gone);
     }
     cache_signal_raise(&b->changed);
     return 0;
@@ -96,6 +132,7 @@ int cache_body_append(struct cache_body *b, const struct iovec *iov, int count)
 
 void cache_body_finish(struct cache_body *b)
 {
+    body_return_run(b);
     atomic_store_explicit(&b->has_slack, !b->is_stream && body_is_roomy(b), memory_order_relaxed);
     end(b, CACHE_BODY_WHOLE);
     body_trim(b);
@@ -103,6 +140,7 @@ void cache_body_finish(struct cache_body *b)
 
 void cache_body_cut(struct cache_body *b)
 {
+    body_return_run(b);
     end(b, CACHE_BODY_CUT);
 }
 
@@ -121,7 +159,8 @@ void cache_body_stream(struct cache_body *b)
     b->is_stream = true;
     struct cache_chunk *gone = body_let_go(b);
     body_unlock(b);
-    chunks_free(gone);
+    chunks_free(b->budget, gone);
+    body_return_run(b);
     uint64_t memory = atomic_exchange_explicit(&b->memory, b->own_memory, memory_order_relaxed);
     cache_budget_give(b->budget, memory - b->own_memory);
 }

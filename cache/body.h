@@ -84,6 +84,18 @@ void cache_reader_close(struct cache_reader *r); /* idempotent */
 /* Vectors over what is there from the reader's place on, at most `max` of them and `limit` bytes; their
  * number. *bytes is their sum. */
 int cache_reader_peek(struct cache_reader *r, struct iovec *iov, int max, uint64_t limit, uint64_t *bytes);
+
+/* Where bytes of a body stand in a file. */
+struct cache_extent {
+    int fd;
+    uint64_t offset;
+    uint64_t before; /* bytes from the reader's place on that are in none: those have to be peeked at first */
+};
+
+/* The bytes from the reader's place on that stand side by side in a file, for sendfile(), `limit` at most; 0
+ * = those at its place are in none, or nothing is there. They stay as they are while the reader is not
+ * closed, and what is in a socket by then stays so for ever. */
+uint64_t cache_reader_file(struct cache_reader *r, uint64_t limit, struct cache_extent *out);
 /* Goes on by that many bytes, which are there. */
 void cache_reader_skip(struct cache_reader *r, uint64_t bytes);
 /* Goes back or forth to byte `at`, of a body in which that can be done (for ranges). */

@@ -6,6 +6,8 @@
 
 #include "core/base.h"
 
+struct cache_pages;
+
 struct cache_budget {
     _Atomic uint64_t used, limit; /* bytes */
     /* Frees at least `bytes` (what is missing, not what is asked for) if it can, by evicting; false when
@@ -13,6 +15,7 @@ struct cache_budget {
      * NULL = nothing can be evicted. */
     bool (*reclaim)(void *argument, uint64_t bytes);
     void *argument;
+    struct cache_pages *pages; /* for large pieces of bodies; NULL = all is on the heap. The store's. */
 };
 
 /* False when they cannot be had, even after evicting: nothing was reserved. */

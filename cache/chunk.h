@@ -10,13 +10,18 @@
 #pragma once
 
 #include "cache/body.h"
+#include "cache/pages.h"
+
+#define CHUNK_PAGES_LEAST (16u << 10) /* bytes of data for which pages are used */
 
 struct cache_chunk {
     struct cache_chunk *next; /* may be read when there are bytes behind this chunk */
     uint64_t start;           /* of the body's bytes */
     uint32_t size;            /* room for data */
     uint32_t on;              /* readers, while they are counted; lock */
-    char data[];
+    uint32_t slot;            /* of the cache's pages; CACHE_SLOT_NONE = on the heap */
+    const char *data;         /* in the slot, or `bytes` */
+    char bytes[];
 };
 
 /* In `count`. */
@@ -37,6 +42,7 @@ struct cache_body {
     uint64_t own_memory;              /* of that, this struct's */
     uint64_t length;                  /* announced, or CACHE_BODY_UNKNOWN */
     struct cache_chunk *first, *last; /* lock, where readers may change them: in a stream */
+    uint32_t run_next, run_left;      /* slots that are kept for the next chunks; the appender's */
     struct cache_signal changed;
     struct cache_chunk
         head; /* in one piece with the struct; room for small announced bodies, or for nothing */
@@ -65,11 +71,16 @@ static inline void body_unlock(struct cache_body *b)
 void body_drop(struct cache_body *b, uint64_t part);
 
 /* A list of chunks with room for `bytes` at least, the first byte being number `start`; the last of them in
- * *last. NULL when out of memory or budget. */
+ * *last, what they take of the budget added to *memory. NULL when out of memory or budget. */
 struct cache_chunk *chunks_create(struct cache_body *b, uint64_t start, uint64_t bytes,
-                                  struct cache_chunk **last);
+                                  struct cache_chunk **last, uint64_t *memory);
 /* Not from the budget. */
-void chunks_free(struct cache_chunk *list);
+void chunks_free(struct cache_budget *budget, struct cache_chunk *list);
+/* What writing bytes `at` to `end` into the list from `c` on will take of pages that are not there yet. */
+uint64_t chunks_cost(const struct cache_budget *budget, const struct cache_chunk *c, uint64_t at,
+                     uint64_t end);
+/* Slots that no chunk needs any more. By the appender, or who is alone with the body. */
+void body_return_run(struct cache_body *b);
 
 /* Takes what a stream need not keep out of the list, for chunks_free() without the lock. Under the lock. */
 struct cache_chunk *body_let_go(struct cache_body *b);

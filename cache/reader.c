@@ -39,7 +39,7 @@ static void leave(struct cache_reader *r, struct cache_body *b)
     struct cache_chunk *gone = body_let_go(b);
     bool wakes = body_wakes_appender(b);
     body_unlock(b);
-    chunks_free(gone);
+    chunks_free(b->budget, gone);
     if (wakes)
         cache_signal_raise(&b->changed);
 }
@@ -78,11 +78,35 @@ int cache_reader_peek(struct cache_reader *r, struct iovec *iov, int max, uint64
         if (at == chunk_end(c))
             c = c->next;
         uint64_t stop = chunk_end(c) < end ? chunk_end(c) : end;
-        iov[count++] = (struct iovec){c->data + (at - c->start), (size_t)(stop - at)};
+        iov[count++] = (struct iovec){(void *)(uintptr_t)(c->data + (at - c->start)), (size_t)(stop - at)};
         at = stop;
     }
     *bytes = at - r->at;
     return count;
+}
+
+uint64_t cache_reader_file(struct cache_reader *r, uint64_t limit, struct cache_extent *out)
+{
+    settle(r);
+    uint64_t at = r->at, end = cache_body_bytes(r->body);
+    if (end - at > limit)
+        end = at + limit;
+    *out = (struct cache_extent){0};
+    const struct cache_chunk *c = r->chunk;
+    if (at < end && at == chunk_end(c))
+        c = c->next;
+    for (uint64_t from = at; from < end && c->slot == CACHE_SLOT_NONE; from = chunk_end(c), c = c->next) {
+        out->before = (chunk_end(c) < end ? chunk_end(c) : end) - at;
+        if (chunk_end(c) >= end)
+            return 0;
+    }
+    if (at == end || out->before)
+        return 0;
+    out->fd = cache_pages_fd(r->body->budget->pages);
+    out->offset = cache_pages_offset(c->slot) + (at - c->start);
+    while (chunk_end(c) < end && c->size == CACHE_SLOT && c->next->slot == c->slot + 1)
+        c = c->next;
+    return (chunk_end(c) < end ? chunk_end(c) : end) - at;
 }
 
 void cache_reader_skip(struct cache_reader *r, uint64_t bytes)
@@ -148,7 +172,7 @@ static void go_on(struct cache_reader *r, uint64_t bytes)
     struct cache_chunk *gone = body_let_go(b);
     bool wakes = body_wakes_appender(b);
     body_unlock(b);
-    chunks_free(gone);
+    chunks_free(b->budget, gone);
     if (wakes)
         cache_signal_raise(&b->changed);
 }

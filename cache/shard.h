@@ -68,6 +68,7 @@ struct cache_store {
     struct cache_purges purges;
     struct cache_shadow *shadow;
     uint64_t shadow_bytes; /* reserved for it */
+    uint64_t pages_bytes;  /* likewise for the budget's pages */
     struct cache_shard *shards;
 };
 

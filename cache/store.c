@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cache/pages.h"
 #include "cache/piece.h"
 #include "cache/shard.h"
 
@@ -70,6 +71,31 @@ static int add_shards(struct cache_store *s, uint32_t count)
     return 0;
 }
 
+/* Without them all is on the heap. */
+static void add_pages(struct cache_store *s)
+{
+    uint64_t bytes = cache_pages_overhead(s->budget.limit);
+    if (!cache_budget_try(&s->budget, bytes))
+        return;
+    s->budget.pages = cache_pages_create(s->budget.limit);
+    if (s->budget.pages)
+        s->pages_bytes = bytes;
+    else
+        cache_budget_give(&s->budget, bytes);
+}
+
+/* For a larger memory; those that there are stay when it becomes smaller. */
+static void configure_pages(struct cache_store *s, uint64_t memory)
+{
+    uint64_t bytes = cache_pages_overhead(memory);
+    if (!s->budget.pages || bytes <= s->pages_bytes || !cache_budget_take(&s->budget, bytes - s->pages_bytes))
+        return;
+    if (cache_pages_grow(s->budget.pages, memory) == 0)
+        s->pages_bytes = bytes;
+    else
+        cache_budget_give(&s->budget, bytes - s->pages_bytes);
+}
+
 struct cache_store *cache_store_create(const struct cache_settings *settings)
 {
     struct cache_store *s = calloc(1, sizeof *s);
@@ -85,6 +111,7 @@ struct cache_store *cache_store_create(const struct cache_settings *settings)
     s->fixed = fixed;
     if (add_shadow(s) != 0 || add_shards(s, count) != 0)
         goto fail;
+    add_pages(s);
     s->budget.argument = s;
     s->budget.reclaim = cache_evict;
     return s;
@@ -103,7 +130,8 @@ void cache_store_free(struct cache_store *s)
     free(s->shards);
     cache_purges_free(&s->purges);
     cache_shadow_free(s->shadow);
-    cache_budget_give(&s->budget, s->fixed + s->shadow_bytes);
+    cache_pages_free(s->budget.pages);
+    cache_budget_give(&s->budget, s->fixed + s->shadow_bytes + s->pages_bytes);
     ASSERT(atomic_load(&s->budget.used) == 0);
     free(s);
 }
@@ -135,6 +163,7 @@ void cache_store_configure(struct cache_store *s, const struct cache_settings *s
         }
     }
     configure_shadow(s, settings);
+    configure_pages(s, settings->memory);
     fit(s);
 }
 

@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <sys/sendfile.h>
 #include <unistd.h>
 
 #define WRITE_VECTORS 64
@@ -443,12 +444,13 @@ static void after_flush(struct conn *c)
 static ssize_t send_vectors(struct conn *c, const struct iovec *iov, int count)
 {
     ssize_t n;
+    int flags = MSG_NOSIGNAL | (c->more_follows ? MSG_MORE : 0);
     do {
         if (count == 1) {
-            n = send(c->fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL);
+            n = send(c->fd, iov[0].iov_base, iov[0].iov_len, flags);
         } else {
             struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)count};
-            n = sendmsg(c->fd, &message, MSG_NOSIGNAL);
+            n = sendmsg(c->fd, &message, flags);
         }
     } while (n < 0 && errno == EINTR);
     if (n > 0)
@@ -522,6 +524,49 @@ size_t conn_write_some(struct conn *c, const struct iovec *iov, int count)
         c->can_write = (size_t)n == total;
     }
     if ((size_t)n < total)
+        c->draining_told = true;
+    return (size_t)n;
+}
+
+int conn_write_more(struct conn *c, const struct iovec *iov, int count)
+{
+    c->more_follows = true;
+    int error = conn_write(c, iov, count);
+    c->more_follows = false;
+    return error;
+}
+
+/* The kernel holds a last segment back that is not full when more was said to follow: behind what was written
+ * with MSG_MORE, and inside sendfile() itself. Where the socket is full nothing follows for a while. */
+static void push(struct conn *c)
+{
+    int on = 1;
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+size_t conn_send_file(struct conn *c, int fd, uint64_t offset, size_t bytes)
+{
+    ASSERT(!c->transport);
+    ssize_t n = 0;
+    if (c->closed || c->broken)
+        return 0;
+    if (c->out.bytes == 0 && c->can_write && !c->connecting) {
+        off_t at = (off_t)offset;
+        do {
+            n = sendfile(c->fd, fd, &at, bytes);
+        } while (n < 0 && errno == EINTR);
+        if (n == 0 || (n < 0 && errno != EAGAIN)) {
+            write_failed(c, n == 0 ? EIO : errno);
+            return 0;
+        }
+        if (n < 0)
+            n = 0;
+        c->bytes_out += (uint64_t)n;
+        c->can_write = (size_t)n == bytes;
+        if (!c->can_write)
+            push(c);
+    }
+    if ((size_t)n < bytes)
         c->draining_told = true;
     return (size_t)n;
 }

@@ -17,9 +17,9 @@
  * Writing: conn_write() sends at once what the socket takes and keeps the rest. The writer looks at
  * conn_backlog() and stops its source above CONN_HIGH_WATER; drained() comes when the backlog is back under
  * CONN_LOW_WATER. conn_write_some() keeps nothing: the writer has the bytes, and drained() says when to come
- * again. A write error is never reported inside conn_write(): failed() comes after the pass, once. What the
- * peer said before (an early answer) is still read: readable() is called first, and the handler may close
- * there on CONN_EOF or CONN_ERROR. */
+ * again; so does conn_send_file(). A write error is never reported inside conn_write(): failed() comes after
+ * the pass, once. What the peer said before (an early answer) is still read: readable() is called first, and
+ * the handler may close there on CONN_EOF or CONN_ERROR. */
 #pragma once
 
 #include "core/address.h"
@@ -82,6 +82,7 @@ struct conn {
     bool transport_pending : 1;
     bool draining_told : 1; /* drained() is owed: the backlog is over the low-water mark, or somebody has more
                                to send */
+    bool more_follows : 1;  /* conn_write_more() */
     bool shutdown_wanted : 1;
     bool shutdown_done : 1;
     int error;
@@ -148,6 +149,13 @@ int conn_write(struct conn *c, const struct iovec *iov, int count);
 /* Sends what the socket takes now and keeps nothing: the bytes taken. When that is not all, drained() comes.
  * For connections without a transport; on a broken one nothing is taken. */
 size_t conn_write_some(struct conn *c, const struct iovec *iov, int count);
+
+/* As conn_write(); conn_send_file() is to follow at once, and what this leaves in the socket goes out with
+ * it: call it in any case. */
+int conn_write_more(struct conn *c, const struct iovec *iov, int count);
+
+/* As conn_write_some(), for bytes of a file that stand still until they are sent: no copy is made of them. */
+size_t conn_send_file(struct conn *c, int fd, uint64_t offset, size_t bytes);
 
 /* Somebody waits until the socket takes more. */
 static inline bool conn_is_stuck(const struct conn *c)

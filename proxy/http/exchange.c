@@ -584,6 +584,19 @@ ssize_t exchange_respond_some(struct exchange *x, const struct iovec *body, int 
     return taken;
 }
 
+bool exchange_takes_files(const struct exchange *x)
+{
+    return x->down_ops->takes_files && x->down_ops->takes_files(x);
+}
+
+size_t exchange_respond_file(struct exchange *x, int fd, uint64_t offset, size_t bytes)
+{
+    ASSERT(x->head_sent && !x->response_done);
+    size_t taken = x->down_ops->respond_file(x, fd, offset, bytes);
+    x->response_bytes += taken;
+    return taken;
+}
+
 static void check_done(struct exchange *x)
 {
     if (!x->response_done || (x->phase == EXCHANGE_TUNNEL && !x->request_done))

@@ -50,6 +50,10 @@ struct downstream_ops {
      * follows when that is not all; or -1: respond_body() takes them. The end is said by respond_body().
      * NULL = -1. */
     ssize_t (*respond_some)(struct exchange *x, const struct iovec *body, int count);
+    /* The same for bytes of a file, which stand still until they are sent; where takes_files() says so. NULL
+     * = nowhere. After a head with file_follows it is called at once. */
+    bool (*takes_files)(const struct exchange *x);
+    size_t (*respond_file)(struct exchange *x, int fd, uint64_t offset, size_t bytes);
     /* The response cannot be completed, or not even begun: ends the exchange, and the client must see that it
      * was cut. */
     void (*cut)(struct exchange *x);
@@ -221,6 +225,9 @@ void exchange_respond_body(struct exchange *x, const struct iovec *body, int cou
                            const struct fields *trailers);
 /* As downstream_ops.respond_some. Of a responder that can give the same bytes again. */
 ssize_t exchange_respond_some(struct exchange *x, const struct iovec *body, int count);
+/* As downstream_ops.respond_file; of a body whose length was announced. */
+bool exchange_takes_files(const struct exchange *x);
+size_t exchange_respond_file(struct exchange *x, int fd, uint64_t offset, size_t bytes);
 /* weir's own answer: the route's error page, problem+json or a short page. After the head was sent: the
  * response is cut. */
 void exchange_fail(struct exchange *x, unsigned status, const char *reason);

@@ -7,17 +7,19 @@
 #include "proxy/http/preconditions.h"
 #include "proxy/http/ranges.h"
 
-#define TURN    (512u << 10) /* bytes sent; then it is another exchange's turn */
-#define PIECE   (128u << 10) /* bytes in one write */
-#define FIRST   (16u << 10)  /* with the head of a larger body: what is not taken of it is copied */
-#define VECTORS 16
+#define TURN       (512u << 10) /* bytes sent; then it is another exchange's turn */
+#define PIECE      (128u << 10) /* bytes in one write */
+#define FIRST      (16u << 10)  /* with the head of a larger body: what is not taken of it is copied */
+#define FILE_LEAST (16u << 10)  /* below, a copy costs less than a call of its own */
+#define VECTORS    16
 
 /* Bytes that go out together. */
 struct piece {
     struct iovec iov[VECTORS];
     int count;
     struct stretch *of;
-    bool has_text;
+    struct cache_extent file; /* instead of vectors, where in_file */
+    bool has_text, in_file;
     uint64_t bytes; /* of the body, that the reader is to skip */
     bool end;       /* nothing follows */
     bool failed;    /* the rest will never come */
@@ -47,6 +49,23 @@ static bool reaches(struct exchange_cache *c, uint64_t at)
     return c->reader.at == at;
 }
 
+/* Whether the bytes at the reader's place go out of the file that they are in; *most is made less where those
+ * behind them will. */
+static bool find_in_file(struct exchange_cache *c, struct piece *p, uint64_t limit, uint64_t *most)
+{
+    if (limit < FILE_LEAST || p->has_text || c->plan.length == CACHE_BODY_UNKNOWN ||
+        !exchange_takes_files(c->x))
+        return false;
+    uint64_t bytes = cache_reader_file(&c->reader, limit, &p->file);
+    if (bytes >= FILE_LEAST) {
+        p->bytes = bytes;
+        p->in_file = true;
+    } else if (p->file.before && p->file.before < *most) {
+        *most = p->file.before;
+    }
+    return p->in_file;
+}
+
 static void next_piece(struct exchange_cache *c, struct piece *p, uint64_t most)
 {
     *p = (struct piece){0};
@@ -60,8 +79,9 @@ static void next_piece(struct exchange_cache *c, struct piece *p, uint64_t most)
     /* The state is read first: what it says of the bytes is true of those that are seen after it. */
     enum cache_body_state state = s->left ? cache_body_state(c->object->body) : CACHE_BODY_WHOLE;
     if (s->left && reaches(c, s->at)) {
-        uint64_t limit = s->left < most ? s->left : most;
-        p->count += cache_reader_peek(&c->reader, p->iov + p->count, VECTORS - p->count, limit, &p->bytes);
+        if (!find_in_file(c, p, s->left < TURN ? s->left : TURN, &most))
+            p->count += cache_reader_peek(&c->reader, p->iov + p->count, VECTORS - p->count,
+                                          s->left < most ? s->left : most, &p->bytes);
         s->at += p->bytes;
         s->left -= p->bytes;
         if (c->plan.length == CACHE_BODY_UNKNOWN && state == CACHE_BODY_WHOLE &&
@@ -70,7 +90,7 @@ static void next_piece(struct exchange_cache *c, struct piece *p, uint64_t most)
     }
     if (s->left == 0)
         c->plan.next++;
-    p->failed = p->count == 0 && s->left && state != CACHE_BODY_GROWING;
+    p->failed = p->count == 0 && !p->in_file && s->left && state != CACHE_BODY_GROWING;
     p->end = file_body_done(&c->plan);
 }
 
@@ -90,7 +110,11 @@ static bool send_piece(struct exchange_cache *c, struct piece *p)
 {
     struct exchange *x = c->x;
     bool may_be_given_back = p->bytes && !p->has_text && c->plan.length != CACHE_BODY_UNKNOWN;
-    ssize_t taken = may_be_given_back ? exchange_respond_some(x, p->iov, p->count) : -1;
+    ssize_t taken = -1;
+    if (p->in_file)
+        taken = (ssize_t)exchange_respond_file(x, p->file.fd, p->file.offset, p->bytes);
+    else if (may_be_given_back)
+        taken = exchange_respond_some(x, p->iov, p->count);
     if (taken < 0) {
         exchange_respond_body(x, p->iov, p->count, p->end, NULL);
         return true;
@@ -133,7 +157,7 @@ static void send_turn(struct exchange_cache *c)
             exchange_fail(x, 502, "the fetch that the answer came from was cut");
             return;
         }
-        if (p.count == 0 && !p.end) {
+        if (p.count == 0 && !p.in_file && !p.end) {
             wait_for_more(c);
             return;
         }
@@ -347,7 +371,10 @@ void cache_serve(struct exchange_cache *c, enum cache_result result)
         exchange_fail(x, 502, "the fetch that the answer came from was cut");
         return;
     }
-    exchange_respond(x, &r, p.iov, p.count, p.end);
+    r.file_follows = p.in_file;
+    exchange_respond(x, &r, p.iov, p.count, p.end && !p.in_file);
+    if (p.in_file && (x->phase != EXCHANGE_ANSWERING || !send_piece(c, &p)))
+        return;
     if (goes_on(c, &p))
         send_turn(c);
 }

@@ -88,7 +88,10 @@ static int respond(struct exchange *x, const struct http_response *r, const stru
     int n = add_body(d, iov, 1, body, count, line);
     if (end && d->chunked_out)
         iov[n++] = (struct iovec){(void *)(uintptr_t) "0\r\n\r\n", 5};
-    conn_write(&d->conn, iov, n);
+    if (r->file_follows)
+        conn_write_more(&d->conn, iov, n);
+    else
+        conn_write(&d->conn, iov, n);
     if (conn_backlog(&d->conn))
         downstream_watch(d);
     return 0;
@@ -128,6 +131,21 @@ static ssize_t respond_some(struct exchange *x, const struct iovec *body, int co
     if (conn_is_stuck(&d->conn))
         downstream_watch(d);
     return (ssize_t)taken;
+}
+
+static bool takes_files(const struct exchange *x)
+{
+    return !downstream_of_exchange(x)->conn.transport;
+}
+
+static size_t respond_file(struct exchange *x, int fd, uint64_t offset, size_t bytes)
+{
+    struct h1_downstream *d = downstream_of_exchange(x);
+    ASSERT(!d->chunked_out && d->body_kind != REQUEST_BODY_TUNNEL);
+    size_t taken = conn_send_file(&d->conn, fd, offset, bytes);
+    if (conn_is_stuck(&d->conn))
+        downstream_watch(d);
+    return taken;
 }
 
 static void cut(struct exchange *x)
@@ -201,6 +219,8 @@ const struct downstream_ops h1_downstream_ops = {
     .respond = respond,
     .respond_body = respond_body,
     .respond_some = respond_some,
+    .takes_files = takes_files,
+    .respond_file = respond_file,
     .cut = cut,
     .want_body = want_body,
     .backlog = backlog,
