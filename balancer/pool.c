@@ -7,6 +7,7 @@
 #include "tls/client.h"
 
 #define SWEEP_MS        5000
+#define SPARE_MS        100 /* idle for less, it is kept though there are too many: the next burst takes it */
 #define SLOTS_AT_A_TIME 64u
 
 /* One server's idle connections. */
@@ -15,12 +16,14 @@ struct pool_slot {
     struct list idle; /* the most recently used first */
     struct list listed;
     uint32_t count; /* of idle ones */
+    uint32_t limit; /* of them, at rest */
     struct pool_notes notes;
 };
 
 static const struct conn_handler idle_handler;
 
 static void on_sweep(struct timer *t);
+static void on_spare(struct timer *t);
 static void close_idle(struct upstream_conn *uc);
 static void retire_listed(struct pool *p, bool all);
 
@@ -29,6 +32,7 @@ void pool_init(struct pool *p, struct loop *l, unsigned worker, struct counters 
     *p = (struct pool){.loop = l, .worker = worker, .counters = counters};
     list_init(&p->used);
     timer_init(&p->sweep, on_sweep);
+    timer_init(&p->spare, on_spare);
 }
 
 void pool_close(struct pool *p)
@@ -37,6 +41,7 @@ void pool_close(struct pool *p)
     pool_close_idle(p, NULL);
     retire_listed(p, true);
     loop_timer_clear(p->loop, &p->sweep);
+    loop_timer_clear(p->loop, &p->spare);
 }
 
 void pool_free(struct pool *p)
@@ -287,6 +292,30 @@ static bool is_clean(struct upstream_conn *uc)
     return true;
 }
 
+/* Too many: the oldest make room, as their servers close them first. Where requests come in bursts (the
+ * streams of HTTP/2), all are idle for a moment and then in use again. */
+static bool close_spare(struct pool_slot *slot)
+{
+    while (slot->count > slot->limit) {
+        struct upstream_conn *oldest = CONTAINER_OF(slot->idle.prev, struct upstream_conn, link);
+        if (idled(oldest) < SPARE_MS)
+            return false;
+        close_idle(oldest);
+    }
+    return true;
+}
+
+static void on_spare(struct timer *t)
+{
+    struct pool *p = CONTAINER_OF(t, struct pool, spare);
+    bool all = true;
+    LIST_EACH_SAFE (node, &p->used) {
+        all &= close_spare(CONTAINER_OF(node, struct pool_slot, link));
+    }
+    if (!all)
+        loop_timer(p->loop, &p->spare, SPARE_MS);
+}
+
 void pool_give(struct pool *p, struct upstream *u, struct upstream_conn *uc, msec_t keepalive_ms)
 {
     ASSERT(uc->magic == UPSTREAM_CONN_MAGIC && uc->pool == p && !uc->idle);
@@ -309,11 +338,12 @@ void pool_give(struct pool *p, struct upstream *u, struct upstream_conn *uc, mse
     uc->conn.want_read = true;
     conn_timer(&uc->conn, pool_idle_time(uc, keepalive_ms));
     put_in(slot, uc);
-    /* The oldest makes room: its server will close it first. */
-    while (slot->count > k->idle)
-        close_idle(CONTAINER_OF(slot->idle.prev, struct upstream_conn, link));
-    if (uc->idle)
-        conn_yield(&uc->conn);
+    slot->limit = (uint32_t)k->idle;
+    if (slot->count > k->idle) {
+        close_spare(slot);
+        loop_timer(p->loop, &p->spare, SPARE_MS);
+    }
+    conn_yield(&uc->conn);
 }
 
 /* While idle. */

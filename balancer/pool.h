@@ -38,6 +38,7 @@ struct pool {
     bool closed;
     struct list used; /* slots that have idle or listed connections */
     struct timer sweep;
+    struct timer spare; /* runs while there are more than keepalive.idle */
 };
 
 struct upstream_conn {
@@ -94,8 +95,8 @@ struct upstream_conn *pool_connect_alpn(struct pool *p, struct upstream *u, stru
 
 /* The exchange is over and the connection clean, as far as the user can tell: it is kept for at most
  * `keepalive_ms`, less if the server keeps it for less, or closed when bytes or an end are pending,
- * keepalive.requests is reached, as many as keepalive.idle are there, the server is retired or has moved, or
- * is not up, or the upstream sends PROXY headers. */
+ * keepalive.requests is reached, the server is retired or has moved, or is not up, or the upstream sends
+ * PROXY headers. Past keepalive.idle the oldest are closed once they were idle for 100 ms. */
 void pool_give(struct pool *p, struct upstream *u, struct upstream_conn *uc, msec_t keepalive_ms);
 
 /* A connection that was idle when it was taken ended before the server said anything: it was dead. */

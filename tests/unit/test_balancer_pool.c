@@ -342,7 +342,7 @@ static void test_ends_of_idle_and_of_dead_connections_teach_their_server_s_limit
     tear_down(&b);
 }
 
-static void test_no_more_than_keepalive_idle_are_kept_and_the_oldest_goes(void **state)
+static void test_past_keepalive_idle_the_oldest_goes_once_no_burst_has_taken_it(void **state)
 {
     (void)state;
     struct bench b;
@@ -354,8 +354,19 @@ static void test_no_more_than_keepalive_idle_are_kept_and_the_oldest_goes(void *
         uc[i] = connect_one(&b, &u, &peers[i]);
     for (int i = 0; i < 3; i++)
         give(&b, uc[i]);
-    assert_int_equal(totals(&b).idle, 2);
+    for (int i = 3; i-- > 0;)
+        assert_ptr_equal(take(&b, &u), uc[i]);
+    for (int i = 0; i < 3; i++)
+        give(&b, uc[i]);
+    assert_int_equal(totals(&b).idle, 3);
+    RUN_UNTIL(&b.loop, totals(&b).idle == 2);
     assert_true(peer_sees_end(peers[0]));
+
+    uc[0] = connect_one(&b, &u, &peers[0]);
+    uc[1]->since_us -= 1000000;
+    give(&b, uc[0]);
+    assert_int_equal(totals(&b).idle, 2);
+    assert_true(peer_sees_end(peers[1]));
     for (int i = 0; i < 3; i++)
         close(peers[i]);
     tear_down(&b);
@@ -605,7 +616,7 @@ int main(void)
         cmocka_unit_test(test_one_that_was_idle_when_its_limit_was_learnt_is_not_taken_past_it),
         cmocka_unit_test(test_a_connection_on_trial_is_not_taken_and_teaches_that_it_lasts),
         cmocka_unit_test(test_ends_of_idle_and_of_dead_connections_teach_their_server_s_limit),
-        cmocka_unit_test(test_no_more_than_keepalive_idle_are_kept_and_the_oldest_goes),
+        cmocka_unit_test(test_past_keepalive_idle_the_oldest_goes_once_no_burst_has_taken_it),
         cmocka_unit_test(test_a_connection_ends_with_its_last_request),
         cmocka_unit_test(test_keepalive_idle_zero_keeps_none),
         cmocka_unit_test(test_a_refused_connect_fails_and_is_counted),
