@@ -178,8 +178,8 @@ enum { LEAD_WANTS_PIECES = -1 };
 
 static void add_entry(struct lead *l)
 {
-    if (l->table && l->table_count > l->shard->bucket_count) {
-        cache_shard_rehash(l->shard, l->table, l->table_count, &l->garbage);
+    if (l->table && l->table_count > l->shard->bucket_room) {
+        cache_shard_widen(l->shard, l->table, l->table_count, &l->garbage);
         l->table = NULL;
     }
     cache_shard_add(l->shard, l->entry);
@@ -308,7 +308,7 @@ static void provide_table(struct lead *l)
     l->table = cache_piece_take(&l->store->budget, size);
     l->table_failed = !l->table;
     if (l->table)
-        memset(l->table, 0, size);
+        memset(l->table, 0, size); /* its pages are there before the lock is taken */
 }
 
 static bool provide(struct lead *l)

@@ -57,36 +57,69 @@ void cache_shard_free(struct cache_store *s, struct cache_shard *shard)
     pthread_rwlock_destroy(&shard->lock);
 }
 
-static void halve_table(struct cache_shard *shard)
+/* The table is a linear hash (Litwin, 1980): it grows by one bucket at a time, which the one that is as far
+ * from the beginning as it is from a power of two gives half of its entries. So no thread holds the lock
+ * while a whole table is gone through. */
+
+/* Of the buckets before `bucket` so many are the whole table that it adds to. */
+static uint32_t level_of(uint32_t bucket)
 {
-    uint32_t half = shard->bucket_count / 2;
-    for (uint32_t i = 0; i < half; i++) {
-        struct cache_entry **end = &shard->buckets[i];
-        while (*end)
-            end = &(*end)->next;
-        *end = shard->buckets[half + i];
+    return UINT32_C(1) << (31 - __builtin_clz(bucket));
+}
+
+static struct cache_entry **bucket_of(const struct cache_shard *shard, uint64_t hash)
+{
+    uint32_t level = level_of(shard->bucket_count);
+    uint32_t bucket = (uint32_t)hash & (level * 2 - 1);
+    return &shard->buckets[bucket < shard->bucket_count ? bucket : bucket - level];
+}
+
+static void split_bucket(struct cache_shard *shard)
+{
+    uint32_t added = shard->bucket_count++;
+    struct cache_entry **from = &shard->buckets[added - level_of(added)], **to = &shard->buckets[added];
+    *to = NULL;
+    while (*from) {
+        struct cache_entry *e = *from;
+        if (bucket_of(shard, e->hash) != &shard->buckets[added]) {
+            from = &e->next;
+            continue;
+        }
+        *from = e->next;
+        e->next = NULL;
+        *to = e;
+        to = &e->next;
     }
-    shard->bucket_count = half;
+}
+
+static void join_bucket(struct cache_shard *shard)
+{
+    uint32_t last = --shard->bucket_count;
+    struct cache_entry **end = &shard->buckets[last - level_of(last)];
+    while (*end)
+        end = &(*end)->next;
+    *end = shard->buckets[last];
 }
 
 /* In place: there may be no memory for another one. */
 static uint64_t shrink_table(struct cache_shard *shard)
 {
-    uint32_t before = shard->bucket_count;
     while (shard->bucket_count > CACHE_BUCKETS_LEAST && shard->bucket_count / 4 >= shard->entry_count)
-        halve_table(shard);
-    if (shard->bucket_count == before)
+        join_bucket(shard);
+    if (shard->bucket_count == shard->bucket_room)
         return 0;
     uint64_t bytes = cache_memory_size(shard->buckets);
     void *smaller = realloc(shard->buckets, shard->bucket_count * sizeof *shard->buckets);
     if (!smaller)
         return 0;
     shard->buckets = smaller;
+    shard->bucket_room = shard->bucket_count;
     return bytes - cache_memory_size(smaller);
 }
 
 void cache_shard_shrink(struct cache_store *s, struct cache_shard *shard)
 {
+    s->sweep.bucket = 0; /* what was swept may be joined to what was not, and the other way round */
     pthread_rwlock_wrlock(&shard->lock);
     uint64_t bytes = shrink_table(shard);
     uint64_t nodes = cache_policy_count(&shard->policy) * 2;
@@ -103,7 +136,7 @@ void cache_shard_shrink(struct cache_store *s, struct cache_shard *shard)
 
 struct cache_entry *cache_shard_find(const struct cache_shard *shard, const struct cache_key *key)
 {
-    struct cache_entry *e = shard->buckets[key->hash & (shard->bucket_count - 1)];
+    struct cache_entry *e = *bucket_of(shard, key->hash);
     while (e && (e->hash != key->hash || !slice_equal(slice_of(e->key, e->key_len), key->text)))
         e = e->next;
     return e;
@@ -111,17 +144,19 @@ struct cache_entry *cache_shard_find(const struct cache_shard *shard, const stru
 
 void cache_shard_add(struct cache_shard *shard, struct cache_entry *e)
 {
-    struct cache_entry **bucket = &shard->buckets[e->hash & (shard->bucket_count - 1)];
+    struct cache_entry **bucket = bucket_of(shard, e->hash);
     e->next = *bucket;
     *bucket = e;
     shard->entry_count++;
+    for (int i = 0; i < 2 && shard->bucket_count < shard->bucket_room; i++)
+        split_bucket(shard);
 }
 
 void cache_shard_tidy(struct cache_shard *shard, struct cache_entry *e, struct cache_garbage *g)
 {
     if (e->variants || e->fills || e->pass_until)
         return;
-    struct cache_entry **at = &shard->buckets[e->hash & (shard->bucket_count - 1)];
+    struct cache_entry **at = bucket_of(shard, e->hash);
     while (*at != e)
         at = &(*at)->next;
     *at = e->next;
@@ -132,24 +167,18 @@ void cache_shard_tidy(struct cache_shard *shard, struct cache_entry *e, struct c
 
 uint32_t cache_shard_wants(const struct cache_shard *shard)
 {
-    return shard->entry_count >= shard->bucket_count && shard->bucket_count < UINT32_C(1) << 30
-               ? shard->bucket_count * 2
+    return shard->entry_count >= shard->bucket_room && shard->bucket_room < UINT32_C(1) << 30
+               ? shard->bucket_room * 2
                : 0;
 }
 
-void cache_shard_rehash(struct cache_shard *shard, struct cache_entry **buckets, uint32_t count,
-                        struct cache_garbage *g)
+void cache_shard_widen(struct cache_shard *shard, struct cache_entry **buckets, uint32_t room,
+                       struct cache_garbage *g)
 {
-    for (uint32_t i = 0; i < shard->bucket_count; i++)
-        while (shard->buckets[i]) {
-            struct cache_entry *e = shard->buckets[i];
-            shard->buckets[i] = e->next;
-            e->next = buckets[e->hash & (count - 1)];
-            buckets[e->hash & (count - 1)] = e;
-        }
+    memcpy(buckets, shard->buckets, shard->bucket_count * sizeof *buckets);
     g->table = shard->buckets;
     shard->buckets = buckets;
-    shard->bucket_count = count;
+    shard->bucket_room = room;
 }
 
 /* Variants. */

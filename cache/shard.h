@@ -28,7 +28,8 @@ struct cache_entry {
 struct cache_shard {
     pthread_rwlock_t lock;
     struct cache_entry **buckets; /* a piece (piece.h) */
-    uint32_t bucket_count;        /* a power of two */
+    uint32_t bucket_count;        /* in use */
+    uint32_t bucket_room;         /* in the piece */
     uint32_t entry_count, object_count, pass_count;
     uint64_t pass_bytes; /* of the entries that are marked */
     struct list passes;  /* the oldest first */
@@ -121,11 +122,12 @@ void cache_shard_add(struct cache_shard *shard, struct cache_entry *e);
 /* An entry that holds nothing any more goes. */
 void cache_shard_tidy(struct cache_shard *shard, struct cache_entry *e, struct cache_garbage *g);
 
-/* So many buckets would be right for one entry more; 0 = those that there are. */
+/* There should be room for so many buckets, for one entry more; 0 = for those that there is. */
 uint32_t cache_shard_wants(const struct cache_shard *shard);
-/* `buckets` is a piece, cleared; its owner is the shard now. */
-void cache_shard_rehash(struct cache_shard *shard, struct cache_entry **buckets, uint32_t count,
-                        struct cache_garbage *g);
+/* `buckets` is a piece with that room, more than before; its owner is the shard now. Entries move into it by
+ * and by: a few with each that is added. */
+void cache_shard_widen(struct cache_shard *shard, struct cache_entry **buckets, uint32_t room,
+                       struct cache_garbage *g);
 
 /* For policies each variant is one of its own; the bits that choose the shard are the key's. */
 uint64_t cache_object_hash(const struct cache_object *o, uint64_t key_hash);

@@ -65,7 +65,7 @@ static int add_shards(struct cache_store *s, uint32_t count)
         if (!shard->buckets)
             return -1;
         memset(shard->buckets, 0, table);
-        shard->bucket_count = CACHE_BUCKETS_LEAST;
+        shard->bucket_count = shard->bucket_room = CACHE_BUCKETS_LEAST;
         cache_shard_init(shard, s->ops);
     }
     return 0;

@@ -70,7 +70,7 @@ static bool remove_on(struct cache_store *s, struct cache_shard *shard, unsigned
     return is_through;
 }
 
-/* Whether the shard is through. A table that grows meanwhile spreads a bucket over itself and one further on,
+/* Whether the shard is through. A table that grows meanwhile spreads a bucket over itself and one at the end,
  * so nothing is missed. */
 static bool sweep_part(struct cache_store *s, struct cache_shard *shard)
 {

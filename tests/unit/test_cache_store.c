@@ -177,6 +177,31 @@ static void test_many_entries_are_all_found(void **state)
     scene_end(&c);
 }
 
+/* The lock is held meanwhile. */
+static void test_a_table_that_grows_moves_few_entries_at_a_time(void **state)
+{
+    (void)state;
+    enum { ENTRIES = 5000, MOST = 1024 };
+    struct scene c;
+    scene_begin(&c);
+    struct cache_shard *shard = c.store->shards;
+    static struct cache_entry *before[MOST];
+    char key[32];
+    for (int i = 0; i < ENTRIES; i++) {
+        uint32_t count = shard->bucket_count < MOST ? shard->bucket_count : MOST;
+        memcpy(before, shard->buckets, count * sizeof *before);
+        snprintf(key, sizeof key, "%d", i);
+        assert_true(scene_put(&c, key, 1));
+        unsigned changed = 0;
+        for (uint32_t k = 0; k < count; k++)
+            changed += shard->buckets[k] != before[k];
+        assert_in_range(changed, 0, 4);
+        assert_non_null(scene_peek(&c, "0"));
+    }
+    assert_int_equal(scene_stats(&c).objects, ENTRIES);
+    scene_end(&c);
+}
+
 static void test_what_is_inserted_evicts_what_was_used_longest_ago(void **state)
 {
     (void)state;
@@ -447,6 +472,7 @@ int main(void)
         cmocka_unit_test(test_the_oldest_of_too_many_variants_goes),
         cmocka_unit_test(test_a_dropped_response_is_gone_for_those_who_look_not_for_those_who_hold),
         cmocka_unit_test(test_many_entries_are_all_found),
+        cmocka_unit_test(test_a_table_that_grows_moves_few_entries_at_a_time),
         cmocka_unit_test(test_what_is_inserted_evicts_what_was_used_longest_ago),
         cmocka_unit_test(test_a_touch_that_finds_the_shard_busy_is_made_up_for),
         cmocka_unit_test(test_an_object_that_is_being_sent_stays_whole_and_counted_when_it_is_evicted),
