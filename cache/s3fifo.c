@@ -9,7 +9,8 @@
 
 enum {
     SMALL_SHARE = 10, /* one part in so many */
-    /* Nodes that one search for a victim sends round again at most: the shard's lock is held meanwhile. */
+    /* Nodes that one search for a victim lets into the main queue, and sends round in it, at most: the
+     * shard's lock is held meanwhile. */
     ROUNDS_MAX = 1000
 };
 
@@ -28,11 +29,12 @@ static bool s3fifo_touch(struct cache_policy_node *n, msec_t now)
     return false;
 }
 
-/* NULL when all of the small queue is to stay, which then is empty or below its share. */
+/* NULL when what was looked at is to stay. */
 static struct cache_policy_node *victim_of_small(struct cache_policy *p)
 {
-    while (p->queues[CACHE_POLICY_SMALL].count &&
-           p->queues[CACHE_POLICY_SMALL].bytes * SMALL_SHARE >= cache_policy_bytes(p)) {
+    for (unsigned rounds = 0; rounds < ROUNDS_MAX && p->queues[CACHE_POLICY_SMALL].count &&
+                              p->queues[CACHE_POLICY_SMALL].bytes * SMALL_SHARE >= cache_policy_bytes(p);
+         rounds++) {
         struct cache_policy_node *n = cache_policy_first(p, CACHE_POLICY_SMALL);
         cache_policy_unlink(p, n);
         if (atomic_load_explicit(&n->freq, memory_order_relaxed) <= 1) {

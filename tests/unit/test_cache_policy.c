@@ -310,6 +310,29 @@ static void test_s3fifo_one_search_sends_no_more_than_a_thousand_round(void **st
     free(nodes);
 }
 
+static void test_s3fifo_one_search_lets_no_more_than_a_thousand_into_the_main_queue(void **state)
+{
+    (void)state;
+    enum { MANY = 5000 };
+    struct cache_policy p;
+    struct cache_policy_node *nodes = calloc(MANY, sizeof *nodes);
+    assert_non_null(nodes);
+    cache_policy_init(&p, &cache_policy_s3fifo);
+    for (size_t i = 0; i < MANY; i++) {
+        cache_policy_node_init(&nodes[i], hash_of(i), 1);
+        cache_policy_insert(&p, &nodes[i], START);
+        for (unsigned times = 0; times < 3; times++)
+            cache_policy_touch(&p, &nodes[i], START);
+    }
+    assert_non_null(cache_policy_victim(&p));
+    assert_int_equal(p.queues[CACHE_POLICY_SMALL].count, MANY - 1000);
+    for (size_t i = 1; i < MANY; i++)
+        assert_non_null(cache_policy_victim(&p));
+    assert_null(cache_policy_victim(&p));
+    cache_policy_clear(&p);
+    free(nodes);
+}
+
 static void test_s3fifo_never_asks_for_a_promotion_and_writes_nothing_when_nothing_changes(void **state)
 {
     (void)state;
@@ -553,6 +576,7 @@ int main(void)
         cmocka_unit_test(test_s3fifo_what_comes_again_soon_goes_into_the_main_queue),
         cmocka_unit_test(test_s3fifo_a_hit_in_the_main_queue_is_one_round_more_and_three_are_three_at_most),
         cmocka_unit_test(test_s3fifo_one_search_sends_no_more_than_a_thousand_round),
+        cmocka_unit_test(test_s3fifo_one_search_lets_no_more_than_a_thousand_into_the_main_queue),
         cmocka_unit_test(test_s3fifo_never_asks_for_a_promotion_and_writes_nothing_when_nothing_changes),
         cmocka_unit_test(test_what_s3fifo_remembers_stays_within_what_is_said),
         cmocka_unit_test(test_a_miniature_never_holds_more_than_its_capacity_or_its_nodes),
