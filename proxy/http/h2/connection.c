@@ -12,6 +12,7 @@
 #define LAST_WORDS_MS  2000 /* for a client that does not take its GOAWAY */
 #define GOAWAY_WAIT_MS 1000 /* for the client to see the notice, when it does not answer the ping */
 #define OUTBOUND_MAX   1000 /* frames that wait: past it no more is read */
+#define OUT_VECTORS    64   /* of one write: H2_GATHER_MAX and a frame in blocks, pieces lent, their heads */
 
 static const struct conn_handler handler;
 
@@ -100,6 +101,7 @@ int h2_take_over(struct conn *conn, struct client *client, struct slice kept, vo
     c->abuse.leaked_at = loop_now(&c->worker->loop);
     list_init(&c->streams);
     list_init(&c->resumable);
+    list_init(&c->closed);
     task_init(&c->flush);
     timer_init(&c->goaway_timer, on_goaway_timer);
     if (create_session(c) != 0 || greet(c) != 0 || conn_keep(conn, kept) != 0) {
@@ -231,27 +233,73 @@ bool h2_is_full(const struct h2_connection *c)
     return conn_backlog(c->conn) > CONN_LOW_WATER;
 }
 
-static void write_out(struct h2_connection *c)
+/* What was gathered, from `from` to `to`. */
+static int add_gathered(const struct h2_connection *c, struct iovec *iov, int max, size_t from, size_t to)
 {
-    struct iovec iov = {c->out, c->out_len};
-    if (c->out_len)
-        conn_write(c->conn, &iov, 1);
-    c->out_len = 0;
+    int count = from < to ? buffer_peek_from(&c->out, from, iov, max) : 0, used = 0;
+    for (size_t left = to - from; left && used < count; used++) {
+        if (iov[used].iov_len > left)
+            iov[used].iov_len = left;
+        left -= iov[used].iov_len;
+    }
+    return used;
 }
 
-int h2_put(struct h2_connection *c, const char *at, size_t n)
+static void write_out(struct h2_connection *c)
 {
-    while (n) {
-        size_t room = LOOP_READ_BUFFER - c->out_len;
-        size_t piece = n < room ? n : room;
-        memcpy(c->out + c->out_len, at, piece);
-        c->out_len += piece;
-        at += piece;
-        n -= piece;
-        if (c->out_len == LOOP_READ_BUFFER)
-            write_out(c);
+    struct iovec iov[OUT_VECTORS];
+    size_t done = 0;
+    int count = 0;
+    for (unsigned i = 0; c->now && i < c->now->lent_count; i++) {
+        count += add_gathered(c, iov + count, OUT_VECTORS - count, done, c->now->lent[i].behind);
+        iov[count++] = c->now->lent[i].bytes;
+        done = c->now->lent[i].behind;
     }
-    return 0;
+    count += add_gathered(c, iov + count, OUT_VECTORS - count, done, c->out.bytes);
+    ASSERT(count < OUT_VECTORS);
+    if (count)
+        conn_write(c->conn, iov, count);
+    if (c->now)
+        c->now->lent_count = 0;
+    buffer_clear(&c->out, &c->worker->loop.blocks);
+}
+
+void h2_put(struct h2_connection *c, const struct iovec *iov, int count)
+{
+    if (c->out.bytes >= H2_GATHER_MAX)
+        write_out(c);
+    c->out_failed |= buffer_append(&c->out, &c->worker->loop.blocks, iov, count, 0) != 0;
+}
+
+/* -1: it cannot go on. */
+static int send_all(struct h2_connection *c)
+{
+    const uint8_t *at;
+    ssize_t n = 0;
+    c->in_library = true;
+    while (!h2_is_full(c) && !c->out_failed && (n = nghttp2_session_mem_send(c->session, &at)) > 0) {
+        struct iovec iov = {(void *)(uintptr_t)at, (size_t)n};
+        h2_put(c, &iov, 1);
+    }
+    c->in_library = false;
+    return n < 0 || c->out_failed ? -1 : 0;
+}
+
+void h2_send_now(struct h2_connection *c, struct h2_now *now)
+{
+    ASSERT(!c->in_library && !c->now);
+    c->now = now;
+    c->out_failed |= send_all(c) != 0;
+    if (now->lent_count && !c->out_failed)
+        write_out(c);
+    c->now = NULL;
+}
+
+static void free_closed(struct h2_connection *c, enum exchange_end why)
+{
+    LIST_EACH_SAFE (node, &c->closed) {
+        h2_stream_free(CONTAINER_OF(node, struct h2_stream, link), why);
+    }
 }
 
 static void resume_streams(struct h2_connection *c)
@@ -278,26 +326,18 @@ static void reset_blocked(struct h2_connection *c)
 
 static void finish(struct h2_connection *c);
 
-/* The loop's read buffer is nobody's now: no connection is being read. */
 static void flush(struct task *t)
 {
     struct h2_connection *c = CONTAINER_OF(t, struct h2_connection, flush);
     ASSERT(c->magic == H2_CONNECTION_MAGIC);
-    const uint8_t *at;
-    ssize_t n = 0;
     if (c->conn->closed || c->lingering)
         return;
-    c->out = c->worker->loop.read_buffer;
-    c->in_library = true;
-    while (!h2_is_full(c) && (n = nghttp2_session_mem_send(c->session, &at)) > 0)
-        h2_put(c, (const char *)at, (size_t)n);
-    c->in_library = false;
-    write_out(c);
-    c->out = NULL;
-    if (n < 0) {
+    free_closed(c, END_CLIENT_GONE);
+    if (send_all(c) != 0) {
         hang_up(c, END_CUT);
         return;
     }
+    write_out(c);
     c->out_full = h2_is_full(c);
     if (c->half_closed && !c->out_full)
         reset_blocked(c);
@@ -414,6 +454,7 @@ static void bury(struct task *t)
     struct h2_connection *c = CONTAINER_OF(t, struct h2_connection, flush);
     nghttp2_session_del(c->session);
     h2_head_free(&c->head);
+    buffer_clear(&c->out, &c->worker->loop.blocks);
     c->gone(c->conn);
     free(c);
 }
@@ -425,6 +466,7 @@ static void end_streams(struct h2_connection *c, enum exchange_end why)
         nghttp2_session_set_stream_user_data(c->session, s->id, NULL);
         h2_stream_free(s, why);
     }
+    free_closed(c, why);
 }
 
 static void leave(struct h2_connection *c)

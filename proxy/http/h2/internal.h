@@ -18,12 +18,15 @@
 #define H2_STREAM_WINDOW       65535u
 #define H2_GROWN_WINDOW        (4 * H2_STREAM_WINDOW) /* of a stream whose body is taken as it comes */
 #define H2_HELD_MAX            (8u << 20) /* of bodies that no responder takes; past it the connection waits */
-#define H2_STREAM_HIGH_WATER   (64u << 10) /* of a response that was not taken yet */
-#define H2_FEW_STREAMS         4           /* so few may each have CONN_HIGH_WATER */
-#define H2_REST_WAIT_MS        1000        /* for the rest of a request that is answered already … */
-#define H2_TUNNEL_REST_WAIT_MS 100         /* where only an END_STREAM is still to come */
-#define H2_REST_MAX            (16u << 10) /* … and how much of it is read */
-#define H2_HEAD_KEPT           (8u << 10)  /* memory for a head that an idle connection keeps */
+#define H2_STREAM_HIGH_WATER   (64u << 10)  /* of a response that was not taken yet */
+#define H2_FEW_STREAMS         4            /* so few may each have CONN_HIGH_WATER */
+#define H2_REST_WAIT_MS        1000         /* for the rest of a request that is answered already … */
+#define H2_TUNNEL_REST_WAIT_MS 100          /* where only an END_STREAM is still to come */
+#define H2_REST_MAX            (16u << 10)  /* … and how much of it is read */
+#define H2_HEAD_KEPT           (8u << 10)   /* memory for a head that an idle connection keeps */
+#define H2_GATHER_MAX          (128u << 10) /* of what leaves in one write */
+#define H2_LENT_MAX            16
+#define H2_LENT_MIN            (4u << 10) /* a smaller piece is gathered */
 
 /* A head (or trailer section) as it is decoded: "name: value" CRLF, line after line, pseudo-header fields
  * too. */
@@ -40,6 +43,20 @@ struct h2_head {
     uint16_t status;   /* that says so; 0 = a reset */
 };
 
+/* A part of a response's body while its responder is on the stack (h2_send_now): where the windows let it, it
+ * goes out from where it is. */
+struct h2_now {
+    struct h2_stream *stream;
+    const struct iovec *body;
+    int count;
+    size_t taken, left; /* of the body */
+    unsigned lent_count;
+    struct {
+        size_t behind; /* so many bytes that were gathered */
+        struct iovec bytes;
+    } lent[H2_LENT_MAX];
+};
+
 enum h2_clock { H2_CLOCK_NONE, H2_CLOCK_IDLE, H2_CLOCK_HEAD, H2_CLOCK_WRITE };
 
 /* Owned by itself, from h2_take_over until h2_hang_up (after the pass). */
@@ -52,6 +69,7 @@ struct h2_connection {
     nghttp2_session *session;
     struct list streams;
     struct list resumable; /* streams whose backlog is low again */
+    struct list closed;    /* streams that closed while a responder was on the stack: freed by the flush */
     unsigned stream_count;
     bool in_library;  /* a call of nghttp2's is on the stack */
     bool head_open;   /* a header block has begun and not ended */
@@ -72,8 +90,9 @@ struct h2_connection {
     struct h2_strict strict;
     struct task flush;
     struct timer goaway_timer;
-    char *out; /* during a flush: the loop's buffer */
-    size_t out_len;
+    struct buffer out;  /* gathered in this pass, for one write */
+    struct h2_now *now; /* during h2_send_now */
+    bool out_failed;    /* there was no memory for it */
 };
 
 /* Made with its HEADERS, freed when nghttp2 closes the stream. The exchange ends before it or with it. */
@@ -90,6 +109,7 @@ struct h2_stream {
     bool drop_rest;    /* the rest of the request's body is of no use: it is not waited for long */
     uint32_t dropped;  /* of it */
     bool over;         /* the backlog was over the high-water mark */
+    bool closed;       /* nghttp2 knows it no more */
     bool timed_out;
     bool window_grown;
     bool has_length;
@@ -120,9 +140,13 @@ void h2_flush_later(struct h2_connection *c);
 /* Counts one of that kind; past the limit the connection is told to calm down and ends. */
 void h2_count_abuse(struct h2_connection *c, enum h2_abuse_kind kind);
 void h2_calm(struct h2_connection *c, enum h2_abuse_kind kind);
-/* Takes `n` bytes into what is being gathered; -1 when the socket takes no more for now. */
-int h2_put(struct h2_connection *c, const char *at, size_t n);
+/* Takes bytes into what is being gathered for the pass's write. */
+void h2_put(struct h2_connection *c, const struct iovec *iov, int count);
+/* The socket takes no more for now. */
 bool h2_is_full(const struct h2_connection *c);
+/* Lets nghttp2 say what it has to say, now->body with it; large pieces of that are written at once. Streams
+ * that end by it are freed by the flush. Not from within nghttp2. */
+void h2_send_now(struct h2_connection *c, struct h2_now *now);
 void h2_set_clock(struct h2_connection *c);
 void h2_count_bytes(struct h2_connection *c);
 

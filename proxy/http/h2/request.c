@@ -262,6 +262,12 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error,
     if (!s)
         return 0;
     nghttp2_session_set_stream_user_data(session, id, NULL);
+    if (c->now) {
+        s->closed = true;
+        list_remove(&s->link);
+        list_append(&c->closed, &s->link);
+        return 0;
+    }
     h2_stream_free(s, END_CLIENT_GONE);
     h2_set_clock(c);
     return 0;

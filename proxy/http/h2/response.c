@@ -98,21 +98,30 @@ static int submit_trailers(struct h2_stream *s)
     return failed;
 }
 
+/* The part of its body that is sent from where it is; NULL = from its buffer. */
+static struct h2_now *now_of(const struct h2_stream *s)
+{
+    struct h2_now *now = s->connection->now;
+    return now && now->stream == s ? now : NULL;
+}
+
 static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *buf, size_t size, uint32_t *flags,
                          nghttp2_data_source *source, void *user_data)
 {
     struct h2_stream *s = source->ptr;
     (void)session, (void)id, (void)buf, (void)user_data;
     ASSERT(s->magic == H2_STREAM_MAGIC);
-    if (s->pending.bytes == 0 && !s->ended) {
+    const struct h2_now *now = now_of(s);
+    size_t there = now ? now->left : s->pending.bytes;
+    if (there == 0 && !s->ended) {
         s->deferred = true;
         return NGHTTP2_ERR_DEFERRED;
     }
-    size_t n = s->pending.bytes < size ? s->pending.bytes : size;
+    size_t n = there < size ? there : size;
     *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
-    if (n < TINY_BYTES && n < s->pending.bytes)
+    if (n < TINY_BYTES && n < there)
         h2_count_abuse(s->connection, H2_ABUSE_TINY_WINDOW);
-    if (n == s->pending.bytes && s->ended) {
+    if (n == there && s->ended) {
         *flags |= NGHTTP2_DATA_FLAG_EOF;
         if (s->trailer_count) {
             *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
@@ -123,31 +132,72 @@ static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *buf, siz
     return (ssize_t)n;
 }
 
+static void put_or_lend(struct h2_connection *c, struct iovec piece)
+{
+    struct h2_now *now = c->now;
+    if (piece.iov_len < H2_LENT_MIN || now->lent_count == H2_LENT_MAX) {
+        h2_put(c, &piece, 1);
+        return;
+    }
+    now->lent[now->lent_count].behind = c->out.bytes;
+    now->lent[now->lent_count++].bytes = piece;
+}
+
+static void send_now(struct h2_connection *c, size_t length)
+{
+    struct h2_now *now = c->now;
+    size_t skip = now->taken;
+    now->taken += length;
+    now->left -= length;
+    for (int i = 0; i < now->count && length; i++) {
+        struct iovec piece = now->body[i];
+        size_t jump = skip < piece.iov_len ? skip : piece.iov_len;
+        skip -= jump;
+        piece.iov_base = (char *)piece.iov_base + jump;
+        piece.iov_len -= jump;
+        if (piece.iov_len > length)
+            piece.iov_len = length;
+        length -= piece.iov_len;
+        if (piece.iov_len)
+            put_or_lend(c, piece);
+    }
+}
+
+static void send_pending(struct h2_stream *s, size_t length)
+{
+    struct h2_connection *c = s->connection;
+    struct iovec iov[4];
+    while (length) {
+        int count = buffer_peek(&s->pending, iov, COUNT_OF(iov)), used = 0;
+        size_t taken = 0;
+        for (; used < count && taken < length; used++) {
+            if (iov[used].iov_len > length - taken)
+                iov[used].iov_len = length - taken;
+            taken += iov[used].iov_len;
+        }
+        ASSERT(taken);
+        h2_put(c, iov, used);
+        buffer_consume(&s->pending, &c->worker->loop.blocks, taken);
+        length -= taken;
+    }
+}
+
 static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t length,
                      nghttp2_data_source *source, void *user_data)
 {
     struct h2_connection *c = user_data;
     struct h2_stream *s = source->ptr;
-    struct block_pool *blocks = &c->worker->loop.blocks;
-    struct iovec iov[4];
+    struct iovec iov = {(void *)(uintptr_t)head, H2_FRAME_HEAD};
     (void)session, (void)frame;
     if (h2_is_full(c))
         return NGHTTP2_ERR_WOULDBLOCK;
     h2_abuse_sent(&c->abuse, length);
-    h2_put(c, (const char *)head, 9);
-    while (length) {
-        int count = buffer_peek(&s->pending, iov, COUNT_OF(iov));
-        size_t taken = 0;
-        for (int i = 0; i < count && length; i++) {
-            size_t n = iov[i].iov_len < length ? iov[i].iov_len : length;
-            h2_put(c, iov[i].iov_base, n);
-            taken += n;
-            length -= n;
-        }
-        ASSERT(taken);
-        buffer_consume(&s->pending, blocks, taken);
-        s->sent += taken;
-    }
+    h2_put(c, &iov, 1);
+    if (now_of(s))
+        send_now(c, length);
+    else
+        send_pending(s, length);
+    s->sent += length;
     if (s->over && s->pending.bytes <= high_water(s) / 4 && s->x && !list_linked(&s->resume)) {
         s->over = false;
         list_append(&c->resumable, &s->resume);
@@ -195,11 +245,13 @@ void h2_response_callbacks(nghttp2_session_callbacks *to)
 
 /* What the exchange asks for. */
 
-/* Keeps the bytes until the client's windows take them. */
-static void keep(struct h2_stream *s, const struct iovec *body, int count)
+/* Keeps the bytes behind the first `skip` until the client's windows take them. */
+static void keep(struct h2_stream *s, const struct iovec *body, int count, size_t skip)
 {
     struct h2_connection *c = s->connection;
-    if (buffer_append(&s->pending, &c->worker->loop.blocks, body, count, 0) != 0) {
+    if (s->closed)
+        return;
+    if (buffer_append(&s->pending, &c->worker->loop.blocks, body, count, skip) != 0) {
         h2_reset(s, NGHTTP2_INTERNAL_ERROR);
         return;
     }
@@ -207,13 +259,34 @@ static void keep(struct h2_stream *s, const struct iovec *body, int count)
         s->over = true;
 }
 
-static void go_on(struct h2_stream *s)
+/* Whether more of its body can leave at once, and need not be copied. */
+static bool is_free(const struct h2_stream *s)
 {
+    const struct h2_connection *c = s->connection;
+    return !c->in_library && !s->closed && s->pending.bytes == 0 && !h2_is_full(c);
+}
+
+/* More of the body, or its end, after what was kept. */
+static void go_on(struct h2_stream *s, const struct iovec *body, int count)
+{
+    struct h2_connection *c = s->connection;
+    struct h2_now now;
+    now.stream = s;
+    now.body = body;
+    now.count = count;
+    now.taken = now.left = 0;
+    now.lent_count = 0;
+    for (int i = 0; i < count; i++)
+        now.left += body[i].iov_len;
     if (s->deferred) {
         s->deferred = false;
-        nghttp2_session_resume_data(s->connection->session, s->id);
+        nghttp2_session_resume_data(c->session, s->id);
     }
-    h2_flush_later(s->connection);
+    if (now.left) {
+        h2_send_now(c, &now);
+        keep(s, body, count, now.taken);
+    }
+    h2_flush_later(c);
     h2_stream_clock(s);
 }
 
@@ -229,6 +302,14 @@ static void inform(struct exchange *x, const struct http_response *r)
     h2_flush_later(s->connection);
 }
 
+static bool has_bytes(const struct iovec *iov, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (iov[i].iov_len)
+            return true;
+    return false;
+}
+
 static int respond(struct exchange *x, const struct http_response *r, const struct iovec *body, int count,
                    bool end)
 {
@@ -238,13 +319,17 @@ static int respond(struct exchange *x, const struct http_response *r, const stru
     nghttp2_nv *nv = head_of(x, r, unknown ? FIELD_BIT(FIELD_CONTENT_LENGTH) : 0, &n);
     if (!n || head_size(nv, n) > HEAD_BUFFER)
         return -1;
-    keep(s, body, count);
+    bool is_all = end && !has_bytes(body, count);
+    if (!is_free(s)) {
+        keep(s, body, count, 0);
+        count = 0;
+    }
     s->ended = end;
     nghttp2_data_provider provider = {.source.ptr = s, .read_callback = read_body};
-    bool is_all = end && s->pending.bytes == 0;
-    if (nghttp2_submit_response(s->connection->session, s->id, nv, n, is_all ? NULL : &provider) != 0)
+    if (s->closed ||
+        nghttp2_submit_response(s->connection->session, s->id, nv, n, is_all ? NULL : &provider) != 0)
         h2_reset(s, NGHTTP2_INTERNAL_ERROR);
-    go_on(s);
+    go_on(s, body, count);
     return 0;
 }
 
@@ -277,11 +362,14 @@ static void respond_body(struct exchange *x, const struct iovec *body, int count
                          const struct fields *trailers)
 {
     struct h2_stream *s = of_exchange(x);
-    keep(s, body, count);
+    if (!is_free(s)) {
+        keep(s, body, count, 0);
+        count = 0;
+    }
     if (end && trailers && trailers->count && keep_trailers(s, trailers) != 0)
         h2_reset(s, NGHTTP2_INTERNAL_ERROR);
     s->ended = end;
-    go_on(s);
+    go_on(s, body, count);
 }
 
 static void cut(struct exchange *x)

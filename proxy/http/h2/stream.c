@@ -54,6 +54,8 @@ void h2_stream_free(struct h2_stream *s, enum exchange_end why)
 
 void h2_reset(struct h2_stream *s, uint32_t error)
 {
+    if (s->closed)
+        return;
     nghttp2_submit_rst_stream(s->connection->session, NGHTTP2_FLAG_NONE, s->id, error);
     h2_flush_later(s->connection);
 }
