@@ -68,12 +68,8 @@ static struct cache_fill *asked_for(struct cache_store *s, struct cache_entry *e
 /* A body may take longer to come than its head is fresh. */
 static bool needs_validation(const struct cache_object *o, int64_t now)
 {
-    static const struct cache_request_directives none = {.max_age = CACHE_UNSET,
-                                                         .min_fresh = CACHE_UNSET,
-                                                         .max_stale = CACHE_UNSET,
-                                                         .stale_if_error = CACHE_UNSET};
     const char *why;
-    return cache_may_use(&o->freshness, &none, false, now, &why) == CACHE_USE_VALIDATED;
+    return cache_may_use(&o->freshness, &cache_says_nothing, false, now, &why) == CACHE_USE_VALIDATED;
 }
 
 /* One whose object is coming, else one that has none yet. Leaders publish without the lock, so those without

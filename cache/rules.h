@@ -34,6 +34,8 @@ struct cache_request_directives {
     int64_t max_stale;          /* CACHE_SECONDS_MAX: any; CACHE_UNSET = not there */
     int64_t stale_if_error;     /* RFC 5861 §4; CACHE_UNSET = not there */
 };
+/* Of a request that says nothing of caching. */
+extern const struct cache_request_directives cache_says_nothing;
 /* A Pragma of no-cache counts where there is no Cache-Control (§5.4). A time that is none counts as not
  * there, but max-age, which is 0 then. */
 void cache_request_directives(const struct cache_request *r, struct cache_request_directives *out);

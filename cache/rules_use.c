@@ -2,13 +2,15 @@
 #include "cache/date.h"
 #include "cache/rules.h"
 
+const struct cache_request_directives cache_says_nothing = {.max_age = CACHE_UNSET,
+                                                            .min_fresh = CACHE_UNSET,
+                                                            .max_stale = CACHE_UNSET,
+                                                            .stale_if_error = CACHE_UNSET};
+
 void cache_request_directives(const struct cache_request *r, struct cache_request_directives *out)
 {
     struct cache_control c;
-    *out = (struct cache_request_directives){.max_age = CACHE_UNSET,
-                                             .min_fresh = CACHE_UNSET,
-                                             .max_stale = CACHE_UNSET,
-                                             .stale_if_error = CACHE_UNSET};
+    *out = cache_says_nothing;
     if (LIKELY(r->cache_control.count == 0 && r->pragma.count == 0))
         return;
     if (r->cache_control.count == 0) { /* §5.4 */

@@ -5,6 +5,7 @@
  *     step.c         the request's step: look up, and decide
  *     serve.c        answering from a stored response
  *     fetch.c        asking the origin for the cache: an exchange of weir's own, without a client
+ *                    (fetch_internal.h has the map)
  *     stored_head.c  heads as they are stored; what a 304 changes in them
  *     status.c       Cache-Status and Age
  *     second_tier.c  asking Redis before the origin, and keeping there what came

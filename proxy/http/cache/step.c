@@ -230,12 +230,8 @@ static bool is_better_asked_directly(const struct exchange_cache *c)
  * max-age=0) nobody may have because another has asked for it (RFC 9111 §4), nor wait for. */
 static bool is_for_all(const struct cache_object *o)
 {
-    static const struct cache_request_directives none = {.max_age = CACHE_UNSET,
-                                                         .min_fresh = CACHE_UNSET,
-                                                         .max_stale = CACHE_UNSET,
-                                                         .stale_if_error = CACHE_UNSET};
     const char *why;
-    return cache_may_use(&o->freshness, &none, false, o->freshness.response_time, &why) !=
+    return cache_may_use(&o->freshness, &cache_says_nothing, false, o->freshness.response_time, &why) !=
            CACHE_USE_VALIDATED;
 }
 
