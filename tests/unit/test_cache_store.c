@@ -275,6 +275,17 @@ static void test_a_small_memory_still_holds_the_largest_object(void **state)
     scene_end(&c);
 }
 
+static void test_a_huge_memory_takes_little_while_it_is_empty(void **state)
+{
+    (void)state;
+    struct scene c;
+    scene_open(&c, &(struct cache_settings){.memory = UINT64_C(1) << 40, .max_object = UINT64_C(1) << 36});
+    assert_in_range(scene_stats(&c).bytes, 0, 64 << 20);
+    assert_true(scene_put(&c, "k", 1 << 20));
+    assert_non_null(scene_peek(&c, "k"));
+    scene_end(&c);
+}
+
 static void test_a_memory_that_is_too_small_is_refused(void **state)
 {
     (void)state;
@@ -477,6 +488,7 @@ int main(void)
         cmocka_unit_test(test_a_touch_that_finds_the_shard_busy_is_made_up_for),
         cmocka_unit_test(test_an_object_that_is_being_sent_stays_whole_and_counted_when_it_is_evicted),
         cmocka_unit_test(test_a_small_memory_still_holds_the_largest_object),
+        cmocka_unit_test(test_a_huge_memory_takes_little_while_it_is_empty),
         cmocka_unit_test(test_a_memory_that_is_too_small_is_refused),
         cmocka_unit_test(test_a_large_object_takes_its_room_from_all_shards),
         cmocka_unit_test(test_shards_stay_about_equally_full),
