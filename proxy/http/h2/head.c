@@ -26,13 +26,13 @@ static bool is_blank(char c)
 const char *h2_field_fault(struct slice name, struct slice value)
 {
     struct slice token = name.len && name.at[0] == ':' ? slice_skip(name, 1) : name;
-    bool capitals = false;
+    unsigned classes = token.len ? BYTE_TOKEN : 0, capitals = 0; /* of all its bytes, and of any */
     for (size_t i = 0; i < token.len; i++) {
-        if (!byte_is(token.at[i], BYTE_TOKEN))
-            return "a field name is not a token";
-        capitals |= token.at[i] >= 'A' && token.at[i] <= 'Z';
+        unsigned c = (unsigned char)token.at[i];
+        classes &= byte_class[c];
+        capitals |= c - 'A' < 26;
     }
-    if (token.len == 0)
+    if (!(classes & BYTE_TOKEN))
         return "a field name is not a token";
     if (capitals)
         return "a field name has capitals";
@@ -93,7 +93,21 @@ int h2_head_add(struct h2_head *h, struct slice name, struct slice value)
     return 0;
 }
 
-int h2_head_fields(const struct h2_head *h, struct arena *a, struct fields *out)
+static void take_pseudo(struct h2_pseudo *to, struct slice name, struct slice value)
+{
+    if (slice_equal(name, S(":method")))
+        to->method = value;
+    else if (slice_equal(name, S(":path")))
+        to->path = value;
+    else if (slice_equal(name, S(":scheme")))
+        to->scheme = value;
+    else if (slice_equal(name, S(":authority")))
+        to->authority = value;
+    else if (slice_equal(name, S(":protocol")))
+        to->protocol = value;
+}
+
+int h2_head_fields(const struct h2_head *h, struct arena *a, struct fields *out, struct h2_pseudo *pseudo)
 {
     char *copy = arena_alloc(a, h->len + 1);
     *out = (struct fields){arena_alloc(a, (h->count + SPARE_FIELDS) * sizeof *out->at), 0,
@@ -105,13 +119,16 @@ int h2_head_fields(const struct h2_head *h, struct arena *a, struct fields *out)
     for (uint32_t i = 0; i < h->count; i++) {
         const struct h2_line *l = &h->lines[i];
         struct slice name = slice_of(copy + l->at, l->name_len);
-        if (name.at[0] == ':')
+        struct slice value = slice_of(copy + l->at + l->name_len + 2, l->value_len);
+        if (name.at[0] == ':') {
+            if (pseudo)
+                take_pseudo(pseudo, name, value);
             continue;
-        out->at[out->count++] =
-            (struct field){.name = name,
-                           .value = slice_of(copy + l->at + l->name_len + 2, l->value_len),
-                           .line_len = l->name_len + l->value_len + 4,
-                           .id = (uint16_t)field_id(name)};
+        }
+        out->at[out->count++] = (struct field){.name = name,
+                                               .value = value,
+                                               .line_len = l->name_len + l->value_len + 4,
+                                               .id = (uint16_t)field_id(name)};
     }
     return 0;
 }

@@ -48,7 +48,7 @@ static void take_trailers(struct h2_stream *s)
         return;
     }
     if (s->connects || h->fault || /* RFC 9113 §8.5 */
-        h2_head_fields(h, &s->x->arena, &s->x->trailers) != 0 ||
+        h2_head_fields(h, &s->x->arena, &s->x->trailers, NULL) != 0 ||
         !h1_check_trailers(&s->x->trailers, &fault)) {
         h2_count_abuse(s->connection, H2_ABUSE_RESET);
         h2_reset(s, NGHTTP2_PROTOCOL_ERROR);
@@ -170,7 +170,7 @@ static void count_late(struct h2_connection *c, uint32_t length)
 
 void h2_check_late(struct h2_connection *c, int32_t id, uint32_t length)
 {
-    if (c->ending || h2_stream_of(c, id))
+    if (c->ending || id > c->strict.last || h2_stream_of(c, id))
         return;
     switch (h2_strict_late(&c->strict, id)) {
     case H2_LATE_NOT:

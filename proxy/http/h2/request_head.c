@@ -56,22 +56,15 @@ void h2_request_head_add(struct h2_connection *c, struct slice name, struct slic
 static int take_lines(struct exchange *x, const struct h2_head *h, struct slice *authority)
 {
     struct http_request *r = &x->request;
-    const struct {
-        struct slice name, *to;
-    } pseudo[] = {{S(":method"), &r->method},
-                  {S(":scheme"), &r->scheme},
-                  {S(":path"), &r->target},
-                  {S(":protocol"), &r->protocol},
-                  {S(":authority"), authority}};
-    for (size_t i = 0; i < COUNT_OF(pseudo); i++) {
-        struct slice value = h2_head_pseudo(h, pseudo[i].name);
-        if (!value.at)
-            continue;
-        *pseudo[i].to = arena_copy(&x->arena, value);
-        if (!pseudo[i].to->at)
-            return -1;
-    }
-    return h2_head_fields(h, &x->arena, &r->fields);
+    struct h2_pseudo pseudo = {0};
+    if (h2_head_fields(h, &x->arena, &r->fields, &pseudo) != 0)
+        return -1;
+    r->method = pseudo.method;
+    r->scheme = pseudo.scheme;
+    r->target = pseudo.path;
+    r->protocol = pseudo.protocol;
+    *authority = pseudo.authority;
+    return 0;
 }
 
 /* RFC 9113 §8.2.3: the crumbs of Cookie become one field again. */

@@ -115,7 +115,7 @@ static const char *read_response(struct h2_call *call, const struct h2_head *h, 
         return "101 over HTTP/2"; /* RFC 9113 §8.6 */
     if (r->status < 200 && end)
         return "an interim response that ends the stream";
-    if (h2_head_fields(h, call->arena, &r->fields) != 0)
+    if (h2_head_fields(h, call->arena, &r->fields, NULL) != 0)
         return "out of memory";
     const char *fault = read_length(r, fields_identify(&r->fields));
     if (!fault)
@@ -143,7 +143,7 @@ static const char *take_trailers(struct h2_call *call, const struct h2_head *h, 
     struct h1_fault fault;
     if (!end)
         return "a second head";
-    if (h2_head_fields(h, call->arena, &call->response_trailers) != 0)
+    if (h2_head_fields(h, call->arena, &call->response_trailers, NULL) != 0)
         return "out of memory";
     return h1_check_trailers(&call->response_trailers, &fault) ? NULL : fault.reason;
 }
