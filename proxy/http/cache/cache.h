@@ -3,6 +3,7 @@
  *     key.c          what a request is looked up by (pure)
  *     facts.c        a head as the rules ask about it
  *     step.c         the request's step: look up, and decide
+ *     ask.c          asking the origin for a client: leading a fetch, or following another's
  *     serve.c        answering from a stored response
  *     fetch.c        asking the origin for the cache: an exchange of weir's own, without a client
  *                    (fetch_internal.h has the map)

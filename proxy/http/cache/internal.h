@@ -57,12 +57,19 @@ static inline int64_t cache_now(const struct exchange *x)
 
 extern const struct responder cache_responder;
 
-/* The fill that the client waits for has something to say. May end the exchange. */
-void cache_look(struct exchange_cache *c);
-/* The route's action answers after all: `detail` for Cache-Status. May end the exchange. */
-void cache_go_direct(struct exchange_cache *c, const char *detail);
+/* ask.c. Each may end the exchange but those that give something. */
 
-/* What the fetch has brought is for this client alone. May end the exchange. */
+/* The request wants a part, or nothing if it has not changed. */
+bool cache_asks_for_less(const struct exchange *x);
+/* Follows a fetch that is under way, or leads one. */
+void cache_ask(struct exchange_cache *c);
+/* One fetch in the background makes the object fresh again, unless there is one already. */
+void cache_update(struct exchange_cache *c);
+/* The fill that the client waits for has something to say. */
+void cache_look(struct exchange_cache *c);
+/* The route's action answers after all: `detail` for Cache-Status. */
+void cache_go_direct(struct exchange_cache *c, const char *detail);
+/* What the fetch has brought is for this client alone. */
 void cache_serve_alone(struct exchange_cache *c, struct cache_object *o);
 
 /* serve.c. Each may end the exchange. */
