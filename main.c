@@ -14,6 +14,7 @@
 #include "admin/admin.h"
 #include "admin/client.h"
 #include "admin/top.h"
+#include "import/import.h"
 #include "proxy/check_user.h"
 #include "proxy/runtime.h"
 
@@ -311,6 +312,17 @@ static int top(int argc, char **argv)
     return command_top(client_socket(a.config, a.socket), &o);
 }
 
+static int import(int argc, char **argv)
+{
+    struct arguments a;
+    int wrong = parse("import", argc, argv, 2, 2, &a);
+    if (wrong)
+        return wrong;
+    if (strcmp(a.rest[0], "nginx") != 0 && strcmp(a.rest[0], "haproxy") != 0)
+        return wrong_call("import", "from what? nginx or haproxy, not \"%s\"", a.rest[0]);
+    return command_import(a.rest[0], a.rest[1]);
+}
+
 static int help(int argc, char **argv);
 
 static const struct command commands[] = {
@@ -333,6 +345,9 @@ static const struct command commands[] = {
      "takes answers out of the cache, or with --soft makes them stale"},
     {"top", top, "[-c FILE | -s SOCKET] [-d SECONDS] [--once [--json]]",
      "shows rates and times of listeners, routes and servers, live; keys: q quit, s next order, p pause"},
+    {"import", import, "nginx FILE | haproxy FILE",
+     "writes the configuration of nginx or HAProxy as one of weir's, and says what it had to leave; exits 0, 2 "
+     "when something was left, 1 when it cannot be read"},
     {"schema", schema, "", "prints the JSON Schema of the file, for editors"},
     {"reference", reference, "", "prints the reference of the file's options, in Markdown"},
     {"version", version, "", "prints the version, libraries and build options"},
