@@ -38,15 +38,26 @@ void cache_body_release(struct cache_body *b)
         body_drop(b, BODY_HOLD);
 }
 
+/* What is left of `memory` to be given back when the pages of the list are kept, or others are let go. */
+static uint64_t keep_pages(struct cache_budget *budget, struct cache_chunk *list, uint64_t memory)
+{
+    uint64_t paid = chunks_paid(list);
+    return memory - paid + chunks_keep(budget, list);
+}
+
 void body_drop(struct cache_body *b, uint64_t part)
 {
     if (atomic_fetch_sub_explicit(&b->count, part, memory_order_acq_rel) != part)
         return;
     struct cache_budget *budget = b->budget;
-    chunks_free(budget, b->first == &b->head ? b->head.next : b->first);
+    struct cache_chunk *list = b->first == &b->head ? b->head.next : b->first;
     body_return_run(b);
-    cache_signal_free(&b->changed);
     uint64_t memory = atomic_load_explicit(&b->memory, memory_order_relaxed);
+    if (b->is_stream || atomic_load_explicit(&b->was_sent, memory_order_relaxed))
+        chunks_free(budget, list);
+    else
+        memory = keep_pages(budget, list, memory);
+    cache_signal_free(&b->changed);
     free(b);
     cache_budget_give(budget, memory);
 }
@@ -79,14 +90,13 @@ static int copy(struct cache_body *b, uint64_t at, const struct iovec *iov, int 
 }
 
 /* What append() took for nothing. The chunks behind the last one were not shown to anybody. */
-static void undo(struct cache_body *b, uint64_t bytes, uint64_t memory)
+static void undo(struct cache_body *b, uint64_t memory)
 {
     struct cache_chunk *fresh = b->last->next;
     b->last->next = NULL;
-    chunks_free(b->budget, fresh);
     if (b->last->slot != CACHE_SLOT_NONE)
-        cache_pages_shorten(b->budget->pages, b->last->slot, (uint32_t)(bytes - b->last->start));
-    cache_budget_give(b->budget, memory);
+        cache_pages_shorten(b->budget->pages, b->last->slot, b->last->paid);
+    chunks_undo(b, fresh, memory);
 }
 
 int cache_body_append(struct cache_body *b, const struct iovec *iov, int count)
@@ -105,17 +115,19 @@ int cache_body_append(struct cache_body *b, const struct iovec *iov, int count)
         if (!b->last->next)
             return -1;
     }
-    uint64_t cost = b->is_stream ? 0 : chunks_cost(b->budget, b->last, bytes, bytes + more);
+    uint64_t cost = b->is_stream ? 0 : chunks_cost(b->budget, b->last, bytes + more);
     if (cost && !cache_budget_take(b->budget, cost)) {
-        undo(b, bytes, memory);
+        undo(b, memory);
         return -1;
     }
     memory += cost;
     if (copy(b, bytes, iov, count) != 0) {
-        undo(b, bytes, memory);
+        undo(b, memory);
         return -1;
     }
     atomic_fetch_add_explicit(&b->memory, memory, memory_order_relaxed);
+    if (cost)
+        chunks_pay(b->budget, b->last, bytes + more);
     if (last == b->last) {
         atomic_store_explicit(&b->bytes, bytes + more, memory_order_release);
     } else {
@@ -133,6 +145,7 @@ int cache_body_append(struct cache_body *b, const struct iovec *iov, int count)
 void cache_body_finish(struct cache_body *b)
 {
     body_return_run(b);
+    body_return_pages(b);
     atomic_store_explicit(&b->has_slack, !b->is_stream && body_is_roomy(b), memory_order_relaxed);
     end(b, CACHE_BODY_WHOLE);
     body_trim(b);
@@ -155,12 +168,12 @@ static void end(struct cache_body *b, enum cache_body_state state)
 
 void cache_body_stream(struct cache_body *b)
 {
+    body_return_run(b);
     body_lock(b);
     b->is_stream = true;
     struct cache_chunk *gone = body_let_go(b);
     body_unlock(b);
     chunks_free(b->budget, gone);
-    body_return_run(b);
     uint64_t memory = atomic_exchange_explicit(&b->memory, b->own_memory, memory_order_relaxed);
     cache_budget_give(b->budget, memory - b->own_memory);
 }

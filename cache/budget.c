@@ -3,6 +3,8 @@
 #include <malloc.h>
 #include <stdlib.h>
 
+#include "cache/pages.h"
+
 /* Rounds of evicting for one reservation: what was freed may be taken by others each time. */
 enum { ROUNDS = 8 };
 
@@ -26,7 +28,7 @@ bool cache_budget_try(struct cache_budget *b, uint64_t bytes)
     return true;
 }
 
-bool cache_budget_take(struct cache_budget *b, uint64_t bytes)
+static bool take_evicting(struct cache_budget *b, uint64_t bytes)
 {
     for (int round = 0; round < ROUNDS; round++) {
         if (cache_budget_try(b, bytes))
@@ -38,6 +40,16 @@ bool cache_budget_take(struct cache_budget *b, uint64_t bytes)
         if (!fits(used, limit, bytes) && !b->reclaim(b->argument, used - (limit - bytes)))
             break;
     }
+    return cache_budget_try(b, bytes);
+}
+
+bool cache_budget_take(struct cache_budget *b, uint64_t bytes)
+{
+    if (take_evicting(b, bytes))
+        return true;
+    if (!b->pages)
+        return false;
+    cache_budget_give(b, cache_pages_drain(b->pages, bytes));
     return cache_budget_try(b, bytes);
 }
 

@@ -30,47 +30,119 @@ struct cache_chunk *chunks_create(struct cache_body *b, uint64_t start, uint64_t
     *memory += taken;
     return list;
 fail:
-    chunks_free(b->budget, list);
-    cache_budget_give(b->budget, taken);
+    chunks_undo(b, list, taken);
     return NULL;
 }
 
-/* Slots side by side are given back in one piece. */
-void chunks_free(struct cache_budget *budget, struct cache_chunk *list)
+/* Adds the chunk's slot to the run if it is the next one; else, or at the end (NULL), the run is through, and
+ * begins anew with it. */
+static bool ends_run(const struct cache_run *run, const struct cache_chunk *c)
 {
-    uint32_t first = 0, count = 0;
-    while (list) {
-        struct cache_chunk *next = list->next;
-        uint32_t slot = list->slot;
-        free(list);
-        list = next;
-        if (count && slot != first + count) {
-            cache_pages_give(budget->pages, first, count);
-            count = 0;
-        }
-        if (slot != CACHE_SLOT_NONE && count++ == 0)
-            first = slot;
-    }
-    if (count)
-        cache_pages_give(budget->pages, first, count);
+    return run->count &&
+           (!c || c->slot != run->first + run->count || run->paid != run->count * (uint64_t)CACHE_SLOT);
 }
 
-uint64_t chunks_cost(const struct cache_budget *budget, const struct cache_chunk *c, uint64_t at,
-                     uint64_t end)
+static uint64_t free_list(struct cache_budget *budget, struct cache_chunk *list, bool keep)
+{
+    struct cache_run run = {0};
+    uint64_t gone = 0;
+    for (struct cache_chunk *c = list, *next; c || run.count; c = next) {
+        next = c ? c->next : NULL;
+        if (ends_run(&run, c)) {
+            if (keep)
+                gone += cache_pages_keep(budget->pages, &run);
+            else
+                cache_pages_give(budget->pages, &run);
+            run = (struct cache_run){0};
+        }
+        if (c && c->slot != CACHE_SLOT_NONE) {
+            run.first = run.count++ ? run.first : c->slot;
+            run.paid += c->paid;
+        }
+        free(c);
+    }
+    return gone;
+}
+
+void chunks_undo(struct cache_body *b, struct cache_chunk *list, uint64_t memory)
+{
+    uint64_t paid = chunks_paid(list);
+    free_list(b->budget, list, false);
+    atomic_fetch_sub_explicit(&b->memory, paid, memory_order_relaxed);
+    cache_budget_give(b->budget, memory + paid);
+}
+
+void chunks_free(struct cache_budget *budget, struct cache_chunk *list)
+{
+    free_list(budget, list, false);
+}
+
+uint64_t chunks_keep(struct cache_budget *budget, struct cache_chunk *list)
+{
+    return free_list(budget, list, true);
+}
+
+uint64_t chunks_paid(const struct cache_chunk *list)
+{
+    uint64_t paid = 0;
+    for (; list; list = list->next)
+        paid += list->paid;
+    return paid;
+}
+
+/* Of the chunk's slot, when the body's bytes end there. */
+static uint64_t pages_of(const struct cache_budget *budget, const struct cache_chunk *c, uint64_t end)
+{
+    if (c->slot == CACHE_SLOT_NONE || end <= c->start)
+        return 0;
+    return cache_pages_for(budget->pages, end < chunk_end(c) ? end - c->start : c->size);
+}
+
+uint64_t chunks_cost(const struct cache_budget *budget, const struct cache_chunk *list, uint64_t end)
 {
     uint64_t cost = 0;
-    for (; c && at < end; at = chunk_end(c), c = c->next)
-        if (c->slot != CACHE_SLOT_NONE && at < chunk_end(c))
-            cost += cache_pages_cost(budget->pages, at - c->start,
-                                     (end < chunk_end(c) ? end : chunk_end(c)) - c->start);
+    for (const struct cache_chunk *c = list; c; c = c->next) {
+        uint64_t pages = pages_of(budget, c, end);
+        cost += pages > c->paid ? pages - c->paid : 0;
+    }
     return cost;
+}
+
+void chunks_pay(const struct cache_budget *budget, struct cache_chunk *list, uint64_t end)
+{
+    for (struct cache_chunk *c = list; c; c = c->next) {
+        uint64_t pages = pages_of(budget, c, end);
+        c->paid = pages > c->paid ? (uint32_t)pages : c->paid;
+    }
+}
+
+/* Slots that were taken for the body and not used. */
+static void free_slots(struct cache_body *b, const struct cache_run *run)
+{
+    if (run->count == 0)
+        return;
+    cache_pages_give(b->budget->pages, run);
+    atomic_fetch_sub_explicit(&b->memory, run->paid, memory_order_relaxed);
+    cache_budget_give(b->budget, run->paid);
 }
 
 void body_return_run(struct cache_body *b)
 {
-    if (b->run_left)
-        cache_pages_return(b->budget->pages, b->run_next, b->run_left);
-    b->run_left = 0;
+    free_slots(b, &b->run);
+    b->run = (struct cache_run){0};
+}
+
+void body_return_pages(struct cache_body *b)
+{
+    struct cache_chunk *last = b->last;
+    uint64_t bytes = atomic_load_explicit(&b->bytes, memory_order_relaxed);
+    uint64_t needed = pages_of(b->budget, last, bytes);
+    if (b->is_stream || last->paid <= needed)
+        return;
+    cache_pages_shorten(b->budget->pages, last->slot, (uint32_t)needed);
+    atomic_fetch_sub_explicit(&b->memory, last->paid - needed, memory_order_relaxed);
+    cache_budget_give(b->budget, last->paid - needed);
+    last->paid = (uint32_t)needed;
 }
 
 struct cache_chunk *body_let_go(struct cache_body *b)
@@ -159,19 +231,22 @@ static uint64_t shorten_last(struct cache_body *b)
 
 /* The next of the run; a body of an announced length has its slots side by side, so that one call sends much
  * of it. CACHE_SLOT_NONE = none is left. */
-static uint32_t take_slot(struct cache_body *b, uint64_t start)
+static uint32_t take_slot(struct cache_body *b, uint64_t start, uint32_t *paid)
 {
-    if (b->run_left == 0) {
+    struct cache_run *run = &b->run;
+    if (run->count == 0) {
         uint64_t wanted = RUN_UNKNOWN;
         if (b->length != CACHE_BODY_UNKNOWN && start < b->length)
             wanted = (b->length - start + CACHE_SLOT - 1) / CACHE_SLOT;
-        b->run_left = cache_pages_take(
-            b->budget->pages, wanted < CACHE_RUN_MAX ? (uint32_t)wanted : CACHE_RUN_MAX, &b->run_next);
-        if (b->run_left == 0)
+        *run = cache_pages_take(b->budget->pages, wanted < CACHE_RUN_MAX ? (uint32_t)wanted : CACHE_RUN_MAX);
+        if (run->count == 0)
             return CACHE_SLOT_NONE;
+        atomic_fetch_add_explicit(&b->memory, run->paid, memory_order_relaxed);
     }
-    b->run_left--;
-    return b->run_next++;
+    *paid = run->paid < CACHE_SLOT ? (uint32_t)run->paid : CACHE_SLOT;
+    run->paid -= *paid;
+    run->count--;
+    return run->first++;
 }
 
 static uint64_t size_of_next(const struct cache_body *b, uint64_t start, uint64_t wanted, uint32_t before)
@@ -186,9 +261,9 @@ static struct cache_chunk *create(struct cache_body *b, uint64_t start, uint64_t
                                   const struct cache_chunk *before, uint64_t *memory)
 {
     uint64_t size = size_of_next(b, start, wanted, before->size);
-    uint32_t slot = CACHE_SLOT_NONE;
+    uint32_t slot = CACHE_SLOT_NONE, paid = 0;
     if (b->budget->pages && !b->is_stream && (size >= CHUNK_PAGES_LEAST || before->slot != CACHE_SLOT_NONE))
-        slot = take_slot(b, start);
+        slot = take_slot(b, start, &paid);
     /* What is not written of a slot costs nothing. */
     if (size > CACHE_CHUNK_MAX || (slot != CACHE_SLOT_NONE && b->length == CACHE_BODY_UNKNOWN))
         size = CACHE_CHUNK_MAX;
@@ -196,12 +271,12 @@ static struct cache_chunk *create(struct cache_body *b, uint64_t start, uint64_t
     uint64_t taken = 0;
     struct cache_chunk *c = b->is_stream ? malloc(whole) : cache_budget_alloc(b->budget, whole, &taken);
     if (!c) {
-        if (slot != CACHE_SLOT_NONE)
-            cache_pages_return(b->budget->pages, slot, 1);
+        struct cache_run back = {slot, slot != CACHE_SLOT_NONE, paid};
+        free_slots(b, &back);
         return NULL;
     }
     *memory += taken;
-    *c = (struct cache_chunk){.start = start, .size = (uint32_t)size, .slot = slot};
+    *c = (struct cache_chunk){.start = start, .size = (uint32_t)size, .slot = slot, .paid = paid};
     c->data = slot == CACHE_SLOT_NONE ? c->bytes : cache_pages_at(b->budget->pages, slot);
     return c;
 }

@@ -20,6 +20,7 @@ struct cache_chunk {
     uint32_t size;            /* room for data */
     uint32_t on;              /* readers, while they are counted; lock */
     uint32_t slot;            /* of the cache's pages; CACHE_SLOT_NONE = on the heap */
+    uint32_t paid;            /* bytes of the slot that have pages, in the budget; the appender's */
     const char *data;         /* in the slot, or `bytes` */
     char bytes[];
 };
@@ -42,7 +43,8 @@ struct cache_body {
     uint64_t own_memory;              /* of that, this struct's */
     uint64_t length;                  /* announced, or CACHE_BODY_UNKNOWN */
     struct cache_chunk *first, *last; /* lock, where readers may change them: in a stream */
-    uint32_t run_next, run_left;      /* slots that are kept for the next chunks; the appender's */
+    struct cache_run run;             /* slots for the next chunks; the appender's */
+    _Atomic bool was_sent;            /* sockets may have bytes of the slots */
     struct cache_signal changed;
     struct cache_chunk
         head; /* in one piece with the struct; room for small announced bodies, or for nothing */
@@ -74,13 +76,23 @@ void body_drop(struct cache_body *b, uint64_t part);
  * *last, what they take of the budget added to *memory. NULL when out of memory or budget. */
 struct cache_chunk *chunks_create(struct cache_body *b, uint64_t start, uint64_t bytes,
                                   struct cache_chunk **last, uint64_t *memory);
+/* They were shown to nobody: gives back what was taken for them, `memory` of it not yet the body's. */
+void chunks_undo(struct cache_body *b, struct cache_chunk *list, uint64_t memory);
 /* Not from the budget. */
 void chunks_free(struct cache_budget *budget, struct cache_chunk *list);
-/* What writing bytes `at` to `end` into the list from `c` on will take of pages that are not there yet. */
-uint64_t chunks_cost(const struct cache_budget *budget, const struct cache_chunk *c, uint64_t at,
-                     uint64_t end);
-/* Slots that no chunk needs any more. By the appender, or who is alone with the body. */
+/* The same when no socket has had anything of them; their pages are in the budget, and may stay there: what
+ * of them, or of others, is to be given back. */
+uint64_t chunks_keep(struct cache_budget *budget, struct cache_chunk *list);
+/* What their pages take of the budget. */
+uint64_t chunks_paid(const struct cache_chunk *list);
+/* What writing the body's bytes up to `end` into the list will take of pages that are not there yet. */
+uint64_t chunks_cost(const struct cache_budget *budget, const struct cache_chunk *list, uint64_t end);
+/* It was taken. */
+void chunks_pay(const struct cache_budget *budget, struct cache_chunk *list, uint64_t end);
+/* Lets go of slots, and pages of the last chunk, that the body will not need. By the appender, or who is
+ * alone with the body. */
 void body_return_run(struct cache_body *b);
+void body_return_pages(struct cache_body *b);
 
 /* Takes what a stream need not keep out of the list, for chunks_free() without the lock. Under the lock. */
 struct cache_chunk *body_let_go(struct cache_body *b);

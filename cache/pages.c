@@ -17,7 +17,11 @@ enum {
     SHARE = 4,        /* of address space, for each byte of the memory: a slot has 16 KiB of data or more */
     REGIONS_MAX = 16, /* each as large as all before it, at least */
     WORD = 64,        /* slots in a word of the map; a run is within one */
+    KEPT_RUNS = 64,
+    KEPT_SHARE = 64, /* one part in so many of the memory */
 };
+
+#define KEPT_MOST (8u << 20)
 
 struct region {
     uint32_t end; /* the first slot behind it */
@@ -32,7 +36,9 @@ struct cache_pages {
     uint64_t *map;  /* a bit for each free slot */
     uint32_t words; /* of the map */
     uint32_t low;   /* no word before it has a free slot */
-    uint32_t region_count;
+    uint32_t region_count, kept_count;
+    uint64_t kept_bytes, kept_most;
+    struct cache_run kept[KEPT_RUNS]; /* the oldest first */
     struct region regions[REGIONS_MAX];
 };
 
@@ -47,6 +53,11 @@ static uint32_t words_for(uint64_t memory)
 uint64_t cache_pages_overhead(uint64_t memory)
 {
     return sizeof(struct cache_pages) + 2 * sizeof(uint64_t) * words_for(memory);
+}
+
+static void set_most(struct cache_pages *p, uint64_t memory)
+{
+    p->kept_most = memory / KEPT_SHARE < KEPT_MOST ? memory / KEPT_SHARE : KEPT_MOST;
 }
 
 static int make_file(void)
@@ -109,6 +120,7 @@ struct cache_pages *cache_pages_create(uint64_t memory)
         return NULL;
     pthread_mutex_init(&p->lock, NULL);
     p->page = (uint32_t)sysconf(_SC_PAGESIZE);
+    set_most(p, memory);
     p->fd = make_file();
     if (p->fd < 0 || p->page > CACHE_SLOT || add_region(p, words_for(memory)) != 0 ||
         punch(p, 0, CACHE_SLOT) != 0) {
@@ -134,6 +146,9 @@ void cache_pages_free(struct cache_pages *p)
 int cache_pages_grow(struct cache_pages *p, uint64_t memory)
 {
     uint32_t words = words_for(memory);
+    pthread_mutex_lock(&p->lock);
+    set_most(p, memory);
+    pthread_mutex_unlock(&p->lock);
     if (words <= p->words)
         return 0;
     return add_region(p, words < 2 * p->words ? 2 * p->words : words);
@@ -156,7 +171,7 @@ static uint64_t bits(uint32_t first, uint32_t count)
     return ((UINT64_C(1) << count) - 1) << first % WORD;
 }
 
-static bool take_run(struct cache_pages *p, uint32_t count, uint32_t *first)
+static bool find_run(struct cache_pages *p, uint32_t count, uint32_t *first)
 {
     for (uint32_t i = p->low; i < p->words; i++) {
         uint64_t runs = p->map[i] ? runs_of(p->map[i], count) : 0;
@@ -171,31 +186,102 @@ static bool take_run(struct cache_pages *p, uint32_t count, uint32_t *first)
     return false;
 }
 
-uint32_t cache_pages_take(struct cache_pages *p, uint32_t wanted, uint32_t *first)
+/* Out of what is kept, with the lock. */
+static struct cache_run remove_kept(struct cache_pages *p, uint32_t i)
 {
-    uint32_t count = wanted < CACHE_RUN_MAX ? wanted : CACHE_RUN_MAX;
-    pthread_mutex_lock(&p->lock);
-    while (count && !take_run(p, count, first))
-        count /= 2;
-    pthread_mutex_unlock(&p->lock);
-    return count;
+    struct cache_run run = p->kept[i];
+    p->kept_bytes -= run.paid;
+    memmove(p->kept + i, p->kept + i + 1, (--p->kept_count - i) * sizeof *p->kept);
+    return run;
 }
 
-void cache_pages_return(struct cache_pages *p, uint32_t first, uint32_t count)
+static void mark_free(struct cache_pages *p, const struct cache_run *run)
 {
-    pthread_mutex_lock(&p->lock);
-    for (uint32_t slot = first; slot < first + count; slot++)
+    for (uint32_t slot = run->first; slot < run->first + run->count; slot++)
         p->map[slot / WORD] |= bits(slot, 1);
-    if (first / WORD < p->low)
-        p->low = first / WORD;
-    pthread_mutex_unlock(&p->lock);
+    if (run->count && run->first / WORD < p->low)
+        p->low = run->first / WORD;
 }
 
-void cache_pages_give(struct cache_pages *p, uint32_t first, uint32_t count)
+/* The newest that is long enough; what it has too much is kept as another. */
+static bool take_kept(struct cache_pages *p, uint32_t wanted, struct cache_run *out)
+{
+    for (uint32_t i = p->kept_count; i-- > 0;) {
+        if (p->kept[i].count < wanted)
+            continue;
+        struct cache_run *rest = &p->kept[i];
+        uint64_t most = cache_pages_offset(wanted);
+        *out = (struct cache_run){rest->first, wanted, rest->paid < most ? rest->paid : most};
+        rest->first += wanted, rest->count -= wanted, rest->paid -= out->paid;
+        p->kept_bytes -= out->paid;
+        if (rest->paid == 0) {
+            struct cache_run empty = remove_kept(p, i);
+            mark_free(p, &empty);
+        }
+        return true;
+    }
+    return false;
+}
+
+struct cache_run cache_pages_take(struct cache_pages *p, uint32_t wanted)
+{
+    struct cache_run run = {.count = wanted < CACHE_RUN_MAX ? wanted : CACHE_RUN_MAX};
+    pthread_mutex_lock(&p->lock);
+    if (!take_kept(p, run.count, &run))
+        while (run.count && !find_run(p, run.count, &run.first))
+            run.count /= 2;
+    pthread_mutex_unlock(&p->lock);
+    return run;
+}
+
+void cache_pages_give(struct cache_pages *p, const struct cache_run *run)
 {
     /* Slots whose pages might be some socket's still are not used again. */
-    if (punch(p, cache_pages_offset(first), cache_pages_offset(count)) == 0)
-        cache_pages_return(p, first, count);
+    if (run->paid && punch(p, cache_pages_offset(run->first), cache_pages_offset(run->count)) != 0)
+        return;
+    pthread_mutex_lock(&p->lock);
+    mark_free(p, run);
+    pthread_mutex_unlock(&p->lock);
+}
+
+uint64_t cache_pages_keep(struct cache_pages *p, const struct cache_run *run)
+{
+    uint64_t gone = 0;
+    pthread_mutex_lock(&p->lock);
+    bool fits = run->paid && run->paid <= p->kept_most;
+    while (fits && (p->kept_count == KEPT_RUNS || p->kept_bytes + run->paid > p->kept_most)) {
+        struct cache_run oldest = remove_kept(p, 0);
+        pthread_mutex_unlock(&p->lock);
+        gone += oldest.paid;
+        cache_pages_give(p, &oldest);
+        pthread_mutex_lock(&p->lock);
+    }
+    if (fits) {
+        p->kept[p->kept_count++] = *run;
+        p->kept_bytes += run->paid;
+    }
+    pthread_mutex_unlock(&p->lock);
+    if (fits)
+        return gone;
+    cache_pages_give(p, run);
+    return run->paid;
+}
+
+uint64_t cache_pages_drain(struct cache_pages *p, uint64_t bytes)
+{
+    uint64_t gone = 0;
+    while (gone < bytes) {
+        struct cache_run oldest = {0};
+        pthread_mutex_lock(&p->lock);
+        if (p->kept_count)
+            oldest = remove_kept(p, 0);
+        pthread_mutex_unlock(&p->lock);
+        if (oldest.count == 0)
+            break;
+        gone += oldest.paid;
+        cache_pages_give(p, &oldest);
+    }
+    return gone;
 }
 
 const char *cache_pages_at(const struct cache_pages *p, uint32_t slot)
@@ -211,14 +297,9 @@ int cache_pages_fd(const struct cache_pages *p)
     return p->fd;
 }
 
-static uint64_t whole_pages(const struct cache_pages *p, uint64_t bytes)
+uint64_t cache_pages_for(const struct cache_pages *p, uint64_t bytes)
 {
     return (bytes + p->page - 1) / p->page * p->page;
-}
-
-uint64_t cache_pages_cost(const struct cache_pages *p, uint64_t before, uint64_t after)
-{
-    return whole_pages(p, after) - whole_pages(p, before);
 }
 
 /* By a system call, not through the mapping: where no memory is to be had it says so, and is no signal; and
@@ -239,7 +320,7 @@ int cache_pages_write(struct cache_pages *p, uint32_t slot, uint32_t at, const c
 
 void cache_pages_shorten(struct cache_pages *p, uint32_t slot, uint32_t bytes)
 {
-    uint64_t keep = whole_pages(p, bytes);
+    uint64_t keep = cache_pages_for(p, bytes);
     if (keep < CACHE_SLOT)
         punch(p, cache_pages_offset(slot) + keep, CACHE_SLOT - keep);
 }

@@ -102,6 +102,8 @@ uint64_t cache_reader_file(struct cache_reader *r, uint64_t limit, struct cache_
     }
     if (at == end || out->before)
         return 0;
+    if (!atomic_load_explicit(&r->body->was_sent, memory_order_relaxed))
+        atomic_store_explicit(&r->body->was_sent, true, memory_order_relaxed);
     out->fd = cache_pages_fd(r->body->budget->pages);
     out->offset = cache_pages_offset(c->slot) + (at - c->start);
     while (chunk_end(c) < end && c->size == CACHE_SLOT && c->next->slot == c->slot + 1)

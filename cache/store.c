@@ -130,6 +130,8 @@ void cache_store_free(struct cache_store *s)
     free(s->shards);
     cache_purges_free(&s->purges);
     cache_shadow_free(s->shadow);
+    if (s->budget.pages)
+        cache_budget_give(&s->budget, cache_pages_drain(s->budget.pages, UINT64_MAX));
     cache_pages_free(s->budget.pages);
     cache_budget_give(&s->budget, s->fixed + s->shadow_bytes + s->pages_bytes);
     ASSERT(atomic_load(&s->budget.used) == 0);
@@ -140,6 +142,8 @@ void cache_store_free(struct cache_store *s)
 static void fit(struct cache_store *s)
 {
     bool evicted;
+    if (s->budget.pages)
+        cache_budget_give(&s->budget, cache_pages_drain(s->budget.pages, UINT64_MAX));
     do {
         uint64_t used = atomic_load(&s->budget.used), limit = atomic_load(&s->budget.limit);
         uint64_t missing = used > limit ? used - limit : 0;

@@ -50,11 +50,12 @@ static bool reaches(struct exchange_cache *c, uint64_t at)
 }
 
 /* Whether the bytes at the reader's place go out of the file that they are in; *most is made less where those
- * behind them will. */
+ * behind them will. Not for those
+ * whom it was fetched for: if nobody asks for it again, its pages can be used again as they are. */
 static bool find_in_file(struct exchange_cache *c, struct piece *p, uint64_t limit, uint64_t *most)
 {
-    if (limit < FILE_LEAST || p->has_text || c->plan.length == CACHE_BODY_UNKNOWN ||
-        !exchange_takes_files(c->x))
+    if (limit < FILE_LEAST || p->has_text || c->result == CACHE_RESULT_MISS ||
+        c->plan.length == CACHE_BODY_UNKNOWN || !exchange_takes_files(c->x))
         return false;
     uint64_t bytes = cache_reader_file(&c->reader, limit, &p->file);
     if (bytes >= FILE_LEAST) {
