@@ -3,8 +3,9 @@
 
 Objects of 1 B to 8 MiB (as many of 1 to 2 bytes as of 4 to 8 MiB: log-uniform), some without a length, some that go stale soon, some
 that vary; clients ask for them with a few asked for often and many seldom, some leave in the middle. All the while
-GET /api/v1/cache is asked for `bytes` and `memory`, and the process for its resident memory: what of that is more than before, beside
-`bytes`, is connections, buffers and what the heap has lost in gaps. Each body is compared with what it should be."""
+GET /api/v1/cache is asked for `bytes` and `memory`, and the process for its resident memory, with all of the file that large bodies are
+in: what of that is more than before, beside `bytes`, is connections, buffers and what the heap has lost in gaps. Each body is compared
+with what it should be."""
 
 import argparse
 import json
@@ -172,9 +173,17 @@ class Api:
         return json.loads(body)
 
 
+def in_files(pid):
+    """Bytes in the process's memory files, mapped or not."""
+    names = [f"/proc/{pid}/fd/{number}" for number in os.listdir(f"/proc/{pid}/fd")]
+    return sum(os.stat(n).st_blocks * 512 for n in names if os.path.islink(n) and os.readlink(n).startswith("/memfd:"))
+
+
 def rss(pid):
+    """Of the process, but for what it has mapped of files (the third number), and of its memory files."""
     with open(f"/proc/{pid}/statm") as f:
-        return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        numbers = f.read().split()
+    return (int(numbers[1]) - int(numbers[2])) * os.sysconf("SC_PAGE_SIZE") + in_files(pid)
 
 
 def watch(api, pid, processes):
