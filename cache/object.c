@@ -73,3 +73,12 @@ void cache_object_release(struct cache_object *o)
     cache_body_release(o->body);
     cache_piece_give(o->budget, o);
 }
+
+bool cache_object_serves_on_error(const struct cache_object *o, const struct cache_request_directives *d,
+                                  bool answered, int64_t now)
+{
+    bool has_leave = !answered || o->freshness.stale_if_error > 0 || d->stale_if_error > 0;
+    if (!has_leave && atomic_load_explicit(&o->soft_purged, memory_order_relaxed))
+        return false;
+    return cache_may_use_on_error(&o->freshness, d, answered, now);
+}

@@ -25,6 +25,7 @@ struct cache_object {
     void *head;              /* the proxy's: `head_size` bytes behind this struct, aligned to 16 */
     uint32_t head_size;
     uint32_t memory;             /* of this piece, in the budget */
+    _Atomic int64_t failed_at;   /* when the origin last failed to make it fresh again; 0 = it did not */
     _Atomic uint64_t length;     /* of the body, when it is in the index; before that ask the body */
     struct slice etag, modified; /* validators as they came; empty = none. Into the head. */
     struct slice url;            /* host and path and query, as purges name it: "example.com/a/b?c" */
@@ -56,3 +57,8 @@ static inline void cache_object_hold(struct cache_object *o)
     atomic_fetch_add_explicit(&o->refs, 1, memory_order_relaxed);
 }
 void cache_object_release(struct cache_object *o); /* any thread; NULL is allowed */
+
+/* cache_may_use_on_error() of this object: what was purged softly is stale by that, however long it says that
+ * it is fresh, and needs leave to be used all the same. */
+bool cache_object_serves_on_error(const struct cache_object *o, const struct cache_request_directives *d,
+                                  bool answered, int64_t now);

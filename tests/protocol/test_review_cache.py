@@ -363,3 +363,21 @@ def test_a_fetch_tells_where_its_client_came_to(site, raw_server, cache):
         up.read_request()
         up.respond(headers={"Cache-Control": "max-age=60"}, body=b"x")
         assert client.read_response().body == b"x"
+
+
+def test_an_origin_that_fails_is_not_asked_anew_for_each_stale_answer(web):  # RFC 5861 §3: nobody waits, and nobody hammers
+    failures = [Answer(503, body=b"down")] * 500
+    web.store(fresh(b"old", "max-age=1, stale-while-revalidate=600"), *failures)
+    outlive(1)
+    before = web.asked
+    for _ in range(100):
+        answer = web.get()
+        assert (answer.status, answer.body) == (200, b"old"), answer
+    assert 1 <= web.asked - before <= 20
+
+
+def test_what_was_purged_softly_needs_leave_to_be_used_when_the_origin_fails(web):
+    web.store(fresh(b"old", 'max-age=600'), Answer(503, body=b"down"), Answer(503, body=b"down"))
+    answer = web.weir.admin.request("POST", "/api/v1/cache/purge", {"url": f"http://{web.host}{web.path}", "soft": True})
+    assert answer.status == 200, answer.text
+    assert web.get().status == 503

@@ -2,6 +2,8 @@
 #include "balancer/upstream.h"
 #include "proxy/http/cache/internal.h"
 
+#define PAUSE_SECONDS 2 /* after an origin's failure, before the next fetch that nobody waits for */
+
 static void on_wake(struct cache_waiter *w);
 
 bool cache_asks_for_less(const struct exchange *x)
@@ -22,6 +24,9 @@ static enum cache_lead lead(struct exchange_cache *c, bool alone, struct cache_f
 void cache_update(struct exchange_cache *c)
 {
     struct cache_fill *fill = NULL;
+    int64_t failed_at = atomic_load_explicit(&c->object->failed_at, memory_order_relaxed);
+    if (failed_at && cache_now(c->x) - failed_at < PAUSE_SECONDS)
+        return;
     switch (lead(c, false, &fill)) {
     case CACHE_LEAD:
         cache_fetch(c, fill, false);
@@ -198,7 +203,7 @@ static void look_at_object(struct exchange_cache *c)
     struct cache_fill *fill = c->fill;
     struct cache_object *o = fill->object;
     bool is_base = o == fill->base; /* the origin fails: the stale one is all there is */
-    if (is_base && !cache_may_use_on_error(&o->freshness, &c->said, fill->answered, cache_now(c->x))) {
+    if (is_base && !cache_object_serves_on_error(o, &c->said, fill->answered, cache_now(c->x))) {
         cache_go_direct(c, NULL);
         return;
     }

@@ -209,8 +209,11 @@ static void refresh(struct cache_fetch *f, struct http_response *r)
 bool fetch_leaves_to_stale(struct cache_fetch *f, bool answered)
 {
     struct cache_object *base = f->fill->base;
-    if (!base || !cache_may_use_on_error(&base->freshness, f->from ? &f->from->said : &cache_says_nothing,
-                                         answered, cache_now(f->x)))
+    int64_t now = cache_now(f->x);
+    if (!base)
+        return false;
+    atomic_store_explicit(&base->failed_at, now, memory_order_relaxed);
+    if (!cache_object_serves_on_error(base, f->from ? &f->from->said : &cache_says_nothing, answered, now))
         return false;
     f->fill->answered = answered;
     cache_fill_publish(f->fill, base);
