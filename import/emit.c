@@ -88,6 +88,8 @@ void import_emit(const struct import *in, struct text *out)
     for (const struct import_route *r = in->routes; r; r = r->next)
         yaml_add(a, routes, route_node(in, r));
     for (const struct import_upstream *u = in->upstreams; u; u = u->next) {
+        if (!yaml_count(yaml_get(u->body, "servers")))
+            continue;
         yaml_comment(a, u->body, "%s", u->origin);
         yaml_set(a, upstreams, u->name, u->body);
     }

@@ -98,6 +98,14 @@ static void http_request(struct haproxy *h, struct hx_section *s, struct hx_line
     hx_edit(h, l, edits);
 }
 
+static struct yaml_node *no_server(struct haproxy *h)
+{
+    struct yaml_node *respond = yaml_map(h->a), *body = yaml_map(h->a);
+    yaml_set_raw(h->a, respond, "status", "503");
+    yaml_set(h->a, body, "respond", respond);
+    return body;
+}
+
 static void use_backend(struct haproxy *h, struct hx_section *s, struct hx_line *l, struct hx_rule ***last)
 {
     const char *why;
@@ -116,8 +124,10 @@ static void use_backend(struct haproxy *h, struct hx_section *s, struct hx_line 
         if (m->sources || m->names)
             hx_left(h, l,
                     "a route does not depend on the client's address or the TLS name; write a route by host");
-        else
+        else if (yaml_count(yaml_get(b->made->body, "servers")))
             add(h, last, HX_UPSTREAM, l, m)->upstream = b->made;
+        else
+            add(h, last, HX_ANSWER, l, m)->body = no_server(h);
     }
 }
 
@@ -145,10 +155,7 @@ struct hx_rule *hx_rules(struct haproxy *h, struct hx_section *s, struct yaml_no
     if (b && yaml_count(yaml_get(b->made->body, "servers"))) {
         add(h, &last, HX_UPSTREAM, fallback, hx_match_any(h))->upstream = b->made;
     } else {
-        struct yaml_node *respond = yaml_map(h->a), *body = yaml_map(h->a);
-        yaml_set_raw(h->a, respond, "status", "503");
-        yaml_set(h->a, body, "respond", respond);
-        add(h, &last, HX_ANSWER, fallback, hx_match_any(h))->body = body;
+        add(h, &last, HX_ANSWER, fallback, hx_match_any(h))->body = no_server(h);
     }
     return first;
 }

@@ -203,7 +203,8 @@ static struct yaml_node *body_of(struct haproxy *h, const struct hx_rule *r, con
     }
     yaml_merge(h->a, body, r->body);
     yaml_merge_deep(h->a, body, edits);
-    static const char *const of_servers[] = {"cache", "rewrite", "request_headers", "retries", "timeouts"};
+    static const char *const of_servers[] = {"cache",   "rewrite", "request_headers", "response_headers",
+                                             "retries", "timeouts"};
     for (size_t i = 0; i < COUNT_OF(of_servers) && r->action == HX_ANSWER; i++)
         yaml_drop(body, of_servers[i]);
     return body;

@@ -109,19 +109,17 @@ static bool make_request(struct haproxy *h, const struct hx_match *m, struct req
 static void test_of(struct haproxy *h, const struct hx_rule *made, const struct hx_rule *wanted,
                     const struct request *r, const struct import_listener *listener)
 {
-    const struct yaml_node *body = made->route->body, *allow = yaml_get(body, "allow"),
-                           *deny = yaml_get(body, "deny");
-    const char *client = yaml_scalar(yaml_first(allow)), *slash = client ? strchr(client, '/') : NULL;
+    const char *client = import_client(h->a, made->route->body);
     struct import_test t = {.listener = listener,
                             .host = r->host,
                             .target = r->path,
                             .method = r->method,
                             .headers = r->headers,
                             .route = made->route->name};
-    t.client = slash ? import_copy(h->a, client, (size_t)(slash - client)) : client;
+    t.client = client && *client ? client : NULL;
     const struct yaml_node *redirect = yaml_get(wanted->body, "redirect"),
                            *respond = yaml_get(wanted->body, "respond");
-    if (yaml_has(deny, "0.0.0.0/0") && !allow) {
+    if (client && !*client) {
         t.status = 403;
     } else if (wanted->action == HX_UPSTREAM) {
         t.upstream = wanted->upstream->name;

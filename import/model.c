@@ -2,6 +2,8 @@
 
 #include <ctype.h>
 
+#include "core/address.h"
+
 void import_init(struct import *in, struct arena *a, const char *from, const char *file)
 {
     *in = (struct import){.arena = a, .from = from, .file = file};
@@ -161,6 +163,48 @@ const char *import_duration(struct arena *a, long long ms)
         if (ms % units[i].ms == 0)
             return import_printf(a, "%lld%s", ms / units[i].ms, units[i].name);
     return ms ? import_printf(a, "%lldms", ms) : "0";
+}
+
+/* Clients. */
+
+/* Bits of the longest network that holds the address, and one; 0 when none does. */
+static unsigned longest(const struct yaml_node *networks, const struct ip *ip)
+{
+    unsigned most = 0;
+    for (size_t i = 0; i < yaml_count(networks); i++) {
+        struct cidr cidr;
+        if (cidr_parse(slice_text(yaml_scalar(yaml_item(networks, i))), &cidr) == 0 &&
+            cidr_contains(&cidr, ip) && cidr.bits + 1u > most)
+            most = cidr.bits + 1u;
+    }
+    return most;
+}
+
+static bool lets_in(const struct yaml_node *allow, const struct yaml_node *deny, const char *client)
+{
+    struct ip ip;
+    if (ip_parse(slice_text(client), &ip) != 0)
+        return false;
+    unsigned allowed = longest(allow, &ip), denied = longest(deny, &ip);
+    return allowed || denied ? allowed > denied : yaml_count(allow) == 0 || yaml_count(deny) > 0;
+}
+
+const char *import_client(struct arena *a, const struct yaml_node *body)
+{
+    static const char *const others[] = {"192.0.2.1", "198.51.100.1", "10.0.0.1"};
+    const struct yaml_node *allow = yaml_get(body, "allow"), *deny = yaml_get(body, "deny");
+    if (lets_in(allow, deny, "127.0.0.1"))
+        return NULL;
+    for (size_t i = 0; i < yaml_count(allow); i++) {
+        const char *text = yaml_scalar(yaml_item(allow, i)), *slash = strchr(text, '/');
+        const char *client = slash ? import_copy(a, text, (size_t)(slash - text)) : text;
+        if (lets_in(allow, deny, client))
+            return client;
+    }
+    for (size_t i = 0; i < COUNT_OF(others); i++)
+        if (lets_in(allow, deny, others[i]))
+            return others[i];
+    return "";
 }
 
 /* Tests. */

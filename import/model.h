@@ -66,6 +66,9 @@ const char *import_literal(struct arena *a, const char *s);
 /* Milliseconds as weir writes a duration. */
 const char *import_duration(struct arena *a, long long ms);
 
+/* An address that a route's allow and deny let in: NULL = any, "" = none was found. */
+const char *import_client(struct arena *a, const struct yaml_node *body);
+
 /* Adds a test: url without scheme and authority; they are the route's listener's and `host`. */
 struct import_test {
     const struct import_listener *listener;

@@ -103,6 +103,7 @@ bool ng_rewrite_redirect(struct nginx *n, struct ng *d, struct import_route *r);
 bool ng_server_rewrite(struct nginx *n, struct ng *block);
 bool ng_matches_all(const char *pattern);
 void ng_close(struct nginx *n, struct import_route *r, const char *why);
+bool ng_if_words(struct nginx *n, const struct ng *d, const char *words[3]);
 bool ng_if_condition(struct nginx *n, const struct ng *d, struct yaml_node *conditions);
 void ng_files(struct nginx *n, struct ng_server *s, struct ng_place *p);
 void ng_errors(struct nginx *n, struct ng_server *s, struct ng_place *p);

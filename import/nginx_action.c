@@ -156,25 +156,36 @@ bool ng_server_rewrite(struct nginx *n, struct ng *block)
 
 /* if, limit_except */
 
-static const char *unquoted(struct nginx *n, const char *s)
+/* `($name = value)`: its three words without the brackets; false when it is none of that kind. */
+bool ng_if_words(struct nginx *n, const struct ng *d, const char *words[3])
 {
-    size_t len = strlen(s);
-    if (len && s[len - 1] == ')')
-        len--;
-    if (len >= 2 && (s[0] == '"' || s[0] == '\'') && s[len - 1] == s[0])
-        return import_copy(n->a, s + 1, len - 2);
-    return import_copy(n->a, s, len);
+    size_t count = 0;
+    for (size_t i = 0; i < d->arg_count; i++) {
+        const char *s = d->args[i];
+        s += i == 0 && s[0] == '(';
+        bool closes = i + 1 == d->arg_count && text_ends(s, ")");
+        s = closes ? import_copy(n->a, s, strlen(s) - 1) : s;
+        if ((*s == '\0' && (i == 0 || closes)))
+            continue;
+        if (count == 3)
+            return false;
+        words[count++] = s;
+    }
+    return count == 3;
 }
 
 bool ng_if_condition(struct nginx *n, const struct ng *d, struct yaml_node *conditions)
 {
-    const char *name = ng_arg(d, 0), *how = ng_arg(d, 1), *value = unquoted(n, ng_arg(d, 2));
     static const char *const groups[][2] = {
-        {"($http_", "headers"}, {"($cookie_", "cookies"}, {"($arg_", "query"}};
-    bool equal = text_is(how, "="), regex = text_is(how, "~"), nocase = text_is(how, "~*");
-    if (d->arg_count != 3 || !(equal || regex || nocase))
+        {"$http_", "headers"}, {"$cookie_", "cookies"}, {"$arg_", "query"}};
+    const char *words[3];
+    if (!ng_if_words(n, d, words))
         return false;
-    if (text_is(name, "($request_method") && equal) {
+    const char *name = words[0], *how = words[1], *value = words[2];
+    bool equal = text_is(how, "="), regex = text_is(how, "~"), nocase = text_is(how, "~*");
+    if (!(equal || regex || nocase))
+        return false;
+    if (text_is(name, "$request_method") && equal) {
         yaml_add_text(n->a, yaml_list_at(n->a, conditions, "methods"), value);
         return true;
     }

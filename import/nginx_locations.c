@@ -182,10 +182,10 @@ static void host_conditions(struct nginx *n, struct ng_server *s)
 {
     for (struct ng *d = ng_child(s->block, "if"); d; d = ng_next(d)) {
         struct ng *back = ng_child(d, "return");
-        const char *host = text_is(ng_arg(d, 2), "") ? "" : ng_arg(d, 2);
-        if (!text_is(ng_arg(d, 0), "($host") || !text_is(ng_arg(d, 1), "=") || !back || !text_ends(host, ")"))
+        const char *words[3];
+        if (!back || !ng_if_words(n, d, words) || !text_is(words[0], "$host") || !text_is(words[1], "="))
             continue;
-        host = import_copy(n->a, host, strlen(host) - 1);
+        const char *host = words[2];
         struct import_route *r = ng_route(n, d, import_printf(n->a, "%s-host", host), IMPORT_PATH_ANY, "/");
         r->listeners = yaml_list(n->a);
         for (size_t i = 0; i < s->listener_count; i++)

@@ -38,21 +38,10 @@ static bool is_plain(const char *path)
     return *path == '/' && !strstr(path, "//") && !strstr(path, "/.");
 }
 
-/* An address that the route lets in; NULL for any, or "" when it lets nobody in. */
-static const char *client_of(struct nginx *n, const struct yaml_node *body)
-{
-    const struct yaml_node *allow = yaml_get(body, "allow"), *deny = yaml_get(body, "deny");
-    if (yaml_has(deny, "0.0.0.0/0") && !allow)
-        return "";
-    const char *first = yaml_scalar(yaml_first(allow));
-    const char *slash = first ? strchr(first, '/') : NULL;
-    return first ? (slash ? import_copy(n->a, first, (size_t)(slash - first)) : first) : NULL;
-}
-
 static void expect(struct nginx *n, const struct import_route *r, struct import_test *t)
 {
     const struct yaml_node *redirect = yaml_get(r->body, "redirect"), *respond = yaml_get(r->body, "respond");
-    const char *client = client_of(n, r->body), *to = yaml_scalar(yaml_get(redirect, "to"));
+    const char *client = import_client(n->a, r->body), *to = yaml_scalar(yaml_get(redirect, "to"));
     t->route = r->name;
     t->client = client && *client ? client : NULL;
     if (client && !*client) {
