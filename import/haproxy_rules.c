@@ -3,7 +3,7 @@
  * earlier one does: it is more specific than either. */
 #include "import/haproxy.h"
 
-#define RULES_MAX 500
+#define RULES_MAX 200
 
 struct rule_list {
     struct hx_rule *first, **last;
