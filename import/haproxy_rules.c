@@ -203,6 +203,8 @@ static struct yaml_node *body_of(struct haproxy *h, const struct hx_rule *r, con
     }
     yaml_merge(h->a, body, r->body);
     yaml_merge_deep(h->a, body, edits);
+    if (yaml_has(yaml_get(body, "deny"), "0.0.0.0/0"))
+        yaml_drop(body, "allow"); /* an address was not enough where credentials were asked for */
     static const char *const of_servers[] = {"cache",   "rewrite", "request_headers", "response_headers",
                                              "retries", "timeouts"};
     for (size_t i = 0; i < COUNT_OF(of_servers) && r->action == HX_ANSWER; i++)

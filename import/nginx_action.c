@@ -253,16 +253,22 @@ static void methods_of(struct nginx *n, struct ng_place *p)
 static void guards(struct nginx *n, struct ng_place *p)
 {
     static const char *const names[] = {"auth_basic", "auth_request", "auth_jwt"};
+    struct ng *satisfy = ng_effective(p->block, "satisfy");
+    bool address_is_enough = satisfy && text_is(ng_arg(satisfy, 0), "any") &&
+                             yaml_get(p->route->body, "allow") && !yaml_get(p->route->body, "deny");
     for (size_t i = 0; i < COUNT_OF(names); i++) {
         struct ng *d = ng_effective(p->block, names[i]);
         if (!d || text_is(ng_arg(d, 0), "off"))
             continue;
         ng_left(n, d,
                 "weir asks for no credentials yet; what is behind it is closed by `deny` until you open it");
+        if (address_is_enough)
+            continue; /* `allow` lets in whom it let in without a password */
         struct yaml_node *all = yaml_list(n->a);
         yaml_comment(n->a, all, "was behind %s: closed", names[i]);
         yaml_add(n->a, all, yaml_text(n->a, "0.0.0.0/0"));
         yaml_add(n->a, all, yaml_text(n->a, "::/0"));
+        yaml_drop(p->route->body, "allow"); /* an address alone was not enough */
         yaml_set(n->a, p->route->body, "deny", all);
     }
 }
@@ -315,6 +321,7 @@ static bool act(struct nginx *n, struct ng_server *s, struct ng_place *p)
     struct ng *back = own ? ng_child(own, "return") : NULL, *rewrite = own ? first_redirecting(own) : NULL;
     if (own && ng_child(own, "internal")) {
         ng_child(own, "internal")->done = true;
+        ng_note(n, own, "it answers 404; X-Accel-Redirect is not followed");
         return respond(n, ng_child(own, "internal"), 404, "", p->route);
     }
     if (back)
@@ -342,10 +349,15 @@ void ng_place_convert(struct nginx *n, struct ng_server *s, struct ng_place *p)
         conditions_of(n, p);
         methods_of(n, p);
     }
-    if (!(yaml_get(p->route->body, "respond") &&
-          text_begins(yaml_scalar(yaml_get(yaml_get(p->route->body, "respond"), "status")), "403")))
+    if (yaml_get(p->route->body, "respond") || yaml_get(p->route->body, "redirect")) {
+        static const char *const unasked[] = {"allow",      "deny",         "satisfy",
+                                              "auth_basic", "auth_request", "auth_jwt"};
+        for (size_t i = 0; i < COUNT_OF(unasked); i++)
+            ng_level(p->block, unasked[i]); /* `return` comes before access in nginx too */
+    } else {
         ng_access(n, p->block, p->route);
-    guards(n, p);
+        guards(n, p);
+    }
     ng_response_headers(n, p->block, p->route);
     ng_errors(n, s, p);
 }

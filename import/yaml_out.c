@@ -260,9 +260,18 @@ static bool is_plain(const char *s)
     return *s != '-' && *s != '.' && !text_in(s, words, COUNT_OF(words));
 }
 
+/* A number, duration, share or word; what else a source may have in its place is quoted. */
+static bool is_raw(const char *s)
+{
+    for (const char *p = s; *p; p++)
+        if (!isalnum((unsigned char)*p) && !(p != s && strchr("._%-", *p)))
+            return false;
+    return *s != '\0';
+}
+
 static void print_scalar(const struct yaml_node *n, struct text *out)
 {
-    if (n->kind == YAML_RAW || is_plain(n->text)) {
+    if ((n->kind == YAML_RAW && is_raw(n->text)) || is_plain(n->text)) {
         text_add(out, n->text);
         return;
     }
