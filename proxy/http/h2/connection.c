@@ -12,7 +12,6 @@
 #define LAST_WORDS_MS  2000 /* for a client that does not take its GOAWAY */
 #define GOAWAY_WAIT_MS 1000 /* for the client to see the notice, when it does not answer the ping */
 #define OUTBOUND_MAX   1000 /* frames that wait: past it no more is read */
-#define OUT_VECTORS    64   /* of one write: H2_GATHER_MAX and a frame in blocks, pieces lent, their heads */
 
 static const struct conn_handler handler;
 
@@ -228,73 +227,6 @@ void h2_flush_later(struct h2_connection *c)
         loop_defer(&c->worker->loop, &c->flush, flush);
 }
 
-bool h2_is_full(const struct h2_connection *c)
-{
-    return conn_backlog(c->conn) > CONN_LOW_WATER;
-}
-
-/* What was gathered, from `from` to `to`. */
-static int add_gathered(const struct h2_connection *c, struct iovec *iov, int max, size_t from, size_t to)
-{
-    int count = from < to ? buffer_peek_from(&c->out, from, iov, max) : 0, used = 0;
-    for (size_t left = to - from; left && used < count; used++) {
-        if (iov[used].iov_len > left)
-            iov[used].iov_len = left;
-        left -= iov[used].iov_len;
-    }
-    return used;
-}
-
-static void write_out(struct h2_connection *c)
-{
-    struct iovec iov[OUT_VECTORS];
-    size_t done = 0;
-    int count = 0;
-    for (unsigned i = 0; c->now && i < c->now->lent_count; i++) {
-        count += add_gathered(c, iov + count, OUT_VECTORS - count, done, c->now->lent[i].behind);
-        iov[count++] = c->now->lent[i].bytes;
-        done = c->now->lent[i].behind;
-    }
-    count += add_gathered(c, iov + count, OUT_VECTORS - count, done, c->out.bytes);
-    ASSERT(count < OUT_VECTORS);
-    if (count)
-        conn_write(c->conn, iov, count);
-    if (c->now)
-        c->now->lent_count = 0;
-    buffer_clear(&c->out, &c->worker->loop.blocks);
-}
-
-void h2_put(struct h2_connection *c, const struct iovec *iov, int count)
-{
-    if (c->out.bytes >= H2_GATHER_MAX)
-        write_out(c);
-    c->out_failed |= buffer_append(&c->out, &c->worker->loop.blocks, iov, count, 0) != 0;
-}
-
-/* -1: it cannot go on. */
-static int send_all(struct h2_connection *c)
-{
-    const uint8_t *at;
-    ssize_t n = 0;
-    c->in_library = true;
-    while (!h2_is_full(c) && !c->out_failed && (n = nghttp2_session_mem_send(c->session, &at)) > 0) {
-        struct iovec iov = {(void *)(uintptr_t)at, (size_t)n};
-        h2_put(c, &iov, 1);
-    }
-    c->in_library = false;
-    return n < 0 || c->out_failed ? -1 : 0;
-}
-
-void h2_send_now(struct h2_connection *c, struct h2_now *now)
-{
-    ASSERT(!c->in_library && !c->now);
-    c->now = now;
-    c->out_failed |= send_all(c) != 0;
-    if (now->lent_count && !c->out_failed)
-        write_out(c);
-    c->now = NULL;
-}
-
 static void free_closed(struct h2_connection *c, enum exchange_end why)
 {
     LIST_EACH_SAFE (node, &c->closed) {
@@ -333,16 +265,16 @@ static void flush(struct task *t)
     if (c->conn->closed || c->lingering)
         return;
     free_closed(c, END_CLIENT_GONE);
-    if (send_all(c) != 0) {
+    if (h2_send_all(c) != 0) {
         hang_up(c, END_CUT);
         return;
     }
-    write_out(c);
+    h2_write_out(c);
     c->out_full = h2_is_full(c);
     if (c->half_closed && !c->out_full)
         reset_blocked(c);
     resume_streams(c);
-    bool over = !nghttp2_session_want_write(c->session) &&
+    bool over = !c->out.bytes && !nghttp2_session_want_write(c->session) &&
                 (!nghttp2_session_want_read(c->session) || (c->half_closed && c->stream_count == 0));
     if (over) {
         finish(c);

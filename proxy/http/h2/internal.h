@@ -1,6 +1,6 @@
-/* What the files of the h2 codec share. connection.c: a connection's life, reading, writing. request_head.c,
- * stream.c, request.c: from frames to the exchange. response.c: from the exchange to frames. abuse.c:
- * counting. strict.c: what nghttp2 does not see. */
+/* What the files of the h2 codec share. connection.c: a connection's life, reading. output.c: writing.
+ * request_head.c, stream.c, request.c: from frames to the exchange. response.c: from the exchange to frames.
+ * abuse.c: counting. strict.c: what nghttp2 does not see. */
 #pragma once
 
 #include <nghttp2/nghttp2.h>
@@ -140,15 +140,21 @@ void h2_flush_later(struct h2_connection *c);
 /* Counts one of that kind; past the limit the connection is told to calm down and ends. */
 void h2_count_abuse(struct h2_connection *c, enum h2_abuse_kind kind);
 void h2_calm(struct h2_connection *c, enum h2_abuse_kind kind);
+void h2_set_clock(struct h2_connection *c);
+void h2_count_bytes(struct h2_connection *c);
+
+/* output.c: what nghttp2 says is gathered, and leaves in one write at the pass's end. */
+
 /* Takes bytes into what is being gathered for the pass's write. */
 void h2_put(struct h2_connection *c, const struct iovec *iov, int count);
 /* The socket takes no more for now. */
 bool h2_is_full(const struct h2_connection *c);
+/* Gathers all that nghttp2 has to say, as far as the socket takes it. 0, or -1: it cannot go on. */
+int h2_send_all(struct h2_connection *c);
+void h2_write_out(struct h2_connection *c);
 /* Lets nghttp2 say what it has to say, now->body with it; large pieces of that are written at once. Streams
  * that end by it are freed by the flush. Not from within nghttp2. */
 void h2_send_now(struct h2_connection *c, struct h2_now *now);
-void h2_set_clock(struct h2_connection *c);
-void h2_count_bytes(struct h2_connection *c);
 
 /* request_head.c: fields as they are decoded (head.h), held against the listener's limits, and a request made
  * of them. */
