@@ -74,32 +74,12 @@ static void emit_report(const struct import *in, struct text *out)
     }
 }
 
-/* Bytes of a character that YAML lets stand (YAML 1.2 §5.1); 0 for none. */
-static size_t printable(const unsigned char *s)
-{
-    static const unsigned least[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t len = s[0] < 0x80             ? 1
-                 : (s[0] & 0xe0) == 0xc0 ? 2
-                 : (s[0] & 0xf0) == 0xe0 ? 3
-                 : (s[0] & 0xf8) == 0xf0 ? 4
-                                         : 0;
-    if (len <= 1)
-        return len && (s[0] >= 0x20 || s[0] == '\n') && s[0] != 0x7f ? 1 : 0;
-    unsigned c = s[0] & (0x7fu >> len);
-    for (size_t i = 1; i < len; i++) {
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-        c = c << 6 | (s[i] & 0x3fu);
-    }
-    bool good = c >= least[len] && c >= 0xa0 && !(c >= 0xd800 && c < 0xe000) && c != 0xfeff && c < 0xfffe;
-    return good || (c >= 0x10000 && c < 0x110000) ? len : 0;
-}
-
-/* What is no text in the source is none in the file: such bytes become question marks. */
+/* Control characters in comments. */
 static void clean(struct text *out)
 {
-    for (size_t i = 0, len; i < out->len; i += len ? len : 1)
-        if ((len = printable((const unsigned char *)out->at + i)) == 0)
+    text_clean(out, 0);
+    for (size_t i = 0; i < out->len; i++)
+        if (((unsigned char)out->at[i] < 0x20 && out->at[i] != '\n') || out->at[i] == 0x7f)
             out->at[i] = '?';
 }
 

@@ -46,6 +46,7 @@ static bool next_word(const char **at, const char *end, struct text *word)
         }
     }
     *at = p;
+    text_clean(word, 0);
     return true;
 }
 

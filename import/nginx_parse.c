@@ -110,12 +110,12 @@ static enum token next_token(struct reader *r, struct text *out)
     case '}':
         r->at++;
         return TOKEN_CLOSE;
-    case '"':
-    case '\'':
-        return read_quoted(r, out);
     default:
-        return read_word(r, out);
+        break;
     }
+    enum token t = *r->at == '"' || *r->at == '\'' ? read_quoted(r, out) : read_word(r, out);
+    text_clean(out, 0);
+    return t;
 }
 
 /* Directives. */

@@ -54,6 +54,35 @@ void text_free(struct text *t)
     *t = (struct text){0};
 }
 
+/* Bytes of the character; 0 for none that may stand. */
+static size_t character(const unsigned char *s)
+{
+    static const unsigned least[] = {0, 0, 0x80, 0x800, 0x10000};
+    size_t len = s[0] < 0x80             ? 1
+                 : (s[0] & 0xe0) == 0xc0 ? 2
+                 : (s[0] & 0xf0) == 0xe0 ? 3
+                 : (s[0] & 0xf8) == 0xf0 ? 4
+                                         : 0;
+    if (len <= 1)
+        return len;
+    unsigned c = s[0] & (0x7fu >> len);
+    for (size_t i = 1; i < len; i++) {
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+        c = c << 6 | (s[i] & 0x3fu);
+    }
+    bool good = c >= least[len] && c >= 0xa0 && !(c >= 0xd800 && c < 0xe000) && c != 0xfeff && c != 0xfffe &&
+                c != 0xffff && c < 0x110000;
+    return good ? len : 0;
+}
+
+void text_clean(struct text *t, size_t from)
+{
+    for (size_t i = from, len; i < t->len; i += len ? len : 1)
+        if ((len = character((const unsigned char *)t->at + i)) == 0)
+            t->at[i] = '?';
+}
+
 void *import_alloc(struct arena *a, size_t size)
 {
     void *piece = arena_zalloc(a, size ? size : 1);

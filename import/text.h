@@ -15,6 +15,9 @@ void text_add(struct text *t, const char *s);
 void text_add_bytes(struct text *t, const char *s, size_t len);
 void text_printf(struct text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void text_free(struct text *t);
+/* Bytes from `from` on that are no character of UTF-8 which YAML lets stand (YAML 1.2 §5.1) become question
+ * marks; all of ASCII stays. */
+void text_clean(struct text *t, size_t from);
 
 /* In the arena, never NULL; zeroed. */
 void *import_alloc(struct arena *a, size_t size);

@@ -116,11 +116,37 @@ def test_a_certificate_that_is_not_there_is_converted_and_told(tmp_path):
     assert "note: n.conf:1: ssl_certificate x.pem: there is no such file now" in done.stderr
 
 
-def test_what_was_behind_a_password_is_closed(tmp_path):
-    (tmp_path / "n.conf").write_text("server { listen 80; location / { auth_basic x; proxy_pass http://127.0.0.1:1; } }")
-    done = run_cli("import", "nginx", "n.conf", cwd=tmp_path)
-    assert done.returncode == 2 and 'deny: ["0.0.0.0/0", "::/0"]' in done.stdout.replace("0.0.0.0/0,", '"0.0.0.0/0",')
-    assert "status: 403" in done.stdout
+GUARDED_BY_NGINX = """server {
+    listen 80; auth_basic x;
+    location / { allow 10.0.0.0/8; deny all; proxy_pass http://127.0.0.1:1; }
+    location /any/ { satisfy any; allow 10.0.0.0/8; deny all; proxy_pass http://127.0.0.1:1; }
+    location /open/ { auth_basic off; proxy_pass http://127.0.0.1:1; }
+}"""
+GUARDED_BY_HAPROXY = """frontend web
+    mode http
+    bind :80
+    http-request deny if !{ src 10.0.0.0/8 }
+    http-request auth if { path_beg /secret }
+    default_backend b
+backend b
+    mode http
+    server s 127.0.0.1:1
+"""
+
+
+@pytest.mark.parametrize("kind,text,closed,open_to_ten", [
+    ("nginx", GUARDED_BY_NGINX, ["/", "/x"], ["/any/x", "/open/x"]),
+    ("haproxy", GUARDED_BY_HAPROXY, ["/secret", "/secret/x"], ["/x"])])
+def test_what_was_behind_a_password_is_closed_to_every_address(kind, text, closed, open_to_ten, tmp_path):
+    (tmp_path / "conf").write_text(text)
+    done = run_cli("import", kind, "conf", cwd=tmp_path)
+    assert done.returncode == 2 and "closed by `deny` until you open it" in done.stderr
+    tests = [f'  - {{ request: "GET http://a.example{path}", client: 10.1.2.3, expect: {{ status: 403 }} }}' for path in closed]
+    tests += [f'  - {{ request: "GET http://a.example{path}", client: 10.1.2.3, expect: {{ status: 200 }} }}' for path in open_to_ten]
+    (tmp_path / "weir.yaml").write_text(done.stdout.replace("\ntests:\n", "\ntests:\n" + "\n".join(tests) + "\n"))
+    checked = run_cli("check", "-c", tmp_path / "weir.yaml", cwd=tmp_path)
+    assert checked.returncode == 0, checked.stderr + done.stdout
+    assert int(re.search(r"(\d+) tests passed", checked.stdout)[1]) >= len(tests)
 
 
 # -- side by side -------------------------------------------------------------------------------------------------------------
