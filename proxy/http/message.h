@@ -133,8 +133,8 @@ struct http_response {
     bool has_content_length; /* even where body is BODY_NONE (HEAD, 304) */
     bool keep_alive;
     bool upgrade;      /* 101, or 2xx to (extended) CONNECT: the connection is a tunnel behind the head */
-    bool file_follows; /* to be sent: downstream_ops.respond_file() is called at once, whatever becomes of the
-                        * head */
+    bool file_follows; /* to be sent: downstream_ops.respond_file() is called at once, and the head goes with
+                        * what that sends */
 };
 
 /* What a byte may be part of: the classes of the byte_class table, for the loops that look at bytes one by

@@ -10,7 +10,8 @@
 #define TURN       (512u << 10) /* bytes sent; then it is another exchange's turn */
 #define PIECE      (128u << 10) /* bytes in one write */
 #define FIRST      (16u << 10)  /* with the head of a larger body: what is not taken of it is copied */
-#define FILE_LEAST (16u << 10)  /* below, a copy costs less than a call of its own */
+#define FILE_LEAST (32u << 10)  /* below, a copy costs less than a call of its own */
+#define FILE_JOINS (96u << 10)  /* below, the head goes in one segment with the file's bytes (MSG_MORE) */
 #define VECTORS    16
 
 /* Bytes that go out together. */
@@ -372,7 +373,7 @@ void cache_serve(struct exchange_cache *c, enum cache_result result)
         exchange_fail(x, 502, "the fetch that the answer came from was cut");
         return;
     }
-    r.file_follows = p.in_file;
+    r.file_follows = p.in_file && p.bytes < FILE_JOINS;
     exchange_respond(x, &r, p.iov, p.count, p.end && !p.in_file);
     if (p.in_file && (x->phase != EXCHANGE_ANSWERING || !send_piece(c, &p)))
         return;
