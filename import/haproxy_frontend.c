@@ -74,6 +74,20 @@ static void auth(struct haproxy *h, struct hx_section *s, struct hx_line *l, str
         add(h, last, HX_GUARD, l, m)->body = body;
 }
 
+/* A path or Host that use_backend sees changed, where a route matches what came. */
+static bool changes_rules(const struct hx_section *s, const struct hx_line *l)
+{
+    static const char *const paths[] = {"set-path",    "replace-path", "set-uri",
+                                        "replace-uri", "set-pathq",    "replace-pathq"};
+    bool host = text_ends(hx_arg(l, 1), "-header") && slice_equal_nocase(slice_text(hx_arg(l, 2)), S("host"));
+    bool asked = false;
+    for (const struct hx_line *o = s->lines; o; o = o->next)
+        asked |= hx_is(o, "use_backend", NULL) ||
+                 (hx_is(o, "http-request", NULL) && o->line > l->line && hx_if(o) < o->count) ||
+                 hx_is(o, "redirect", NULL);
+    return asked && (host || text_in(hx_arg(l, 1), paths, COUNT_OF(paths)));
+}
+
 static void http_request(struct haproxy *h, struct hx_section *s, struct hx_line *l, struct hx_rule ***last,
                          struct yaml_node *edits)
 {
@@ -93,6 +107,13 @@ static void http_request(struct haproxy *h, struct hx_section *s, struct hx_line
         text_ends(what, "-header") || text_begins(what, "set-path") || text_begins(what, "replace-");
     if (hx_if(l) < l->count && edits_fields && !proto && !caches) {
         hx_left(h, l, "an edit holds for a whole route; write it into the routes that it is for");
+        return;
+    }
+    if (hx_is(l, "http-request", NULL) && changes_rules(s, l)) {
+        hx_left(
+            h, l,
+            "the rules behind it look at what it changed; write routes for what comes in, with `rewrite` or "
+            "`request_headers`");
         return;
     }
     hx_edit(h, l, edits);

@@ -71,7 +71,7 @@ static const char *escape_bytes(struct haproxy *h, const char *s)
 
 static void tcp_lines(struct haproxy *h, const struct hx_section *s, struct yaml_node *check)
 {
-    for (struct hx_line *l = s->lines; l; l = l->next) {
+    for (struct hx_line *l = s ? s->lines : NULL; l; l = l->next) {
         if (!hx_is(l, "tcp-check", NULL))
             continue;
         l->done = true;
@@ -84,6 +84,30 @@ static void tcp_lines(struct haproxy *h, const struct hx_section *s, struct yaml
             yaml_set_text(h->a, check, "receive", escape_bytes(h, hx_arg(l, 3)));
         else
             hx_left(h, l, "a check sends once and looks at how the answer begins: send, receive");
+    }
+}
+
+/* The section's own lines take the place of those of its defaults. */
+static bool has_own(const struct hx_section *s, const char *word)
+{
+    for (const struct hx_line *l = s->lines; l; l = l->next)
+        if (hx_is(l, word, NULL))
+            return true;
+    return false;
+}
+
+static void http_checks(struct haproxy *h, const struct hx_section *s, struct yaml_node *check)
+{
+    for (struct hx_line *l = s ? s->lines : NULL; l; l = l->next) {
+        if (!hx_is(l, "http-check", NULL))
+            continue;
+        l->done = true;
+        if (hx_is(l, "http-check", "send"))
+            send_line(h, l, check);
+        else if (hx_is(l, "http-check", "expect"))
+            expect_line(h, l, check);
+        else
+            hx_left(h, l, "a check is one GET: path, headers, expect");
     }
 }
 
@@ -113,18 +137,8 @@ void hx_health(struct haproxy *h, struct hx_section *s, struct yaml_node *body)
     yaml_set_raw(h->a, check, "type", http ? "http" : hello ? "tls" : "tcp");
     if (http && http->count > 2)
         http_line(h, http, 2, check);
-    for (l = s->lines; l; l = l->next) {
-        if (!hx_is(l, "http-check", NULL))
-            continue;
-        l->done = true;
-        if (hx_is(l, "http-check", "send"))
-            send_line(h, l, check);
-        else if (hx_is(l, "http-check", "expect"))
-            expect_line(h, l, check);
-        else
-            hx_left(h, l, "a check is one GET: path, headers, expect");
-    }
-    tcp_lines(h, s, check);
+    http_checks(h, has_own(s, "http-check") ? s : s->defaults, check);
+    tcp_lines(h, has_own(s, "tcp-check") ? s : s->defaults, check);
     if (redis) {
         yaml_set_text(h->a, check, "send", "PING\\r\\n");
         yaml_set_text(h->a, check, "receive", "+PONG");

@@ -235,6 +235,9 @@ void yaml_comment(struct arena *a, struct yaml_node *n, const char *format, ...)
     va_end(args);
     if (len < 0)
         return;
+    for (char *p = s; *p; p++)
+        if ((unsigned char)*p < 0x20)
+            *p = ' '; /* it stays one line */
     line->text = import_copy(a, s, strlen(s));
     free(s);
     while (*end)
