@@ -346,7 +346,8 @@ static const struct command commands[] = {
     {"top", top, "[-c FILE | -s SOCKET] [-d SECONDS] [--once [--json]]",
      "shows rates and times of listeners, routes and servers, live; keys: q quit, s next order, p pause"},
     {"import", import, "nginx FILE | haproxy FILE",
-     "writes the configuration of nginx or HAProxy as one of weir's, and says what it had to leave; exits 0, 2 "
+     "writes the configuration of nginx or HAProxy as one of weir's, and says what it had to leave; exits 0, "
+     "2 "
      "when something was left, 1 when it cannot be read"},
     {"schema", schema, "", "prints the JSON Schema of the file, for editors"},
     {"reference", reference, "", "prints the reference of the file's options, in Markdown"},

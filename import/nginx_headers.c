@@ -105,7 +105,7 @@ static void expires(struct nginx *n, const struct ng *scope, struct import_route
     struct ng *d = ng_effective(scope, "expires");
     const char *value = d ? ng_arg(d, d->arg_count > 1 ? 1 : 0) : "off";
     long long ms = ng_duration_ms(value);
-    if (text_is(value, "off"))
+    if (!d || text_is(value, "off"))
         return;
     if (d->arg_count > 1 ||
         (ms < 0 && !text_is(value, "max") && !text_is(value, "epoch") && value[0] != '-')) {

@@ -122,7 +122,9 @@ bool text_begins(const char *s, const char *prefix)
 
 bool text_ends(const char *s, const char *suffix)
 {
-    size_t len = s ? strlen(s) : 0, tail = strlen(suffix);
+    if (!s)
+        return false;
+    size_t len = strlen(s), tail = strlen(suffix);
     return len >= tail && strcmp(s + len - tail, suffix) == 0;
 }
 
