@@ -150,6 +150,8 @@ static bool path_of(struct haproxy *h, const struct criterion *c, const char *ho
 static bool field_of(struct haproxy *h, const struct criterion *c, const char *group, const char *how,
                      bool negated, struct hx_match **out)
 {
+    if (!*c->name)
+        return false;
     struct hx_match *m = alternative(h, out);
     struct yaml_node *map = yaml_at(h->a, m->conditions, group), *test = yaml_map(h->a);
     struct text any = {0};

@@ -193,6 +193,8 @@ bool ng_if_condition(struct nginx *n, const struct ng *d, struct yaml_node *cond
         if (!text_begins(name, groups[i][0]))
             continue;
         const char *key = name + strlen(groups[i][0]);
+        if (!*key)
+            return false;
         char *dashed = import_alloc(n->a, strlen(key) + 1);
         for (size_t k = 0; key[k]; k++)
             dashed[k] = key[k] == '_' && i == 0 ? '-' : key[k];

@@ -70,6 +70,8 @@ static void append(struct arena *a, struct yaml_node *n, const char *key, struct
 
 void yaml_set(struct arena *a, struct yaml_node *map, const char *key, struct yaml_node *value)
 {
+    if (!*key) /* a field without a name is none */
+        return;
     for (struct yaml_item *i = map->items; i; i = i->next)
         if (text_is(i->key, key)) {
             i->value = value;
