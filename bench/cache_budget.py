@@ -175,8 +175,14 @@ class Api:
 
 def in_files(pid):
     """Bytes in the process's memory files, mapped or not."""
-    names = [f"/proc/{pid}/fd/{number}" for number in os.listdir(f"/proc/{pid}/fd")]
-    return sum(os.stat(n).st_blocks * 512 for n in names if os.path.islink(n) and os.readlink(n).startswith("/memfd:"))
+    total = 0
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            if os.readlink(f"/proc/{pid}/fd/{number}").startswith("/memfd:"):
+                total += os.stat(f"/proc/{pid}/fd/{number}").st_blocks * 512
+        except FileNotFoundError:
+            pass  # closed meanwhile
+    return total
 
 
 def rss(pid):
