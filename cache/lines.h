@@ -1,5 +1,5 @@
-/* The lines of one field of a message, in their order: how the rules get what they need of a head without knowing
- * heads. */
+/* The lines of one field of a message, in their order: how the rules get what they need of a head without
+ * knowing heads. */
 #pragma once
 
 #include "core/slice.h"

@@ -61,10 +61,10 @@ struct runtime {
     struct timer certificates; /* changed files */
     struct timer cache_sweep;
     struct cache_redis_fleet *redis; /* the cache's second tier; NULL = none */
-    struct timer drain;        /* the deadline */
-    unsigned let_go;           /* workers that no longer accept */
-    unsigned drained;          /* workers that have no client any more */
-    unsigned applying;         /* workers that have not yet taken up the newest snapshot */
+    struct timer drain;              /* the deadline */
+    unsigned let_go;                 /* workers that no longer accept */
+    unsigned drained;                /* workers that have no client any more */
+    unsigned applying;               /* workers that have not yet taken up the newest snapshot */
     bool handed_over;
     pid_t upgrade_pid; /* of the next process, until it is ready or gone */
     int upgrade_fd;

@@ -119,7 +119,8 @@ static inline int server_try(struct redis_server *s)
     assert_true(s->pid >= 0);
     if (s->pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        freopen("/dev/null", "w", stdout);
+        if (!freopen("/dev/null", "w", stdout))
+            _exit(127);
         char *arguments[] = {
             "redis-server", "--port", port,           "--bind", "127.0.0.1", "--unixsocket", s->socket,
             "--save",       "",       "--appendonly", "no",     "--dir",     s->folder,      "--requirepass",
