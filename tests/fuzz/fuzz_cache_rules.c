@@ -83,7 +83,7 @@ static struct cache_verdict judge(const struct message *m, const uint8_t head[4]
 /* From fresh over stale to of no use: never back. */
 static void check_use(const struct cache_freshness *f, const struct message *m)
 {
-    static const int64_t steps[] = {-5, 0, 1, 59, 60, 61, 3600, CACHE_SECONDS_MAX, CACHE_SECONDS_MAX * 4};
+    static const int64_t steps[] = {0, 1, 59, 60, 61, 3600, CACHE_SECONDS_MAX, CACHE_SECONDS_MAX * 4};
     struct cache_request request = {.cache_control = lines(m, 'c'), .pragma = lines(m, 'p')};
     struct cache_request_directives d;
     bool was_fresh = true, was_usable = true;

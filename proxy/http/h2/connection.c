@@ -188,7 +188,7 @@ static ssize_t feed(struct h2_connection *c, struct slice in)
 static void take_input(struct h2_connection *c, struct slice in)
 {
     ssize_t taken = 0;
-    while (in.len && taken >= 0) {
+    while (in.len && taken >= 0 && !c->ending) {
         enum h2_found found;
         int32_t id;
         size_t n = h2_strict_walk(&c->strict, in, &found, &id);
@@ -198,7 +198,7 @@ static void take_input(struct h2_connection *c, struct slice in)
             h2_check_late(c, id, c->strict.skip);
         else if (found == H2_FOUND_WRONG)
             h2_end_session(c, NGHTTP2_PROTOCOL_ERROR);
-        if (head && taken >= 0)
+        if (head && taken >= 0 && !c->ending) /* a session that is over takes nothing more */
             taken = feed(c, slice_of(in.at + n - head, head));
         in = slice_skip(in, n);
     }
