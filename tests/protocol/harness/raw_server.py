@@ -100,6 +100,10 @@ class RawServer:
         self.sock.close()
         self._thread.join(5)
         for connection in self.connections:
+            try:  # a thread that waits in recv() would keep it open, on a descriptor that is another's by then
+                connection.sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
             connection.close()
 
     def __enter__(self):
