@@ -55,6 +55,8 @@ void hx_note(struct haproxy *h, const struct hx_line *l, const char *format, ...
     __attribute__((format(printf, 3, 4)));
 const char *hx_origin(struct haproxy *h, const struct hx_line *l);
 const char *hx_section_origin(struct haproxy *h, const struct hx_section *s);
+/* The text as a regular expression that matches just that; in the arena. */
+const char *hx_escaped(struct haproxy *h, const char *s);
 
 static inline const char *hx_arg(const struct hx_line *l, size_t i)
 {

@@ -32,7 +32,7 @@ static const char *lower(struct haproxy *h, const char *s)
     return copy;
 }
 
-static const char *escaped(struct haproxy *h, const char *s)
+const char *hx_escaped(struct haproxy *h, const char *s)
 {
     struct text out = {0};
     text_add(&out, "");
@@ -111,7 +111,7 @@ static const char *path_regex(struct haproxy *h, const char *how, const char *v)
 {
     if (text_is(how, "reg"))
         return v;
-    v = escaped(h, v);
+    v = hx_escaped(h, v);
     return text_is(how, "str")   ? import_printf(h->a, "^%s$", v)
            : text_is(how, "beg") ? import_printf(h->a, "^%s", v)
            : text_is(how, "end") ? import_printf(h->a, "%s$", v)
@@ -168,7 +168,7 @@ static bool field_of(struct haproxy *h, const struct criterion *c, const char *g
     }
     for (size_t i = 0; i < c->value_count; i++)
         text_printf(&any, "%s%s", i ? "|" : "",
-                    text_is(how, "reg") ? c->values[i] : escaped(h, c->values[i]));
+                    text_is(how, "reg") ? c->values[i] : hx_escaped(h, c->values[i]));
     bool known = text_is(how, "str") || text_is(how, "beg") || text_is(how, "end") || text_is(how, "sub") ||
                  text_is(how, "reg");
     bool from_begin = text_is(how, "str") || text_is(how, "beg"),

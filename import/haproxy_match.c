@@ -34,20 +34,6 @@ static bool prefix_holds(const char *prefix, const char *path)
     return strncmp(prefix, path, len) == 0 && (path[len] == '/' || path[len] == '\0');
 }
 
-static const char *quoted(struct haproxy *h, const char *s)
-{
-    struct text out = {0};
-    text_add(&out, "");
-    for (; *s; s++) {
-        if (strchr("\\.^$|()[]{}*+?", *s))
-            text_add(&out, "\\");
-        text_add_bytes(&out, s, 1);
-    }
-    const char *copy = import_copy(h->a, out.at, out.len);
-    text_free(&out);
-    return copy;
-}
-
 /* A regex as a look-ahead from the path's begin. */
 static const char *ahead(struct haproxy *h, const char *regex)
 {
@@ -81,11 +67,11 @@ static bool meet_paths(struct haproxy *h, const struct hx_match *a, const struct
         }
         if (text_is(narrow->path, wide->path))
             return true;
-        if (wide->kind == IMPORT_PATH_PREFIX && is_elsewhere(narrow->path, quoted(h, wide->path)))
+        if (wide->kind == IMPORT_PATH_PREFIX && is_elsewhere(narrow->path, hx_escaped(h, wide->path)))
             return false;
         const char *first = wide->kind == IMPORT_PATH_REGEX
                                 ? ahead(h, wide->path)
-                                : import_printf(h->a, "(?=%s)", quoted(h, wide->path));
+                                : import_printf(h->a, "(?=%s)", hx_escaped(h, wide->path));
         out->path = import_printf(h->a, "^%s%s", first, ahead(h, narrow->path));
         return true;
     }
