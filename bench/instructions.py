@@ -44,7 +44,7 @@ def instructions(profiles):
 
 def measure(case, binary, requests, processes):
     ports = {name + "_PORT": free_port() for name in CASES.values()}
-    config = processes.fill("weir/cache.yaml" if case.startswith("cache-") else "weir/weir.yaml", "weir.yaml", **ports)
+    config = processes.fill("weir/cache.yaml" if case.startswith("cache-") else "weir/weir.yaml", "weir.yaml", NAME="weir", **ports)
     port, out = ports[CASES[case] + "_PORT"], os.path.join(tempfile.mkdtemp(prefix="weir-instructions-"), case)
     weir = processes.spawn(["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}", binary, "run", "-c", config],
                            processes.proxy_cpu, "weir.out")

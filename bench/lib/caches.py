@@ -32,7 +32,7 @@ class CachingWeir(Caching, Weir):
         if not os.path.exists(self.binary):
             raise BenchError(f"{self.binary} is not there; ./dev build makes it")
         self.version = first_words(self.binary, "version")
-        config = self.fill("weir/cache.yaml", "weir-cache.yaml")
+        config = self.fill("weir/cache.yaml", "weir-cache.yaml", NAME="weir-cache")
         run([self.binary, "check", "-c", config])  # one that has no cache refuses the file
         return [self.binary, "run", "-c", config]
 

@@ -96,7 +96,7 @@ class Weir(Proxy):
         if not os.path.exists(self.binary):
             raise BenchError(f"{self.binary} is not there; ./dev build makes it")
         self.version = first_words(self.binary, "version")
-        return [self.binary, "run", "-c", self.fill("weir/weir.yaml", "weir.yaml")]
+        return [self.binary, "run", "-c", self.fill("weir/weir.yaml", "weir.yaml", NAME="weir")]
 
 
 class Nginx(Proxy):
