@@ -14,20 +14,16 @@ import sys
 from lib import load
 from lib.processes import BenchError, Processes
 from lib.proxies import Floor, Weir
-from run import CASES, HERE
+from lib.cases import CASES
+from run import HERE
 
 
 class Build(Weir):
     def __init__(self, processes, name, binary, cached):
-        super().__init__(processes, binary)
-        self.name = name
-        self.cached = cached
         if cached:
-            self.listeners, self.prefix = ("http",), "/cached/"
-
-    def command(self):
-        template = "weir/cache.yaml" if self.cached else "weir/weir.yaml"
-        return [self.binary, "run", "-c", self.fill(template, f"{self.name}-{self.cached}.yaml", NAME=f"{self.name}-{self.cached}")]
+            self.listeners, self.prefix, self.template = ("http",), "/cached/", "weir/cache.yaml"
+        super().__init__(processes, binary)
+        self.name, self.variant = name, "cache" if cached else ""
 
 
 class Relay(Floor):
@@ -57,7 +53,7 @@ def compare(case, programs, processes, given):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", help="joined by commas; those of bench/run.py but for the idle ones")
+    parser.add_argument("cases", help="joined by commas; those of bench/run.py that have the groups plain and cache, but for the idle ones")
     parser.add_argument("programs", nargs="+", metavar="NAME=BINARY")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=1)

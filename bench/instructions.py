@@ -17,6 +17,7 @@ import tempfile
 import time
 
 from lib.processes import BenchError, Processes, end, free_port, run, wait_for_port
+from lib.proxies import Weir
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CASES = {"l7-1k": "HTTP", "tls-1k": "HTTPS", "l4-1k": "TCP", "h2-1k": "H2C", "cache-1k": "HTTP", "cache-100k": "HTTP"}  # the listener
@@ -43,8 +44,8 @@ def instructions(profiles):
 
 
 def measure(case, binary, requests, processes):
-    ports = {name + "_PORT": free_port() for name in CASES.values()}
-    config = processes.fill("weir/cache.yaml" if case.startswith("cache-") else "weir/weir.yaml", "weir.yaml", NAME="weir", **ports)
+    ports = {name.upper() + "_PORT": free_port() for name in Weir.listeners}
+    config = processes.fill("weir/cache.yaml" if case.startswith("cache-") else "weir/weir.yaml", "weir.yaml", NAME="weir", WORKERS=1, **ports)
     port, out = ports[CASES[case] + "_PORT"], os.path.join(tempfile.mkdtemp(prefix="weir-instructions-"), case)
     weir = processes.spawn(["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}", binary, "run", "-c", config],
                            processes.proxy_cpu, "weir.out")

@@ -5,7 +5,7 @@ import os
 import re
 
 from .processes import SIZES, BenchError, run
-from .proxies import Floor, Haproxy, Nginx, Proxy, Weir, first_words, output_of
+from .proxies import Floor, Haproxy, Nginx, Proxy, Weir, output_of
 
 # Everything that a hit would write into the shared log. The log itself cannot be turned off.
 UNLOGGED = ("Begin", "End", "Link", "Timestamp", "ReqStart", "ReqMethod", "ReqURL", "ReqProtocol", "ReqHeader", "ReqUnset", "ReqAcct",
@@ -16,6 +16,8 @@ UNLOGGED = ("Begin", "End", "Link", "Timestamp", "ReqStart", "ReqMethod", "ReqUR
 class Caching:
     """In front of a Proxy: one listener, the files under /cached/, and the second one to ask must get it from the store."""
 
+    variant = "cache"  # of the file's names
+    label = property(lambda self: self.name)
     listeners = ("http",)
     prefix = "/cached/"
 
@@ -28,26 +30,20 @@ class Caching:
 
 
 class CachingWeir(Caching, Weir):
+    template = "weir/cache.yaml"
+
     def command(self):
-        if not os.path.exists(self.binary):
-            raise BenchError(f"{self.binary} is not there; ./dev build makes it")
-        self.version = first_words(self.binary, "version")
-        config = self.fill("weir/cache.yaml", "weir-cache.yaml", NAME="weir-cache")
-        run([self.binary, "check", "-c", config])  # one that has no cache refuses the file
-        return [self.binary, "run", "-c", config]
+        command = super().command()
+        run([self.binary, "check", "-c", command[-1]])  # one that has no cache refuses the file
+        return command
 
 
 class CachingNginx(Caching, Nginx):
-    def command(self):
-        self.version = re.search(r"nginx/(\S+)", output_of(self.binary, "-V"))[1]
-        config = self.fill("peers/nginx/cache.conf", "nginx-cache.conf")
-        return [self.binary, "-p", self.processes.folder, "-e", os.path.join(self.processes.folder, "nginx-cache.log"), "-c", config]
+    template = "peers/nginx/cache.conf"
 
 
 class CachingHaproxy(Caching, Haproxy):
-    def command(self):
-        self.version = re.search(r"version (\S+)", output_of(self.binary, "-v"))[1]
-        return [self.binary, "-db", "-f", self.fill("peers/haproxy/cache.cfg", "haproxy-cache.cfg")]
+    template = "peers/haproxy/cache.cfg"
 
 
 class Varnish(Caching, Proxy):
@@ -68,7 +64,7 @@ class Varnish(Caching, Proxy):
         self.version = re.search(r"varnish-(\S+)", output_of(self.binary, "-V"))[1]
         options = [word for name, value in self.parameters.items() for word in ("-p", f"{name}={value}")]
         return [self.binary, "-F", "-j", "none", "-n", os.path.join(self.processes.folder, "varnish"), "-s", "malloc,256m",
-                "-a", f"127.0.0.1:{self.ports['http']}", "-f", self.fill("peers/varnish/cache.vcl", "cache.vcl"), *options]
+                "-a", f"127.0.0.1:{self.ports['http']}", "-f", self.fill("peers/varnish/cache.vcl"), *options]
 
 
 class CachingFloor(Caching, Floor):

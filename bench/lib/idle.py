@@ -5,7 +5,7 @@ import ssl
 import time
 
 
-def measure(case, proxy):
+def measure(case, proxy, _processes, _seconds):
     """KiB a connection."""
     context = ssl._create_unverified_context() if case.listener == "https" else None
     port = proxy.ports[case.listener]

@@ -1,5 +1,7 @@
 """What a run needs around the proxies: a folder, CPUs, ports, built tools, and the server behind all of them."""
 
+import contextlib
+import glob
 import os
 import re
 import resource
@@ -25,7 +27,8 @@ class Processes:
         self.proxy_cpu, self.load_cpu = given.proxy_cpu, given.load_cpu
         self.started = []
         self.asked = 0
-        self.backend_port = free_port()
+        self.backend_port, self.sink_port = free_port(), free_port()
+        self.backend = None
 
     def __enter__(self):
         files = raise_file_limit()
@@ -33,7 +36,8 @@ class Processes:
         self.folder = tempfile.mkdtemp(prefix="weir-bench-", dir=base)
         os.chmod(self.folder, 0o755)  # nginx's worker is another user when started by root
         self.values = {"FOLDER": self.folder, "FILES": os.path.join(self.folder, "files"), "BACKEND_PORT": self.backend_port,
-                       "FILE_LIMIT": files, "CONNECTIONS": files * 3 // 8}  # HAProxy takes two a connection, and pipes
+                       **{f"BACKEND_{n}_PORT": free_port() for n in (2, 3, 4)}, "SINK_PORT": self.sink_port,
+                       "BACKEND_WORKERS": 2 if self.has_spare_cpus() else 1, "FILE_LIMIT": files, "CONNECTIONS": files * 3 // 8}  # HAProxy takes two a connection, and pipes
         try:
             self._make_files()
             self._make_certificate()
@@ -49,9 +53,49 @@ class Processes:
             end(process)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def spawn(self, command, cpu, log):
+    # -- CPUs ------------------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def has_spare_cpus():
+        return os.cpu_count() >= 4
+
+    def proxy_cpus(self, workers):
+        """One worker runs on the proxies' CPU, unless it is compared with more (scaling)."""
+        if workers == 0 or workers == 1:
+            return str(self.proxy_cpu)
+        if not self.has_spare_cpus():
+            return f"{self.proxy_cpu},{self.load_cpu}"
+        return f"{self.proxy_cpu},{next(n for n in range(os.cpu_count()) if n not in (self.proxy_cpu, self.load_cpu))}"
+
+    def load_cpus(self, case):
+        if case.kind != "scaling":
+            return str(self.load_cpu)
+        if not self.has_spare_cpus():
+            return f"{self.proxy_cpu},{self.load_cpu}"
+        taken = {int(n) for n in self.proxy_cpus(2).split(",")}
+        return ",".join(str(n) for n in range(os.cpu_count()) if n not in taken)
+
+    def load_threads(self, case):
+        return 2 if case.kind == "scaling" and self.has_spare_cpus() else 1
+
+    @contextlib.contextmanager
+    def backend_spread(self, case):
+        """The server behind may use every CPU that the load may."""
+        self._pin_backend(self.load_cpus(case))
+        try:
+            yield
+        finally:
+            self._pin_backend(str(self.load_cpu))
+
+    def _pin_backend(self, cpus):
+        for pid in [self.backend.pid, *children_of(self.backend.pid)]:
+            run(["taskset", "-acp", cpus, str(pid)])
+
+    # -- processes -------------------------------------------------------------------------------------------------------
+
+    def spawn(self, command, cpus, log):
         with open(os.path.join(self.folder, log), "ab") as output:
-            process = subprocess.Popen(["taskset", "-c", str(cpu), *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            process = subprocess.Popen(["taskset", "-c", str(cpus), *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         self.started.append(process)
         return process
 
@@ -76,11 +120,17 @@ class Processes:
         return os.path.join(self.folder, name)
 
     def backend_requests(self):
-        """How many requests the server behind has had, but for those of this function."""
+        """How many requests the server behind has had, but for those that ask it."""
+        return int(re.search(r"^ \d+ \d+ (\d+)", self._backend_status(), re.M)[1]) - self.asked
+
+    def backend_connections(self):
+        """How many connections the server behind has open, but for the one that asks."""
+        return int(re.search(r"^Active connections: (\d+)", self._backend_status(), re.M)[1]) - 1
+
+    def _backend_status(self):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.backend_port}/requests", timeout=5) as answer:
-            text = answer.read().decode()
-        self.asked += 1
-        return int(re.search(r"^ \d+ \d+ (\d+)", text, re.M)[1]) - self.asked
+            self.asked += 1
+            return answer.read().decode()
 
     def _make_files(self):
         os.mkdir(self.values["FILES"])
@@ -99,15 +149,32 @@ class Processes:
 
     def _build_tools(self):
         flags = ["-std=gnu11", "-O2", "-D_GNU_SOURCE", "-Wall", "-Wextra"]
-        run(["cc", *flags, os.path.join(self.here, "floor", "relay.c"), "-o", self.tool("relay")])
-        run(["cc", *flags, os.path.join(self.here, "floor", "answer.c"), "-o", self.tool("answer")])
-        run(["cc", *flags, os.path.join(self.here, "load", "handshake.c"), "-o", self.tool("handshake"), "-lssl", "-lcrypto"])
+        for source, libraries in (("floor/relay.c", []), ("floor/answer.c", []), ("backend/sink.c", []), ("load/open_loop.c", []),
+                                  ("load/handshake.c", ["-lssl", "-lcrypto"])):
+            name = os.path.basename(source).removesuffix(".c")
+            run(["cc", *flags, os.path.join(self.here, source), "-o", self.tool(name), *libraries])
 
     def _start_backend(self):
         config = self.fill("backend/nginx.conf", "backend.conf", LOAD_MODULE="")
         process = self.spawn(["nginx", "-p", self.folder, "-e", os.path.join(self.folder, "backend.log"), "-c", config],
                              self.load_cpu, "backend.out")
         wait_for_port(self.backend_port, process, lambda: self.log("backend.out") + self.log("backend.log"))
+        self.backend = process
+        sink = self.spawn([self.tool("sink"), str(self.sink_port)], self.load_cpu, "sink.out")
+        wait_for_port(self.sink_port, sink, lambda: self.log("sink.out"))
+
+
+def children_of(pid):
+    """Of every thread of the process, and theirs."""
+    found = [pid]
+    for each in found:
+        for path in glob.glob(f"/proc/{each}/task/*/children"):
+            try:
+                with open(path) as f:
+                    found += [int(child) for child in f.read().split()]
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    return found[1:]
 
 
 def run(command):
