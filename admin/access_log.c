@@ -146,7 +146,8 @@ int access_log_open(struct access_logs *a, struct writer *w, unsigned workers, s
 {
     const struct config_node *node = s->node ? config_get(s->node, "output") : NULL,
                              *at = node ? node : s->node;
-    struct slice output = is_stream(s->output) ? s->output : config_relative_path(&c->arena, node, s->output);
+    struct slice output =
+        is_stream(s->output) ? s->output : config_relative_path(c, node, s->output, CONFIG_WRITES);
     struct access_log *log = calloc(1, sizeof *log);
     *out = NULL;
     if (!log || !output.at) {

@@ -172,7 +172,7 @@ static int prepare(struct admin *a, struct config *c, const struct admin_setting
 {
     if (first) {
         const struct config_node *node = s->node ? config_get(s->node, "socket") : NULL;
-        struct slice path = s->socket.len ? config_relative_path(&c->arena, node, s->socket) : S("");
+        struct slice path = s->socket.len ? config_relative_path(c, node, s->socket, CONFIG_BINDS) : S("");
         char *control = path.at ? strndup(path.at, path.len) : NULL;
         if (!control)
             return -1;

@@ -36,7 +36,7 @@ static char *socket_of_file(const char *file)
     if (!c.root)
         fputs(config_errors_text(&c), stderr);
     else if (node && node->kind == NODE_SCALAR)
-        path = copy_path(config_relative_path(&c.arena, node, node->text));
+        path = copy_path(config_relative_path(&c, node, node->text, CONFIG_READS));
     else
         path = strdup(DEFAULT_SOCKET);
     config_free(&c);

@@ -369,7 +369,7 @@ static void check_server(struct config *c, const struct config_node *node, void 
     if (s->srv.len)
         check_srv(c, key_or(node, "srv"), s->srv);
     if (s->file.len)
-        s->file = config_relative_path(&c->arena, node, s->file);
+        s->file = config_relative_path(c, node, s->file, CONFIG_READS);
 }
 
 static void check_file(struct config *c, const struct config_node *node, void *object)

@@ -192,6 +192,7 @@ static void load_file(struct load *load, const char *path, const struct config_n
     size_t index, len;
     char *text;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    config_name_path(load->c, at, path, CONFIG_READS);
     if (fd < 0 || fstat(fd, &st)) {
         file_fault(load, path, at, "cannot be read: %s", strerrordesc_np(errno));
     } else if (admit(load, path, at, &st, &index)) {
@@ -229,6 +230,15 @@ static char *beside(struct config *c, const struct config_node *at)
     return path;
 }
 
+/* Where files may appear that the pattern matches. */
+static const char *folder_of_pattern(struct config *c, const char *pattern)
+{
+    size_t len = strcspn(pattern, "*?[\\");
+    while (len && pattern[len - 1] != '/')
+        len--;
+    return len ? arena_printf(&c->arena, "%.*s", (int)len, pattern) : ".";
+}
+
 static void load_pattern(struct load *load, const struct config_node *at)
 {
     char *pattern = beside(load->c, at);
@@ -237,6 +247,9 @@ static void load_pattern(struct load *load, const struct config_node *at)
         return;
     }
     glob_t found;
+    const char *folder = folder_of_pattern(load->c, pattern);
+    if (folder)
+        config_name_path(load->c, at, folder, CONFIG_READS);
     int rc = glob(pattern, 0, NULL, &found);
     /* A pattern may match nothing; a name without wildcards means a file. */
     if (rc == GLOB_NOMATCH && !strpbrk(at->text.at, "*?["))

@@ -128,10 +128,32 @@ const char *config_path(struct config *c, const struct config_node *at)
     return path ? path : "";
 }
 
-struct slice config_relative_path(struct arena *a, const struct config_node *at, struct slice path)
+void config_name_path(struct config *c, const struct config_node *at, const char *path, enum config_use use)
+{
+    if (c->named_count == c->named_capacity) {
+        size_t capacity = c->named_capacity ? 2 * c->named_capacity : 16;
+        struct config_named *more = arena_alloc(&c->arena, capacity * sizeof *more);
+        if (!more) {
+            c->out_of_memory = true;
+            return;
+        }
+        if (c->named_count)
+            memcpy(more, c->named, c->named_count * sizeof *more);
+        c->named = more;
+        c->named_capacity = capacity;
+    }
+    c->named[c->named_count++] = (struct config_named){.path = path, .at = at, .use = use};
+}
+
+struct slice config_relative_path(struct config *c, const struct config_node *at, struct slice path,
+                                  enum config_use use)
 {
     const char *slash = at && at->file ? strrchr(at->file, '/') : NULL;
-    if (!slash || (path.len && path.at[0] == '/'))
-        return arena_copy(a, path);
-    return slice_text(arena_printf(a, "%.*s/%.*s", (int)(slash - at->file), at->file, SLICE_FMT(path)));
+    struct slice whole = !slash || (path.len && path.at[0] == '/')
+                             ? arena_copy(&c->arena, path)
+                             : slice_text(arena_printf(&c->arena, "%.*s/%.*s", (int)(slash - at->file),
+                                                       at->file, SLICE_FMT(path)));
+    if (whole.at)
+        config_name_path(c, at, whole.at, use);
+    return whole;
 }

@@ -52,6 +52,14 @@ struct config_error {
     const char *message;   /* path and mend included: `listeners.web.protocol: unknown value "htpp" (…)` */
 };
 
+/* A file or a folder that the configuration names, and what is done with it. */
+enum config_use { CONFIG_READS, CONFIG_WRITES, CONFIG_BINDS };
+struct config_named {
+    const char *path;             /* as it is opened */
+    const struct config_node *at; /* NULL: the file that was given */
+    enum config_use use;
+};
+
 struct config {
     struct arena arena;
     struct config_node *root; /* a map; never NULL after a load without syntax errors */
@@ -62,6 +70,8 @@ struct config {
     size_t errors_dropped, errors_repeated; /* past CONFIG_ERRORS_MAX; recorded before */
     bool out_of_memory;                     /* an error could not even be recorded */
     struct name_table *fallbacks;           /* parsed defaults of option tables, by their text */
+    struct config_named *named;             /* every path, in the arena; the same one perhaps repeatedly */
+    size_t named_count, named_capacity;
     /* Where `${NAME}` comes from; NULL = getenv. */
     const char *(*environment)(const char *name);
 };
@@ -121,9 +131,13 @@ struct config_node *config_get(const struct config_node *map, const char *key);
  */
 struct config_node *config_merge(struct config *c, struct config_node *base, struct config_node *over);
 
-/* A path of the file: relative to the directory of the file that names it. NUL-terminated, in arena `a`;
- * {NULL, 0} when out of memory. */
-struct slice config_relative_path(struct arena *a, const struct config_node *at, struct slice path);
+/* A path of the file: relative to the directory of the file that names it. NUL-terminated, in the arena;
+ * {NULL, 0} when out of memory. Every path that an option names comes through here, so that a sandbox knows
+ * them all (c->named). */
+struct slice config_relative_path(struct config *c, const struct config_node *at, struct slice path,
+                                  enum config_use use);
+/* Records a path (which lives as long as `c`) that is opened as it is. */
+void config_name_path(struct config *c, const struct config_node *at, const char *path, enum config_use use);
 
 /* A map that stands in no file, with one key (a literal), at the place of `like`; for config_merge. */
 struct config_node *config_map_of(struct config *c, const struct config_node *like, const char *key,

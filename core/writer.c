@@ -6,11 +6,13 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "core/list.h"
+#include "core/log.h"
 
 struct piece {
     struct piece *next;
@@ -35,7 +37,7 @@ struct writer {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     struct list sinks;
-    bool stopping, ended;
+    bool started, stopping, ended;
     pthread_cond_t end;
 };
 
@@ -55,6 +57,11 @@ struct writer *writer_create(void)
     pthread_cond_init(&w->wake, NULL);
     pthread_cond_init(&w->end, &monotonic);
     pthread_condattr_destroy(&monotonic);
+    return w;
+}
+
+int writer_start(struct writer *w)
+{
     /* No signal is the thread's business, SIGPIPE of an output that is gone least of all. */
     sigset_t all, before;
     sigfillset(&all);
@@ -62,12 +69,12 @@ struct writer *writer_create(void)
     int error = pthread_create(&w->thread, NULL, write_all, w);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error != 0) {
-        free_writer(w);
         errno = error;
-        return NULL;
+        return -1;
     }
+    w->started = true;
     pthread_setname_np(w->thread, "weir-log");
-    return w;
+    return 0;
 }
 
 static int open_output(const char *output)
@@ -174,6 +181,18 @@ uint64_t sink_lost(const struct sink *s)
     return atomic_load(&s->lost);
 }
 
+void writer_give_to(struct writer *w, uid_t user, gid_t group)
+{
+    struct stat st;
+    pthread_mutex_lock(&w->lock);
+    LIST_EACH (node, &w->sinks) {
+        int fd = CONTAINER_OF(node, struct sink, link)->fd;
+        if (fd > STDERR_FILENO && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid != user)
+            (void)!fchown(fd, user, group);
+    }
+    pthread_mutex_unlock(&w->lock);
+}
+
 void writer_reopen(struct writer *w)
 {
     pthread_mutex_lock(&w->lock);
@@ -218,8 +237,12 @@ static void reopen_sink(struct sink *s)
     if (s->fd <= STDERR_FILENO)
         return;
     int fd = open_output(s->output);
-    if (fd < 0)
-        return; /* better the old file than none */
+    if (fd < 0) {
+        /* Better the old file than none. */
+        log_error("a log file cannot be opened anew; lines go to the one that was open",
+                  LOG_TEXT("file", s->output), LOG_TEXT("reason", strerrordesc_np(errno)));
+        return;
+    }
     close_output(s->fd);
     s->fd = fd;
 }
@@ -303,6 +326,10 @@ void writer_free(struct writer *w, msec_t wait_ms)
 {
     if (!w)
         return;
+    if (!w->started) {
+        free_writer(w);
+        return;
+    }
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += (long)(wait_ms % 1000) * 1000000;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <stdatomic.h>
+#include <sys/types.h>
 
 #include "core/base.h"
 #include "core/slice.h"
@@ -13,8 +14,11 @@
 struct writer;
 struct sink;
 
-/* Starts the thread. NULL when it cannot be had. */
+/* NULL when out of memory. Outputs may be opened, and what is pushed waits for the thread. */
 struct writer *writer_create(void);
+/* Starts the thread: with the rights that its caller has now, since those of a process can be given up thread
+ * by thread alone. 0, or -1 with errno. */
+int writer_start(struct writer *w);
 /* Writes what waits (for at most `wait_ms`), stops the thread, frees it and every sink. A thread that is
  * stuck on its output is left behind with what it holds. */
 void writer_free(struct writer *w, msec_t wait_ms);
@@ -31,6 +35,9 @@ void sink_line(struct sink *s, const char *line, size_t len);
 
 /* Lines that were lost because the queue was full or the output failed. */
 uint64_t sink_lost(const struct sink *s);
+
+/* The files that are open become this user's and group's, who will have to open them anew. */
+void writer_give_to(struct writer *w, uid_t user, gid_t group);
 
 /* SIGUSR1: opens every file anew, on the writer's thread, before the lines that wait are written. */
 void writer_reopen(struct writer *w);

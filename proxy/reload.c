@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "core/log.h"
 #include "proxy/listener.h"
@@ -44,6 +45,8 @@ static void warn_of_fixed(struct runtime *rt, const struct snapshot *s)
         log_warn("the number of workers changes by an upgrade, not by a reload");
     if (!slice_equal(old->user, fresh->user))
         log_warn("the user changes by a restart, not by a reload");
+    if (!old->sandbox != !fresh->sandbox)
+        log_warn("the sandbox changes by a restart, not by a reload");
     if (!slice_equal(old->admin->socket, fresh->admin->socket))
         log_warn("the control socket changes by an upgrade, not by a reload");
 }
@@ -216,13 +219,25 @@ static int settle_upstreams(struct runtime *rt, struct snapshot *s)
     return 0;
 }
 
-static char *become_user(struct snapshot *s)
+/* What takes rights away, for good; before other threads are there. */
+static char *become_less(struct runtime *rt, struct snapshot *s)
 {
-    const char *reason = "";
+    const char *reason = "", *key = "user";
+    struct slice user = s->settings.user;
     char *text = NULL;
-    if (privileges_drop(s->settings.user, &reason) == 0)
-        return NULL;
-    if (asprintf(&text, "user %.*s: %s: %s\n", SLICE_FMT(s->settings.user), reason, strerror(errno)) < 0)
+    uid_t uid;
+    gid_t gid;
+    raise_descriptor_limit(s);
+    /* Log files are its own, or it could not open them anew. */
+    if (user.len && geteuid() == 0 && privileges_find(user, &uid, &gid, &reason) == 0)
+        writer_give_to(rt->writer, uid, gid);
+    int result = privileges_drop(user, &reason);
+    if (result == 0) {
+        key = "sandbox";
+        result = sandbox_enter(&rt->sandbox, s, rt->program, &reason);
+    }
+    if (result != 0 && asprintf(&text, "%s%s%.*s: %s: %s\n", key, *key == 'u' ? " " : "",
+                                (int)(*key == 'u' ? user.len : 0), user.at, reason, strerror(errno)) < 0)
         return copy_text("out of memory\n");
     return text;
 }
@@ -238,7 +253,7 @@ static char *take_up(struct runtime *rt, struct snapshot *s, bool first)
     if (first && rt->hooks->apply && rt->hooks->apply(rt->hooks->argument, s, true, &why) != 0 && !why)
         why = copy_text("the admin interface refused the configuration\n");
     if (first && !why)
-        why = become_user(s);
+        why = become_less(rt, s);
     if (why)
         goto fail;
     if (first && runtime_cache_start(rt, &s->settings.cache) != 0) {
@@ -285,12 +300,27 @@ fail:
     return why;
 }
 
+/* A file that cannot be read may have been readable before weir became less than it was: that is said. */
+static void explain_refusals(struct runtime *rt, struct snapshot *s)
+{
+    struct slice user = s->settings.user;
+    sandbox_check(&rt->sandbox, s);
+    for (size_t i = 0; i < s->config.named_count && user.len && geteuid() != 0 && s->config.error_count;
+         i++) {
+        const struct config_named *n = &s->config.named[i];
+        if (n->use == CONFIG_READS && access(n->path, R_OK) != 0 && errno == EACCES)
+            config_fault(&s->config, n->at, "%s must be readable to %.*s, the user that weir became", n->path,
+                         SLICE_FMT(user));
+    }
+}
+
 struct reload_result load(struct runtime *rt, const char *file, bool first)
 {
     struct snapshot_context context = context_of(rt, false);
     struct snapshot *s = snapshot_build(file, &context);
     if (!s)
         return failure("out of memory\n");
+    explain_refusals(rt, s);
     if (s->config.error_count) {
         struct reload_result r = failure(config_errors_text(&s->config));
         snapshot_free(s);
@@ -347,6 +377,7 @@ struct reload_result runtime_diff(struct runtime *rt, const char *file)
     struct snapshot *s = snapshot_build(file ? file : rt->file, &context);
     if (!s)
         return failure("out of memory\n");
+    explain_refusals(rt, s);
     struct reload_result r = s->config.error_count
                                  ? failure(config_errors_text(&s->config))
                                  : (struct reload_result){true, snapshot_diff_all(rt->snapshot, s)};

@@ -107,6 +107,10 @@ static int create_parts(struct runtime *rt)
 
 static int start_workers(struct runtime *rt)
 {
+    if (writer_start(rt->writer) != 0) {
+        fprintf(stderr, "weir: cannot start the writer of logs: %s\n", strerror(errno));
+        return -1;
+    }
     for (unsigned i = 0; i < rt->worker_count; i++) {
         struct worker *w = aligned_alloc(64, (sizeof *w + 63) & ~(size_t)63);
         if (!w || worker_start(w, i, rt->observers, rt->cache, &rt->control) != 0) {
@@ -127,11 +131,11 @@ int runtime_start(struct runtime *rt, const char *file, char **argv, const struc
     timer_init(&rt->drain, drain_is_over);
     timer_init(&rt->upgrade_deadline, upgrade_is_late);
     h1_parse_init(H1_PATH_AUTO);
-    raise_descriptor_limit();
+    raise_descriptor_limit(NULL);
     rt->file = strdup(file);
     rt->program = realpath("/proc/self/exe", NULL);
-    /* The writer's thread is there before logs are opened. */
-    rt->writer = writer_create();
+    rt->writer = writer_create(); /* its thread comes with the workers', in what sandbox they are in */
+    sandbox_inherit(&rt->sandbox);
     if (!rt->file || !rt->writer || read_worker_count(rt) != 0)
         return -1;
     sockets_init(&rt->sockets, rt->worker_count);
@@ -198,6 +202,7 @@ static void free_all(struct runtime *rt)
     log_to(NULL);
     sink_release(rt->log_sink);
     writer_free(rt->writer, 2000);
+    sandbox_free(&rt->sandbox);
     loop_free(&rt->control);
     stats_free(&rt->stats);
     free(rt->file);

@@ -9,6 +9,7 @@
 #include "cache/purge.h"
 #include "core/loop.h"
 #include "core/writer.h"
+#include "proxy/sandbox.h"
 #include "proxy/snapshot.h"
 #include "proxy/sockets.h"
 #include "proxy/stats.h"
@@ -44,6 +45,7 @@ struct runtime {
     struct server_registry *registry;
     struct tls_tickets *tickets;
     struct sockets sockets;
+    struct sandbox sandbox;
     struct cache_store *cache; /* lives as long as the process: a reload changes its settings alone */
     struct worker **workers;
     unsigned worker_count;

@@ -33,5 +33,6 @@ void upgrade_is_late(struct timer *t);
 int signals_install(struct runtime *rt);
 void signals_remove(struct runtime *rt);
 
-/* upgrade.c: as many descriptors as the system lets us have. */
-void raise_descriptor_limit(void);
+/* descriptors.c: as many descriptors as the system lets us have; with a configuration, more than the hard
+ * limit where this process may (root), and what is too few for it is told. */
+void raise_descriptor_limit(const struct snapshot *s);

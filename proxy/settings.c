@@ -118,6 +118,40 @@ static const struct option_table admin_table = {.name = "admin",
                                                 .has_node = true,
                                                 .node_offset = offsetof(struct admin_settings, node)};
 
+static void name_folders(struct config *c, struct option_texts *folders, enum config_use use)
+{
+    for (size_t i = 0; i < folders->count; i++) {
+        struct slice path = config_relative_path(c, folders->nodes[i], folders->at[i], use);
+        if (path.at)
+            folders->at[i] = path;
+    }
+}
+
+static void check_sandbox(struct config *c, const struct config_node *node, void *object)
+{
+    struct sandbox_settings *s = object;
+    (void)node;
+    name_folders(c, &s->read, CONFIG_READS);
+    name_folders(c, &s->write, CONFIG_WRITES);
+}
+
+static const struct option sandbox_options[] = {
+    OPTION_AT(struct sandbox_settings, read, "read", OPTION_TEXTS,
+              .help = "Folders that may be read besides those of the files that are named: for what later "
+                      "reloads will name."),
+    OPTION_AT(struct sandbox_settings, write, "write", OPTION_TEXTS,
+              .help = "The same of folders for logs and Unix sockets."),
+};
+static const struct option_table sandbox_table = {
+    .name = "sandbox",
+    .help = "What weir takes from itself before it serves: every file outside of the folders that the file "
+            "names (Landlock), and every system call that it does not make (seccomp). A reload stays "
+            "inside.",
+    .options = sandbox_options,
+    .count = COUNT_OF(sandbox_options),
+    .size = sizeof(struct sandbox_settings),
+    .check = check_sandbox};
+
 /* Where a tcp listener's streams go: to one upstream, or by name. */
 static void check_names(struct config *c, const struct config_node *node, struct listener_settings *l)
 {
@@ -266,6 +300,10 @@ static const struct option settings_options[] = {
                       "it takes effect."),
     OPTION_AT(struct settings, user, "user", OPTION_TEXT,
               .help = "The user to become after binding, when started as root."),
+    OPTION_AT(struct settings, sandbox, "sandbox", OPTION_BLOCK_IF, .table = &sandbox_table,
+              .flags = OPTION_FLAG_TRUE,
+              .help = "Keeps weir to the folders that the file names and the system calls that it makes; "
+                      "changed by a restart."),
 };
 
 const struct option_table settings_table = {.name = "weir.yaml",

@@ -54,6 +54,12 @@ struct admin_settings {
     const struct config_node *node;
 };
 
+/* Folders that a later configuration may name too. */
+struct sandbox_settings {
+    struct option_texts read;
+    struct option_texts write; /* and make sockets in */
+};
+
 enum listener_protocol { LISTENER_HTTP, LISTENER_TCP, LISTENER_UDP };
 
 struct listener_settings {
@@ -88,6 +94,7 @@ struct settings {
     struct cache_settings cache;
     const struct config_node *tests;
     struct slice user;
+    struct sandbox_settings *sandbox; /* NULL = none */
 };
 
 extern const struct option_table settings_table;

@@ -93,8 +93,8 @@ int tls_identity_load(struct config *c, struct tls_files *files, const struct co
                       struct tls_identity *out)
 {
     *out = (struct tls_identity){0};
-    const char *cert_path = config_relative_path(&c->arena, cert_at, cert).at;
-    const char *key_path = key.len ? config_relative_path(&c->arena, key_at, key).at : cert_path;
+    const char *cert_path = config_relative_path(c, cert_at, cert, CONFIG_READS).at;
+    const char *key_path = key.len ? config_relative_path(c, key_at, key, CONFIG_READS).at : cert_path;
     struct slice text;
 
     if (!cert_path || tls_file_read(files, cert_path, &text) != 0) {

@@ -146,7 +146,7 @@ static X509_STORE *load_authorities(struct config *c, const struct config_node *
     /* What is named here is trusted as it is: an intermediate, or the server's own certificate. */
     X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);
     at = setting(at, "ca");
-    const char *path = config_relative_path(&c->arena, at, s->ca).at;
+    const char *path = config_relative_path(c, at, s->ca, CONFIG_READS).at;
     struct slice pem;
     if (!path || tls_file_read(&t->files, path, &pem) != 0) {
         config_fault(c, at, "cannot read %s: %s", path ? path : "", strerror(errno));

@@ -86,7 +86,8 @@ static int load_identities(struct config *c, const struct tls_server_settings *s
             result = -1;
             continue;
         }
-        const char *path = config_relative_path(&server->arena, cert_at, e->cert).at;
+        const char *path =
+            arena_copy(&server->arena, config_relative_path(c, cert_at, e->cert, CONFIG_READS)).at;
         if (!path ||
             tls_certificate_describe(&server->arena, identity, path, &server->certificates[i]) != 0) {
             config_fault(c, cert_at, "out of memory");
@@ -156,7 +157,8 @@ static int policy_for(struct config *c, const struct config_node *at, struct sli
                       struct tls_server *server)
 {
     const char *path = NULL;
-    if (verify != TLS_VERIFY_OFF && !(path = config_relative_path(&server->arena, at, ca).at)) {
+    if (verify != TLS_VERIFY_OFF &&
+        !(path = arena_copy(&server->arena, config_relative_path(c, at, ca, CONFIG_READS)).at)) {
         config_fault(c, at, "out of memory");
         return -1;
     }
@@ -227,7 +229,7 @@ static int load_ticket_keys(struct config *c, const struct tls_server_settings *
     size_t len = 0;
     for (size_t i = 0; i < s->ticket_keys.count; i++) {
         const struct config_node *at = s->ticket_keys.nodes ? s->ticket_keys.nodes[i] : s->node;
-        const char *path = config_relative_path(&c->arena, at, s->ticket_keys.at[i]).at;
+        const char *path = config_relative_path(c, at, s->ticket_keys.at[i], CONFIG_READS).at;
         struct slice bytes = {NULL, 0};
         char *more = NULL;
         if (!path || tls_file_read(&server->files, path, &bytes) != 0) {

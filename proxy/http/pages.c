@@ -40,7 +40,7 @@ void pages_load(struct config *c, struct route *r)
 {
     for (size_t i = 0; i < r->error_count; i++) {
         struct error_page *p = &r->errors[i];
-        const char *path = config_relative_path(&c->arena, p->node, p->path).at;
+        const char *path = config_relative_path(c, p->node, p->path, CONFIG_READS).at;
         int error = path ? read_file(c, path, &p->body) : -ENOMEM;
         if (error)
             config_fault(c, p->node, "cannot read %s: %s", path ? path : "the page", strerror(-error));

@@ -63,7 +63,7 @@ static void check_files(struct config *c, const struct config_node *node, void *
     struct stat st;
     if (s->root.len == 0)
         return;
-    struct slice root = config_relative_path(&c->arena, node, s->root);
+    struct slice root = config_relative_path(c, node, s->root, CONFIG_READS);
     if (!root.at)
         return;
     s->root = root;

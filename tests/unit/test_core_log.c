@@ -16,6 +16,14 @@
 
 static char path[] = "/tmp/weir-test-log-XXXXXX";
 
+static struct writer *started_writer(void)
+{
+    struct writer *w = writer_create();
+    assert_non_null(w);
+    assert_int_equal(writer_start(w), 0);
+    return w;
+}
+
 /* What is logged between these two. */
 static struct writer *begin(enum log_level level, enum log_format format)
 {
@@ -23,7 +31,7 @@ static struct writer *begin(enum log_level level, enum log_format format)
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     close(fd);
-    struct writer *w = writer_create();
+    struct writer *w = started_writer();
     log_set(level, format);
     log_to(writer_open(w, slice_text(path)));
     return w;

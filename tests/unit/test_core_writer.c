@@ -86,13 +86,33 @@ static void line(struct sink *s, const char *text)
     sink_line(s, text, strlen(text));
 }
 
+static struct writer *started_writer(void)
+{
+    struct writer *w = writer_create();
+    assert_non_null(w);
+    assert_int_equal(writer_start(w), 0);
+    return w;
+}
+
+static void test_what_is_pushed_before_the_thread_is_there_waits_for_it(void **state)
+{
+    (void)state;
+    struct writer *w = writer_create();
+    struct sink *s = writer_open(w, slice_text(name));
+    line(s, "early\n");
+    assert_true(file_is(name, ""));
+    assert_int_equal(writer_start(w), 0);
+    UNTIL(file_is(name, "early\n"));
+    writer_free(w, WAIT_MS);
+}
+
 static void test_lines_are_appended_in_order_and_all_at_the_end(void **state)
 {
     (void)state;
     FILE *f = fopen(name, "w");
     fputs("before\n", f);
     fclose(f);
-    struct writer *w = writer_create();
+    struct writer *w = started_writer();
     struct sink *s = writer_open(w, slice_text(name));
     char text[32], all[200000] = "before\n";
     size_t len = strlen(all);
@@ -111,7 +131,7 @@ static void test_a_file_is_made_for_its_owner_and_group(void **state)
     (void)state;
     struct stat st;
     mode_t before = umask(0);
-    struct writer *w = writer_create();
+    struct writer *w = started_writer();
     assert_non_null(writer_open(w, slice_text(name)));
     umask(before);
     assert_int_equal(stat(name, &st), 0);
@@ -122,7 +142,7 @@ static void test_a_file_is_made_for_its_owner_and_group(void **state)
 static void test_a_file_that_cannot_be_opened_says_why(void **state)
 {
     (void)state;
-    struct writer *w = writer_create();
+    struct writer *w = started_writer();
     errno = 0;
     assert_null(writer_open(w, S("/nonexistent/folder/log")));
     assert_int_equal(errno, ENOENT);
@@ -132,7 +152,7 @@ static void test_a_file_that_cannot_be_opened_says_why(void **state)
 static void test_the_same_output_is_one_sink_until_all_let_go(void **state)
 {
     (void)state;
-    struct writer *w = writer_create();
+    struct writer *w = started_writer();
     struct sink *s = writer_open(w, slice_text(name));
     assert_ptr_equal(writer_open(w, slice_text(name)), s);
     sink_release(s);
@@ -149,7 +169,7 @@ static void test_the_same_output_is_one_sink_until_all_let_go(void **state)
 static void test_what_was_pushed_before_the_release_is_written(void **state)
 {
     (void)state;
-    struct writer *w = writer_create();
+    struct writer *w = started_writer();
     for (int i = 0; i < 50; i++) {
         struct sink *s = writer_open(w, slice_text(i % 2 ? name : other));
         line(s, "x\n");
@@ -164,7 +184,7 @@ static void test_what_was_pushed_before_the_release_is_written(void **state)
 static void test_after_a_rename_the_new_file_is_written_on_demand(void **state)
 {
     (void)state;
-    struct writer *w = writer_create();
+    struct writer *w = started_writer();
     struct sink *s = writer_open(w, slice_text(name));
     line(s, "one\n");
     UNTIL(file_is(name, "one\n"));
@@ -181,7 +201,7 @@ static void test_after_a_rename_the_new_file_is_written_on_demand(void **state)
 static void test_reopening_needs_no_line(void **state)
 {
     (void)state;
-    struct writer *w = writer_create();
+    struct writer *w = started_writer();
     assert_non_null(writer_open(w, slice_text(name)));
     assert_int_equal(rename(name, other), 0);
     writer_reopen(w);
@@ -197,7 +217,7 @@ static void test_when_the_new_file_cannot_be_had_the_old_one_serves(void **state
     mkdir(inside, 0700);
     snprintf(inside, sizeof inside, "%s/sub/log", folder);
     snprintf(moved, sizeof moved, "%s/sub.1", folder);
-    struct writer *w = writer_create();
+    struct writer *w = started_writer();
     struct sink *s = writer_open(w, slice_text(inside));
     char from[160];
     snprintf(from, sizeof from, "%s/sub", folder);
@@ -224,7 +244,7 @@ static int full_pipe(struct writer *w, struct sink **s)
 static void test_a_full_pipe_loses_lines_and_counts_them(void **state)
 {
     (void)state;
-    struct writer *w = writer_create();
+    struct writer *w = started_writer();
     struct sink *s;
     int reader = full_pipe(w, &s);
     enum { LINES = 3000, LENGTH = 4000 };
@@ -264,7 +284,7 @@ static void test_a_full_pipe_loses_lines_and_counts_them(void **state)
 static void test_an_output_that_is_gone_counts_and_does_not_kill(void **state)
 {
     (void)state;
-    struct writer *w = writer_create();
+    struct writer *w = started_writer();
     struct sink *s;
     close(full_pipe(w, &s));
     sink_push(s, strdup("one\ntwo\nthree\n"), 14);
@@ -281,7 +301,7 @@ static void *free_it(void *argument)
 static void test_the_end_does_not_wait_for_a_stuck_output(void **state)
 {
     (void)state;
-    struct writer *w = writer_create();
+    struct writer *w = started_writer();
     struct sink *s;
     int reader = full_pipe(w, &s);
     for (int i = 0; i < 100; i++)
@@ -316,7 +336,7 @@ static void test_the_log_moves_to_another_sink_under_load(void **state)
     (void)state;
     _Atomic bool stop = false;
     pthread_t threads[2];
-    struct writer *w = writer_create();
+    struct writer *w = started_writer();
     struct sink *s = writer_open(w, slice_text(name));
     log_set(LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
     log_to(s);
@@ -347,6 +367,7 @@ static void test_the_log_moves_to_another_sink_under_load(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(test_what_is_pushed_before_the_thread_is_there_waits_for_it),
         TEST(test_lines_are_appended_in_order_and_all_at_the_end),
         TEST(test_a_file_is_made_for_its_owner_and_group),
         TEST(test_a_file_that_cannot_be_opened_says_why),
