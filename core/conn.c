@@ -9,34 +9,68 @@
 static void on_event(evutil_socket_t fd, short what, void *argument);
 static void on_timer(struct timer *t);
 static void on_ready(struct task *t);
-static void finish_connect(struct conn *c);
+static void finish_connect(struct conn *c, short what);
 static void go_on_handshake(struct conn *c);
 static void look_for_reset(struct conn *c);
 
-static int set_up(struct conn *c, struct loop *l, int fd, const struct conn_handler *h)
+#define EVENTS (EV_READ | EV_CLOSED | EV_ET | EV_PERSIST)
+
+static void set_up(struct conn *c, struct loop *l, int fd, const struct conn_handler *h, short events)
 {
     *c = (struct conn){.magic = CONN_MAGIC, .fd = fd, .loop = l, .handler = h, .want_read = true};
     task_init(&c->task);
     timer_init(&c->timer, on_timer);
     timer_init(&c->look, conn_on_look);
-    event_assign(&c->event, l->base, fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, on_event, c);
+    event_assign(&c->event, l->base, fd, events, on_event, c);
+}
+
+static int watch_or_close(struct conn *c)
+{
     if (event_add(&c->event, NULL) != 0) {
         int error = errno;
-        close(fd);
+        close(c->fd);
         errno = error;
         c->fd = -1;
         c->closed = true;
         return -1;
     }
+    c->watched = true;
     return 0;
+}
+
+void conn_watch_now(struct conn *c)
+{
+    if (c->closed || c->broken)
+        return;
+    if (event_add(&c->event, NULL) != 0)
+        conn_fail_later(c, errno);
+    else
+        c->watched = true;
+}
+
+void conn_is_full(struct conn *c)
+{
+    c->can_write = false;
+    if (c->watched && (c->event.ev_events & EV_WRITE))
+        return;
+    event_del(&c->event);
+    c->watched = false;
+    event_assign(&c->event, c->loop->base, c->fd, EVENTS | EV_WRITE, on_event, c);
+    conn_watch_now(c);
 }
 
 int conn_open(struct conn *c, struct loop *l, int fd, const struct conn_handler *h)
 {
-    if (set_up(c, l, fd, h) != 0)
-        return -1;
+    set_up(c, l, fd, h, EVENTS);
     c->can_write = true;
-    return 0;
+    return watch_or_close(c);
+}
+
+void conn_accept(struct conn *c, struct loop *l, int fd, const struct conn_handler *h)
+{
+    set_up(c, l, fd, h, EVENTS);
+    c->can_read = c->can_write = true;
+    conn_later(c);
 }
 
 int conn_connect(struct conn *c, struct loop *l, const struct address *to, const struct address *source,
@@ -57,7 +91,8 @@ int conn_connect(struct conn *c, struct loop *l, const struct address *to, const
     int failed = 0;
     if (connect(fd, &to->any, to->len) != 0 && errno != EINPROGRESS)
         failed = errno;
-    if (set_up(c, l, fd, h) != 0)
+    set_up(c, l, fd, h, EVENTS | EV_WRITE);
+    if (watch_or_close(c) != 0)
         return -1;
     c->connecting = true;
     if (failed)
@@ -133,7 +168,7 @@ static void on_event(evutil_socket_t fd, short what, void *argument)
         c->can_read = !c->eof;
     if (c->connecting) {
         if (what & EV_WRITE)
-            finish_connect(c);
+            finish_connect(c, what);
         if (c->closed || c->broken || c->connecting)
             return;
     }
@@ -173,7 +208,8 @@ static void look_for_reset(struct conn *c)
         conn_fail_later(c, error);
 }
 
-static void finish_connect(struct conn *c)
+/* Whether the connect is done; its failure is told later. */
+static bool is_connected(struct conn *c)
 {
     int error = 0;
     socklen_t len = sizeof error;
@@ -181,15 +217,19 @@ static void finish_connect(struct conn *c)
         error = errno;
     if (error) {
         conn_fail_later(c, error);
-        return;
+        return false;
     }
-    /* The first writable edge may come before the connection is there. */
     struct sockaddr_storage peer;
     len = sizeof peer;
-    if (getpeername(c->fd, (struct sockaddr *)&peer, &len) != 0) {
-        c->can_write = false;
+    c->can_write = getpeername(c->fd, (struct sockaddr *)&peer, &len) == 0;
+    return c->can_write;
+}
+
+/* libevent tells an error, and a hang-up, as readable and writable: what is writable alone is connected. */
+static void finish_connect(struct conn *c, short what)
+{
+    if ((what & EV_READ) && !is_connected(c))
         return;
-    }
     c->connecting = false;
     c->can_write = true;
     if (c->transport) {
@@ -237,6 +277,14 @@ static void tell_failure(struct conn *c)
     c->handler->failed(c, c->error);
 }
 
+static void watch_if_due(struct conn *c)
+{
+    if (!c->want_read)
+        loop_timer(c->loop, &c->look, LOOK_AFTER_MS);
+    else if (!c->can_read)
+        conn_watch(c);
+}
+
 static void on_ready(struct task *t)
 {
     struct conn *c = CONTAINER_OF(t, struct conn, task);
@@ -249,6 +297,8 @@ static void on_ready(struct task *t)
     }
     if (c->handshaking && !c->connecting) {
         go_on_handshake(c);
+        if (c->handshaking)
+            conn_watch(c);
         if (c->closed || c->handshaking)
             return;
     }
@@ -263,6 +313,8 @@ static void on_ready(struct task *t)
     }
     if (c->want_read && (c->can_read || c->transport_pending || c->kept_len))
         c->handler->readable(c);
+    if (UNLIKELY(!c->watched) && !c->closed)
+        watch_if_due(c);
 }
 
 void conn_fail_later(struct conn *c, int error)

@@ -85,6 +85,7 @@ struct conn {
     bool more_follows : 1;  /* conn_write_more() */
     bool shutdown_wanted : 1;
     bool shutdown_done : 1;
+    bool watched : 1; /* the loop tells its events; see conn_accept */
     int error;
     const struct conn_transport *transport; /* NULL = plain */
     void *transport_state;
@@ -105,6 +106,12 @@ struct conn {
 
 /* Takes over a connected socket (non-blocking). 0, or -1 (the descriptor is closed). */
 int conn_open(struct conn *c, struct loop *l, int fd, const struct conn_handler *h);
+
+/* As conn_open(), for a socket that was just accepted: what its client says first has mostly come already, so
+ * that is looked for after this pass, by a read, and the loop is asked for events only when the connection
+ * has to wait for bytes, or for room to write. Many connections end before. While nobody wants to read,
+ * nothing is noticed of the client for up to 100 ms. */
+void conn_accept(struct conn *c, struct loop *l, int fd, const struct conn_handler *h);
 
 /* Starts a connect; connected() or failed() follows, never from inside. `source` may be NULL. 0, or -1 with
  * errno when not even a socket could be had (c is closed). */

@@ -4,19 +4,22 @@
 
 #include "core/conn_internal.h"
 
-#define LOOK_AFTER_MS 100
-
 ssize_t conn_raw_read(struct conn *c, char *buf, size_t size)
 {
-    if (!c->can_read)
+    if (!c->can_read) {
+        conn_watch(c);
         return -EAGAIN;
+    }
     ssize_t n;
     do {
         n = recv(c->fd, buf, size, 0);
     } while (n < 0 && errno == EINTR);
     if (n < 0) {
         c->can_read = false;
-        return errno == EAGAIN ? -EAGAIN : -errno;
+        if (errno != EAGAIN)
+            return -errno;
+        conn_watch(c);
+        return -EAGAIN;
     }
     if (n == 0) {
         /* A failed write has used up the error that would stand here. EPIPE: the end came before it. */
@@ -108,14 +111,21 @@ void conn_yield(struct conn *c)
 void conn_want_read(struct conn *c, bool want)
 {
     c->want_read = want;
-    if (want)
-        conn_yield(c);
+    if (!want || c->closed)
+        return;
+    if (!c->can_read)
+        conn_watch(c);
+    conn_yield(c);
 }
 
 void conn_on_look(struct timer *t)
 {
     struct conn *c = CONTAINER_OF(t, struct conn, look);
     ASSERT(c->magic == CONN_MAGIC && !c->closed);
+    if (!c->watched) {
+        conn_watch(c); /* what there is to see comes as an event at once */
+        return;
+    }
     if (c->broken || c->can_read || c->eof)
         return;
     char byte;

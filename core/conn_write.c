@@ -60,7 +60,7 @@ int conn_raw_write(struct conn *c, const struct iovec *iov, int count)
         if (sent == total)
             return 0;
         if (count <= IOV_MAX)
-            c->can_write = false;
+            conn_is_full(c);
     }
     if (buffer_append(&c->out, &c->loop->blocks, iov, count, sent) != 0) {
         conn_fail_later(c, ENOMEM);
@@ -104,7 +104,8 @@ size_t conn_write_some(struct conn *c, const struct iovec *iov, int count)
         }
         if (n < 0)
             n = 0;
-        c->can_write = (size_t)n == total;
+        if ((size_t)n < total)
+            conn_is_full(c);
     }
     if ((size_t)n < total)
         c->draining_told = true;
@@ -145,9 +146,10 @@ size_t conn_send_file(struct conn *c, int fd, uint64_t offset, size_t bytes)
         if (n < 0)
             n = 0;
         c->bytes_out += (uint64_t)n;
-        c->can_write = (size_t)n == bytes;
-        if (!c->can_write)
+        if ((size_t)n < bytes) {
+            conn_is_full(c);
             push(c);
+        }
     }
     if ((size_t)n < bytes)
         c->draining_told = true;
@@ -165,7 +167,7 @@ void conn_flush(struct conn *c)
         ssize_t n = send_vectors(c, iov, count);
         if (n < 0) {
             if (errno == EAGAIN) {
-                c->can_write = false;
+                conn_is_full(c);
                 break;
             }
             conn_write_failed(c, errno);
@@ -173,7 +175,7 @@ void conn_flush(struct conn *c)
         }
         buffer_consume(&c->out, &c->loop->blocks, (size_t)n);
         if ((size_t)n < asked)
-            c->can_write = false;
+            conn_is_full(c);
     }
     after_flush(c);
     if (c->draining_told && c->out.bytes <= CONN_LOW_WATER)

@@ -88,8 +88,7 @@ int tcp_accept(struct listener *l, const struct arrival *a)
     s->client.drain = drain_client;
     s->client.cut = cut_client;
     s->active_us = loop_now_us(&l->worker->loop);
-    if (conn_open(&s->conn, &l->worker->loop, a->fd, &client_handler) != 0)
-        goto fail;
+    conn_accept(&s->conn, &l->worker->loop, a->fd, &client_handler);
     s->conn.want_read = false; /* until there is a server to send to */
     s->snapshot = l->snapshot;
     s->upstream = a->upstream ? a->upstream : l->config->upstream;
@@ -106,10 +105,6 @@ int tcp_accept(struct listener *l, const struct arrival *a)
     }
     end(s, true);
     return 0;
-fail:
-    client_leave(&s->client);
-    free(s);
-    return -1;
 }
 
 static void client_connected(struct conn *c)
@@ -322,8 +317,10 @@ static void relay(struct tcp_stream *s, struct conn *from, struct conn *to, bool
             end(s, true);
             return;
         }
-        conn_shutdown(to);
-        if (s->client_eof && s->server_eof)
+        bool both = s->client_eof && s->server_eof;
+        if (!both || to->transport) /* a close is the end of a plain connection, too */
+            conn_shutdown(to);
+        if (both)
             both_ended(s);
         return;
     }

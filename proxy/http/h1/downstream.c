@@ -29,18 +29,16 @@ int h1_accept(struct listener *l, const struct arrival *a)
     d->worker = l->worker;
     d->client.drain = drain_client;
     d->client.cut = cut_client;
-    if (conn_open(&d->conn, &l->worker->loop, a->fd, &handler) != 0)
-        goto fail;
-    if (l->config->tls && tls_server_accept(l->config->tls, l->worker->index, &d->conn) != 0)
-        goto fail;
+    conn_accept(&d->conn, &l->worker->loop, a->fd, &handler);
+    if (l->config->tls && tls_server_accept(l->config->tls, l->worker->index, &d->conn) != 0) {
+        conn_close(&d->conn);
+        client_leave(&d->client);
+        free(d);
+        return -1;
+    }
     run_clock(d, CLOCK_IDLE,
               l->config->tls ? downstream_timeouts(d)->header : downstream_timeouts(d)->keepalive);
     return 0;
-fail:
-    conn_close(&d->conn);
-    client_leave(&d->client);
-    free(d);
-    return -1;
 }
 
 static void connected(struct conn *c)
@@ -227,26 +225,26 @@ static void lingered(struct conn *c)
     d->magic = 0;
 }
 
-void downstream_finish(struct h1_downstream *d, msec_t linger_ms)
-{
-    struct conn *c = &d->conn;
-    bool clean = !c->can_read && !c->kept_len && conn_backlog(c) == 0 && linger_ms == LINGER_MS;
-    if (c->broken || (clean && !c->transport_pending)) {
-        if (!c->broken)
-            conn_shutdown(c);
-        downstream_hang_up(d);
-        return;
-    }
-    d->lingering = true;
-    conn_linger(c, linger_ms, lingered);
-}
-
 /* A request that has come, but whose edge has not been seen yet: a close would reset the connection into it.
  */
 static bool has_input(const struct conn *c)
 {
     char byte;
     return c->can_read || c->kept_len || recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+void downstream_finish(struct h1_downstream *d, msec_t linger_ms)
+{
+    struct conn *c = &d->conn;
+    bool clean = !c->can_read && !c->kept_len && conn_backlog(c) == 0 && linger_ms == LINGER_MS;
+    if (c->broken || (clean && !c->transport_pending && (c->watched || !has_input(c)))) {
+        if (!c->broken && c->transport)
+            conn_shutdown(c);
+        downstream_hang_up(d);
+        return;
+    }
+    d->lingering = true;
+    conn_linger(c, linger_ms, lingered);
 }
 
 static void drain_client(struct client *client, bool close_idle)
