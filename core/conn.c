@@ -137,6 +137,7 @@ void conn_close(struct conn *c)
     close(c->fd);
     c->fd = -1;
     buffer_clear(&c->out, &c->loop->blocks);
+    conn_drop_pipe(c);
     free(c->kept);
     c->kept = NULL;
     c->kept_len = c->kept_capacity = 0;
@@ -174,7 +175,7 @@ static void on_event(evutil_socket_t fd, short what, void *argument)
     }
     if (what & EV_WRITE) {
         c->can_write = true;
-        if (c->out.bytes || c->draining_told || (c->shutdown_wanted && !c->shutdown_done))
+        if (conn_backlog(c) || c->draining_told || (c->shutdown_wanted && !c->shutdown_done))
             conn_flush(c);
         if (c->closed || c->broken)
             return;
@@ -304,7 +305,7 @@ static void on_ready(struct task *t)
     }
     if (c->broken || c->connecting)
         return;
-    if (c->draining_told && c->out.bytes <= CONN_LOW_WATER) {
+    if (c->draining_told && conn_is_drained(c)) {
         c->draining_told = false;
         if (c->handler->drained)
             c->handler->drained(c);
@@ -324,6 +325,7 @@ void conn_fail_later(struct conn *c, int error)
     c->broken = true;
     c->error = error;
     buffer_clear(&c->out, &c->loop->blocks);
+    conn_drop_pipe(c);
     conn_later(c);
 }
 

@@ -28,6 +28,7 @@
 
 #define CONN_HIGH_WATER (256u << 10)
 #define CONN_LOW_WATER  (64u << 10)
+#define CONN_SPLICE_MIN (16u << 10) /* fewer bytes are cheaper to copy than to splice */
 #define CONN_MAGIC      0x434f4e4eu
 
 struct conn;
@@ -90,7 +91,10 @@ struct conn {
     const struct conn_transport *transport; /* NULL = plain */
     void *transport_state;
     struct buffer out;
-    char *kept; /* bytes that the handler did not consume */
+    struct pipe *pipe; /* conn_splice: bytes that were read for this connection and go out before `out`; NULL
+                          = none. The socket is full then: can_write is false. */
+    uint32_t piped;    /* of them, those in the pipe */
+    char *kept;        /* bytes that the handler did not consume */
     uint32_t kept_len, kept_capacity;
     uint64_t bytes_in, bytes_out; /* on the wire */
     struct task task;
@@ -133,6 +137,9 @@ void conn_reset(struct conn *c);
  * connection on the loop. On CONN_EOF and CONN_AGAIN it holds what was kept. */
 enum conn_status conn_read(struct conn *c, struct slice *in);
 
+/* Likewise, at most `max` new bytes of a plain connection: what is behind them may be spliced. */
+enum conn_status conn_read_some(struct conn *c, struct slice *in, size_t max);
+
 /* What was kept by conn_keep(); parse it before reading more when a new message may begin there. */
 static inline struct slice conn_kept(const struct conn *c)
 {
@@ -164,16 +171,37 @@ int conn_write_more(struct conn *c, const struct iovec *iov, int count);
 /* As conn_write_some(), for bytes of a file that stand still until they are sent: no copy is made of them. */
 size_t conn_send_file(struct conn *c, int fd, uint64_t offset, size_t bytes);
 
+enum conn_spliced {
+    SPLICE_MOVED, /* all that was asked for, or as much as one turn may: conn_yield(from) */
+    SPLICE_EMPTY, /* `from` has nothing more now; readable() will come */
+    SPLICE_FULL,  /* `to` takes nothing more now; drained() will come */
+    SPLICE_NOT,   /* nothing was moved by the last step: conn_read() tells the end, or copies */
+};
+
+/* Moves up to `max` bytes from one plain connection to another without copying them; *moved is how many were
+ * taken from `from`. What `to` does not take yet is its backlog; nothing is read for it before that is sent.
+ * As with conn_write(), nothing is told inside: a reset of either side comes by its failed(). It pays for
+ * some 16 KiB and more: there are two system calls instead of two, but one more to find that there is
+ * nothing. Where it cannot be done (a transport, bytes that were kept, no pipe) the bytes are to be read and
+ * written. */
+enum conn_spliced conn_splice(struct conn *from, struct conn *to, uint64_t max, size_t *moved);
+
 /* Somebody waits until the socket takes more. */
 static inline bool conn_is_stuck(const struct conn *c)
 {
     return c->out.bytes || c->draining_told;
 }
 
-/* Bytes accepted by conn_write and not yet by the kernel. */
+/* Bytes accepted by conn_write and conn_splice and not yet by the socket. */
 static inline size_t conn_backlog(const struct conn *c)
 {
-    return c->out.bytes;
+    return c->out.bytes + c->piped;
+}
+
+/* Whether drained() may be told. */
+static inline bool conn_is_drained(const struct conn *c)
+{
+    return c->out.bytes <= CONN_LOW_WATER && c->piped == 0;
 }
 
 /* No more will be written: half-closes when the backlog is out. */

@@ -1,5 +1,5 @@
 /* What the files of conn share: conn.c (a connection's life and its events), conn_read.c, conn_write.c,
- * conn_linger.c. */
+ * conn_splice.c, conn_linger.c. */
 #pragma once
 
 #include "core/conn.h"
@@ -28,6 +28,15 @@ void conn_write_failed(struct conn *c, int error);
 /* Sends what waits, as far as the socket takes it. drained() is told after the pass, or here from an event:
  * never from inside a write. */
 void conn_flush(struct conn *c);
+
+/* Sends what waits in the pipe. What is left waits for the next edge: can_write is false then. */
+void conn_flush_pipe(struct conn *c);
+
+/* What is in the pipe is lost. */
+void conn_drop_pipe(struct conn *c);
+
+/* Lets a last segment go that the kernel holds back because more was said to follow. */
+void conn_push(struct conn *c);
 
 #define LOOK_AFTER_MS 100
 

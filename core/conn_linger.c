@@ -16,7 +16,7 @@ static void linger_readable(struct conn *c)
         if (n <= 0) {
             c->can_read = false;
             c->eof = true;
-            if (n < 0 || c->out.bytes == 0)
+            if (n < 0 || conn_backlog(c) == 0)
                 linger_end(c);
             return;
         }
@@ -28,7 +28,7 @@ static void linger_readable(struct conn *c)
 
 static void linger_drained(struct conn *c)
 {
-    if (c->out.bytes)
+    if (conn_backlog(c))
         c->draining_told = true;
     else if (c->eof)
         linger_end(c);
@@ -39,7 +39,7 @@ static void linger_drained(struct conn *c)
 /* As long as the backlog moves the peer is given time. */
 static void linger_timeout(struct conn *c)
 {
-    if (c->out.bytes == 0 || c->bytes_out == c->linger_sent) {
+    if (conn_backlog(c) == 0 || c->bytes_out == c->linger_sent) {
         linger_end(c);
         return;
     }

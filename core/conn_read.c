@@ -41,6 +41,11 @@ ssize_t conn_raw_read(struct conn *c, char *buf, size_t size)
 
 enum conn_status conn_read(struct conn *c, struct slice *in)
 {
+    return conn_read_some(c, in, LOOP_READ_BUFFER);
+}
+
+enum conn_status conn_read_some(struct conn *c, struct slice *in, size_t max)
+{
     ASSERT(!c->closed);
     *in = slice_of(c->kept, c->kept_len);
     if ((c->broken && !c->last_words) || c->connecting || c->handshaking)
@@ -53,7 +58,7 @@ enum conn_status conn_read(struct conn *c, struct slice *in)
         return CONN_AGAIN;
     if (!c->can_read && !c->transport_pending)
         return CONN_AGAIN;
-    size_t room = LOOP_READ_BUFFER - kept;
+    size_t room = max < LOOP_READ_BUFFER - kept ? max : LOOP_READ_BUFFER - kept;
     ssize_t n = c->transport ? c->transport->read(c, buf + kept, room) : conn_raw_read(c, buf + kept, room);
     if (n == -EAGAIN)
         return CONN_AGAIN;

@@ -18,7 +18,7 @@ void conn_write_failed(struct conn *c, int error)
 
 static void after_flush(struct conn *c)
 {
-    if (c->out.bytes == 0 && c->shutdown_wanted && !c->shutdown_done) {
+    if (conn_backlog(c) == 0 && c->shutdown_wanted && !c->shutdown_done) {
         c->shutdown_done = true;
         shutdown(c->fd, SHUT_WR);
     }
@@ -122,7 +122,7 @@ int conn_write_more(struct conn *c, const struct iovec *iov, int count)
 
 /* The kernel holds a last segment back that is not full when more was said to follow: behind what was written
  * with MSG_MORE, and inside sendfile() itself. Where the socket is full nothing follows for a while. */
-static void push(struct conn *c)
+void conn_push(struct conn *c)
 {
     int on = 1;
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -148,7 +148,7 @@ size_t conn_send_file(struct conn *c, int fd, uint64_t offset, size_t bytes)
         c->bytes_out += (uint64_t)n;
         if ((size_t)n < bytes) {
             conn_is_full(c);
-            push(c);
+            conn_push(c);
         }
     }
     if ((size_t)n < bytes)
@@ -159,6 +159,8 @@ size_t conn_send_file(struct conn *c, int fd, uint64_t offset, size_t bytes)
 void conn_flush(struct conn *c)
 {
     struct iovec iov[WRITE_VECTORS];
+    if (c->piped && c->can_write)
+        conn_flush_pipe(c);
     while (c->out.bytes && c->can_write) {
         int count = buffer_peek(&c->out, iov, WRITE_VECTORS);
         size_t asked = 0;
@@ -178,7 +180,7 @@ void conn_flush(struct conn *c)
             conn_is_full(c);
     }
     after_flush(c);
-    if (c->draining_told && c->out.bytes <= CONN_LOW_WATER)
+    if (c->draining_told && conn_is_drained(c))
         conn_later(c);
 }
 

@@ -33,6 +33,7 @@ int loop_init(struct loop *l, unsigned index)
     if (event_add(&l->mailbox_event, NULL) != 0)
         goto fail;
     block_pool_init(&l->blocks);
+    pipe_pool_init(&l->pipes);
     return 0;
 fail:
     mailbox_free(&l->mailbox);
@@ -54,6 +55,7 @@ void loop_free(struct loop *l)
     mailbox_free(&l->mailbox);
     event_base_free(l->base);
     block_pool_free(&l->blocks);
+    pipe_pool_free(&l->pipes);
     free(l->read_buffer);
     free(l->scratch);
     free(l->wire);

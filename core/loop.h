@@ -13,6 +13,7 @@
 
 #include "core/buffer.h"
 #include "core/mailbox.h"
+#include "core/pipe.h"
 #include "core/task.h"
 #include "core/wheel.h"
 
@@ -37,6 +38,7 @@ struct loop {
     char *scratch;     /* LOOP_READ_BUFFER bytes more: undeciphered TLS bytes, heads that are being written */
     char *wire; /* LOOP_WIRE_BUFFER bytes: TLS records that leave together; used by the transport alone */
     struct block_pool blocks;
+    struct pipe_pool pipes;
     unsigned index; /* the worker's number; the control thread's is the count of workers */
     void *owner;
     /* Called once after each pass, before the graveyard is emptied; may be NULL. */

@@ -427,6 +427,16 @@ void exchange_body(struct exchange *x, const struct iovec *iov, int count_, bool
         check_done(x);
 }
 
+enum conn_spliced exchange_splice_body(struct exchange *x, struct conn *from, uint64_t max, size_t *moved)
+{
+    *moved = 0;
+    if (x->drop_body || !x->responder || !x->responder->splice)
+        return SPLICE_NOT;
+    enum conn_spliced result = x->responder->splice(x, from, max, moved);
+    x->request_bytes += *moved;
+    return result;
+}
+
 void exchange_resume(struct exchange *x)
 {
     if (x->responder && x->responder->resume)
@@ -595,6 +605,17 @@ size_t exchange_respond_file(struct exchange *x, int fd, uint64_t offset, size_t
     size_t taken = x->down_ops->respond_file(x, fd, offset, bytes);
     x->response_bytes += taken;
     return taken;
+}
+
+enum conn_spliced exchange_respond_splice(struct exchange *x, struct conn *from, uint64_t max, size_t *moved)
+{
+    ASSERT(x->head_sent && !x->response_done);
+    *moved = 0;
+    if (!x->down_ops->respond_splice)
+        return SPLICE_NOT;
+    enum conn_spliced result = x->down_ops->respond_splice(x, from, max, moved);
+    x->response_bytes += *moved;
+    return result;
 }
 
 static void check_done(struct exchange *x)

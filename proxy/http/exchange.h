@@ -54,6 +54,9 @@ struct downstream_ops {
      * = nowhere. After a head with file_follows it is called at once. */
     bool (*takes_files)(const struct exchange *x);
     size_t (*respond_file)(struct exchange *x, int fd, uint64_t offset, size_t bytes);
+    /* The same for bytes of a server's connection (core/conn.h); SPLICE_NOT where they do not go on as they
+     * are. NULL = nowhere. */
+    enum conn_spliced (*respond_splice)(struct exchange *x, struct conn *from, uint64_t max, size_t *moved);
     /* The response cannot be completed, or not even begun: ends the exchange, and the client must see that it
      * was cut. */
     void (*cut)(struct exchange *x);
@@ -82,6 +85,9 @@ struct responder {
     /* More of the request's body, or its end (count may be 0 then; x->request_done is set). What cannot be
      * used now goes to exchange_keep_body(). NULL = the body is of no interest and is dropped. */
     void (*body)(struct exchange *x, const struct iovec *iov, int count);
+    /* Moves more of the request's body, of known length, from the client's connection to where it goes; its
+     * end always comes by body(). NULL = SPLICE_NOT. */
+    enum conn_spliced (*splice)(struct exchange *x, struct conn *from, uint64_t max, size_t *moved);
     /* The client takes more again: go on sending. */
     void (*resume)(struct exchange *x);
     /* weir stops, and will cut what is left when the time to drain is over. */
@@ -200,6 +206,8 @@ void exchange_begin(struct exchange *x);
 void exchange_refuse(struct exchange *x, unsigned status, const char *reason);
 /* Decoded bytes of the request's body; count may be 0 with `end`. */
 void exchange_body(struct exchange *x, const struct iovec *iov, int count, bool end);
+/* As conn_splice(), from the client: what is moved is not given to exchange_body(). */
+enum conn_spliced exchange_splice_body(struct exchange *x, struct conn *from, uint64_t max, size_t *moved);
 void exchange_resume(struct exchange *x);
 /* The worker drains: what would have to be cut in the end may say so before. May be called again. */
 void exchange_drain(struct exchange *x);
@@ -228,6 +236,8 @@ ssize_t exchange_respond_some(struct exchange *x, const struct iovec *body, int 
 /* As downstream_ops.respond_file; of a body whose length was announced. */
 bool exchange_takes_files(const struct exchange *x);
 size_t exchange_respond_file(struct exchange *x, int fd, uint64_t offset, size_t bytes);
+/* As conn_splice(), to the client. The end is said by exchange_respond_body(). */
+enum conn_spliced exchange_respond_splice(struct exchange *x, struct conn *from, uint64_t max, size_t *moved);
 /* weir's own answer: the route's error page, problem+json or a short page. After the head was sent: the
  * response is cut. */
 void exchange_fail(struct exchange *x, unsigned status, const char *reason);

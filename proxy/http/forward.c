@@ -278,6 +278,7 @@ const struct responder forward_responder = {
     .name = "upstream",
     .start = start,
     .body = forward_body,
+    .splice = forward_splice,
     .resume = resume,
     .cancel = cancel,
 };

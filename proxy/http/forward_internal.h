@@ -188,6 +188,7 @@ void forward_wins(struct forward *f);
 /* forward_send.c */
 void forward_send_request(struct forward *f);
 void forward_body(struct exchange *x, const struct iovec *iov, int count);
+enum conn_spliced forward_splice(struct exchange *x, struct conn *from, uint64_t max, size_t *moved);
 
 /* forward_h1.c */
 

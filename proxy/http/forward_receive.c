@@ -5,6 +5,9 @@
 
 #define INTERIM_MAX 100 /* 1xx before one final response */
 
+/* The first read of a response: what is behind it may be spliced. */
+#define FIRST_READ (16u << 10)
+
 struct pieces {
     struct iovec iov[FORWARD_VECTORS];
     int count;
@@ -13,13 +16,27 @@ struct pieces {
 };
 
 static void take_response(struct forward *f, struct slice in, bool eof);
+static bool splice_body(struct forward *f, struct conn *c);
 static void finish(struct forward *f, struct slice rest);
+
+static size_t first_read(const struct forward *f)
+{
+    return f->x->is_tls || !f->x->down_ops->respond_splice ? LOOP_READ_BUFFER : FIRST_READ;
+}
+
+/* What is still to come of the body is worth splicing, if it can be. */
+static bool is_large(const struct forward *f)
+{
+    return f->body_left >= CONN_SPLICE_MIN && f->head_received;
+}
 
 void forward_readable(struct conn *c)
 {
     struct forward *f = forward_of_conn(c);
     struct slice in;
-    switch (conn_read(c, &in)) {
+    if (is_large(f) && splice_body(f, c))
+        return;
+    switch (conn_read_some(c, &in, f->head_received ? LOOP_READ_BUFFER : first_read(f))) {
     case CONN_DATA:
         take_response(f, in, false);
         break;
@@ -33,8 +50,47 @@ void forward_readable(struct conn *c)
         return;
     }
     /* The connection may be another's by now. */
-    if (!c->closed && f->uc && &f->uc->conn == c && c->want_read)
+    if (c->closed || !f->uc || &f->uc->conn != c || !c->want_read)
+        return;
+    if (!c->can_read || !is_large(f) || !splice_body(f, c))
         conn_yield(c);
+}
+
+/* Splicing. */
+
+/* What the end of a spliced body leaves is looked at as if it had come with its last bytes. */
+static void end_spliced(struct forward *f, struct conn *c)
+{
+    struct exchange *x = f->x;
+    struct slice rest;
+    if (conn_read(c, &rest) == CONN_ERROR)
+        f->uc->requests = UINT32_MAX;
+    finish(f, rest);
+    exchange_respond_body(x, NULL, 0, true, NULL);
+}
+
+/* What there is of a large body goes to the client without being copied. False when it is to be read. */
+static bool splice_body(struct forward *f, struct conn *c)
+{
+    struct exchange *x = f->x;
+    size_t moved;
+    enum conn_spliced result = exchange_respond_splice(x, c, f->body_left, &moved);
+    if (f->body == BODY_LENGTH)
+        f->body_left -= moved;
+    if (result == SPLICE_NOT && moved == 0)
+        return false;
+    if (f->body_left == 0) {
+        end_spliced(f, c);
+        return true;
+    }
+    if (result == SPLICE_FULL) {
+        f->paused = true;
+        f->side->pause(f);
+    } else {
+        conn_yield(c);
+    }
+    forward_watch(f);
+    return true;
 }
 
 /* Parsing. */
@@ -45,7 +101,7 @@ static void set_up_body(struct forward *f, const struct http_response *r)
     f->head_received = true;
     f->status = r->status;
     f->body = r->body == BODY_LENGTH && r->content_length == 0 ? BODY_NONE : r->body;
-    f->body_left = r->content_length;
+    f->body_left = f->body == BODY_LENGTH ? r->content_length : f->body == BODY_UNTIL_CLOSE ? UINT64_MAX : 0;
     f->chunked = (struct h1_chunked){0};
     f->scanned = 0;
 }

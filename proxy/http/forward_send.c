@@ -86,3 +86,18 @@ void forward_body(struct exchange *x, const struct iovec *iov, int count)
     if (!f->sending_done && f->side->backlog(f) >= CONN_HIGH_WATER)
         exchange_want_body(x, false);
 }
+
+/* A body that need not be sent again, to a plain connection. */
+enum conn_spliced forward_splice(struct exchange *x, struct conn *from, uint64_t max, size_t *moved)
+{
+    struct forward *f = x->responder_state;
+    if (!f->sent || f->replayable || !f->uc || x->request.body != BODY_LENGTH)
+        return SPLICE_NOT;
+    enum conn_spliced result = conn_splice(from, &f->uc->conn, max, moved);
+    if (*moved)
+        f->limit_us = loop_now_us(&x->worker->loop);
+    forward_watch(f);
+    if (result == SPLICE_FULL)
+        exchange_want_body(x, false);
+    return result;
+}

@@ -16,6 +16,7 @@
 #define ATTEMPTS_MAX 8
 #define DOWN_LOOK_MS 1000 /* on_down: close - how soon a server's fall is seen */
 #define FLUSH_MS     30000
+#define FIRST_READ   (16u << 10) /* when it is full, what is behind it is spliced */
 
 /* Owned by itself, from tcp_accept until end(). */
 struct tcp_stream {
@@ -25,8 +26,9 @@ struct tcp_stream {
     bool answered; /* the server has sent one */
     bool counted;  /* upstream_done is owed */
     bool client_eof, server_eof;
-    bool broke;       /* the server's connection did */
-    bool client_gone; /* both have ended; the server has not taken all yet */
+    bool up_is_bulk, down_is_bulk; /* more came than one read takes: it is spliced */
+    bool broke;                    /* the server's connection did */
+    bool client_gone;              /* both have ended; the server has not taken all yet */
     unsigned tried_count;
     struct worker *worker;
     struct snapshot *snapshot; /* held: the upstream is its */
@@ -287,11 +289,42 @@ static void server_connected(struct conn *c)
 
 /* Relaying. */
 
-/* Passes on what `from` has. True when it has come to its end. False with the stream ended on an error. */
-static void relay(struct tcp_stream *s, struct conn *from, struct conn *to, bool *eof)
+static void note_bytes(struct tcp_stream *s, const struct conn *from)
+{
+    s->relayed = true;
+    if (from != &s->conn && !s->answered) {
+        s->answered = true;
+        outlier_good(s->server);
+    }
+}
+
+/* Passes on what is there without copying it. False when it is to be read. */
+static bool relay_bulk(struct tcp_stream *s, struct conn *from, struct conn *to, bool *is_bulk)
+{
+    size_t moved;
+    enum conn_spliced result = conn_splice(from, to, UINT64_MAX, &moved);
+    *is_bulk = moved >= CONN_SPLICE_MIN || result == SPLICE_FULL;
+    if (moved) {
+        s->active_us = loop_now_us(&s->worker->loop);
+        note_bytes(s, from);
+    }
+    if (result == SPLICE_NOT)
+        return false;
+    if (result == SPLICE_FULL)
+        conn_want_read(from, false);
+    else
+        conn_yield(from);
+    return true;
+}
+
+/* Passes on what `from` has. The stream may have ended afterwards. */
+static void relay(struct tcp_stream *s, struct conn *from, struct conn *to, bool *eof, bool *is_bulk)
 {
     struct slice in;
-    enum conn_status status = conn_read(from, &in);
+    if (*is_bulk && relay_bulk(s, from, to, is_bulk))
+        return;
+    enum conn_status status =
+        conn_read_some(from, &in, from->transport || to->transport ? LOOP_READ_BUFFER : FIRST_READ);
     s->active_us = loop_now_us(&s->worker->loop);
     if (status == CONN_ERROR) {
         if (from == &s->conn)
@@ -303,11 +336,7 @@ static void relay(struct tcp_stream *s, struct conn *from, struct conn *to, bool
     if (status == CONN_AGAIN)
         return;
     if (in.len && status == CONN_DATA) {
-        s->relayed = true;
-        if (from != &s->conn && !s->answered) {
-            s->answered = true;
-            outlier_good(s->server);
-        }
+        note_bytes(s, from);
         struct iovec iov = {(void *)(uintptr_t)in.at, in.len};
         conn_write(to, &iov, 1);
     }
@@ -324,6 +353,9 @@ static void relay(struct tcp_stream *s, struct conn *from, struct conn *to, bool
             both_ended(s);
         return;
     }
+    *is_bulk = in.len == FIRST_READ && from->can_read && !from->transport && !to->transport;
+    if (*is_bulk && relay_bulk(s, from, to, is_bulk))
+        return;
     if (conn_backlog(to) >= CONN_HIGH_WATER)
         conn_want_read(from, false);
     else
@@ -334,13 +366,13 @@ static void client_readable(struct conn *c)
 {
     struct tcp_stream *s = of_client(c);
     if (s->relaying)
-        relay(s, c, &s->uc->conn, &s->client_eof);
+        relay(s, c, &s->uc->conn, &s->client_eof, &s->up_is_bulk);
 }
 
 static void server_readable(struct conn *c)
 {
     struct tcp_stream *s = of_server(c);
-    relay(s, c, &s->conn, &s->server_eof);
+    relay(s, c, &s->conn, &s->server_eof, &s->down_is_bulk);
 }
 
 static void client_drained(struct conn *c)

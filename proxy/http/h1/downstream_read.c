@@ -2,16 +2,20 @@
 #include "proxy/http/h2/connection.h"
 
 #define BODY_VECTORS 48
+#define SPLICE_REST  (4u << 10) /* of a body, that is read: its end, and what is behind it */
 
 static void take_input(struct h1_downstream *d, struct slice in, bool eof);
 static bool begin_request(struct h1_downstream *d, struct slice *in);
 static bool feed_body(struct h1_downstream *d, struct slice *in);
+static bool splice_body(struct h1_downstream *d);
 static void after_eof(struct h1_downstream *d);
 
 void downstream_readable(struct conn *c)
 {
     struct h1_downstream *d = downstream_of_conn(c);
     struct slice in;
+    if (d->body_left >= CONN_SPLICE_MIN && splice_body(d))
+        return;
     switch (conn_read(c, &in)) {
     case CONN_DATA:
         take_input(d, in, false);
@@ -263,4 +267,20 @@ static bool feed_body(struct h1_downstream *d, struct slice *in)
     if (d->x)
         downstream_watch(d);
     return going_on;
+}
+
+/* What there is of a large body goes on without being copied. False when it is to be read. */
+static bool splice_body(struct h1_downstream *d)
+{
+    size_t moved;
+    if (!d->x || d->x->request_done || d->body_kind != REQUEST_BODY_LENGTH)
+        return false;
+    enum conn_spliced result = exchange_splice_body(d->x, &d->conn, d->body_left - SPLICE_REST, &moved);
+    d->body_left -= moved;
+    if (result == SPLICE_NOT && moved == 0)
+        return false;
+    downstream_watch(d);
+    if (d->conn.want_read)
+        conn_yield(&d->conn);
+    return true;
 }

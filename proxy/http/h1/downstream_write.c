@@ -148,6 +148,18 @@ static size_t respond_file(struct exchange *x, int fd, uint64_t offset, size_t b
     return taken;
 }
 
+static enum conn_spliced respond_splice(struct exchange *x, struct conn *from, uint64_t max, size_t *moved)
+{
+    struct h1_downstream *d = downstream_of_exchange(x);
+    *moved = 0;
+    if (d->chunked_out || d->body_kind == REQUEST_BODY_TUNNEL)
+        return SPLICE_NOT;
+    enum conn_spliced result = conn_splice(from, &d->conn, max, moved);
+    if (conn_is_stuck(&d->conn))
+        downstream_watch(d);
+    return result;
+}
+
 static void cut(struct exchange *x)
 {
     struct h1_downstream *d = downstream_of_exchange(x);
@@ -221,6 +233,7 @@ const struct downstream_ops h1_downstream_ops = {
     .respond_some = respond_some,
     .takes_files = takes_files,
     .respond_file = respond_file,
+    .respond_splice = respond_splice,
     .cut = cut,
     .want_body = want_body,
     .backlog = backlog,
