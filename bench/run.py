@@ -16,16 +16,17 @@ from lib import idle, load, reload, routes, scaling
 from lib.caches import find_caches
 from lib.cases import CASES
 from lib.processes import BenchError, Processes
-from lib.proxies import find_proxies
+from lib.proxies import find_large, find_proxies
 from lib.table import table
 from lib.variants import find_reloading, find_routes, find_scaling
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 
-# Those of the first two groups run all the time, the others while they are measured.
-GROUPS = {"plain": find_proxies, "cache": find_caches, "reload": find_reloading, "scaling": find_scaling, "routes": find_routes}
-RESIDENT = ("plain", "cache")
+# Those of the resident groups run all the time, the others while they are measured.
+GROUPS = {"plain": find_proxies, "large": find_large, "cache": find_caches, "reload": find_reloading, "scaling": find_scaling,
+          "routes": find_routes}
+RESIDENT = ("plain", "large", "cache")
 MEASURES = {"idle": idle.measure, "reload": reload.measure, "scaling": scaling.measure, "routes": routes.measure}
 # Seconds of a measurement beside those asked for: starting, warming up, connecting (as seen on the machine of docs/performance.md).
 BESIDE = {"idle": 9, "reload": 3, "scaling": 3, "routes": 6, "load": 1.3}
@@ -60,7 +61,7 @@ def arguments():
 def minutes(cases, rounds, seconds):
     """How long that takes, with all the programs."""
     def of(case):
-        programs = {"plain": 3 + case.floor, "cache": 5, "reload": 3, "scaling": 6, "routes": 6}[case.group]
+        programs = {"plain": 3 + case.floor, "large": 3, "cache": 5, "reload": 3, "scaling": 6, "routes": 6}[case.group]
         measuring = 0 if case.kind == "idle" else max(seconds, 2) if case.kind == "reload" else seconds
         return programs * (measuring + BESIDE.get(case.kind, BESIDE["load"])) * (min(rounds, case.at_most) if case.at_most else rounds)
     return sum(of(case) for case in cases) / 60

@@ -6,7 +6,7 @@ class Case:
 
     Kinds of load: keepalive, close (a connection a request), post, full or resumed handshakes, h2 (100 streams at once on each
     connection), open (a constant rate); other measurements: idle, reload, scaling, routes, each a module beside this one.
-    Groups: plain; cache (the answer is stored); reload, scaling, routes (started anew for each measurement)."""
+    Groups: plain; large (bodies that are encoded, not spliced); cache (the answer is stored); reload, scaling, routes (started anew for each measurement)."""
 
     def __init__(self, name, title, listener, path, connections=64, kind="keepalive", floor=True, group="plain", rate=0, at_most=0):
         self.name, self.title, self.listener, self.path = name, title, listener, path
@@ -29,9 +29,9 @@ CASES = [
     Case("l4-1m", "TCP, 1 MiB answers on 32 connections", "tcp", "/1m", 32),
     Case("l4-close", "TCP, a new connection for each 1 KiB answer", "tcp", "/1k", kind="close"),
     Case("tls-1k", "HTTPS, 1 KiB, 64 keep-alive connections", "https", "/1k", floor=False),
-    Case("tls-1m", "HTTPS, 1 MiB, 32 keep-alive connections", "https", "/1m", 32, floor=False),
+    Case("tls-1m", "HTTPS, 1 MiB, 32 keep-alive connections", "https", "/1m", 32, floor=False, group="large"),
     Case("h2-1k", "HTTP/2 without TLS, 1 KiB, 8 connections with 100 streams each", "h2c", "/1k", 8, "h2", False),
-    Case("h2-1m", "HTTP/2 without TLS, 1 MiB, 8 connections with 4 streams each", "h2c", "/1m", 8, "h2", False),
+    Case("h2-1m", "HTTP/2 without TLS, 1 MiB, 8 connections with 4 streams each", "h2c", "/1m", 8, "h2", False, "large"),
     Case("tls-handshake", "HTTPS, a full handshake (ECDSA P-256) for each 1 KiB answer", "https", "/1k", 32, "full", False),
     Case("tls-resumed", "HTTPS, a resumed handshake for each 1 KiB answer", "https", "/1k", 32, "resumed", False),
     Case("cache-1k", "hits of the cache, HTTP, 1 KiB, 64 keep-alive connections", "http", "/cached/1k", group="cache"),

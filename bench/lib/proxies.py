@@ -179,13 +179,33 @@ class Haproxy(Proxy):
     name = "haproxy"
     template = "peers/haproxy/haproxy.cfg"
     mode = "-db"
+    buffer_bytes = 16384
 
     def command(self):
         self.version = re.search(r"version (\S+)", output_of(self.binary, "-v"))[1]
         return [self.binary, self.mode, "-f", self.fill(self.template, **self.values())]
 
     def values(self):
-        return {}
+        return {"BUFFER_BYTES": self.buffer_bytes}
+
+
+class Large:
+    """Of the group for large bodies in records or frames, which cannot be spliced."""
+
+    variant = "large"
+    label = property(lambda self: self.name)
+
+
+class LargeWeir(Large, Weir):
+    pass
+
+
+class LargeNginx(Large, Nginx):
+    pass
+
+
+class LargeHaproxy(Large, Haproxy):
+    buffer_bytes = 131072  # of the whole process; where bodies are spliced large buffers cost more
 
 
 class Floor(Proxy):
@@ -203,6 +223,10 @@ class Floor(Proxy):
 def find_proxies(processes, given):
     return [Weir(processes, given.weir), Nginx(processes, given.nginx), Haproxy(processes, given.haproxy),
             Floor(processes, processes.tool("relay"))]
+
+
+def find_large(processes, given):
+    return [LargeWeir(processes, given.weir), LargeNginx(processes, given.nginx), LargeHaproxy(processes, given.haproxy)]
 
 
 def output_of(*command):
