@@ -248,6 +248,12 @@ static struct access_log *log_of(const struct exchange *x)
     return log;
 }
 
+bool access_log_wants_response(const struct exchange *x)
+{
+    const struct access_log *log = log_of(x);
+    return log && log->wants_response;
+}
+
 void access_log_response_begins(struct exchange *x)
 {
     const struct access_log *log = log_of(x);

@@ -32,6 +32,8 @@ void access_log_close(struct access_log *log);
 
 /* On the worker's thread: see struct observers. */
 void access_log_response_begins(struct exchange *x);
+/* Whether that looks at anything. */
+bool access_log_wants_response(const struct exchange *x);
 void access_log_exchange_ended(struct exchange *x);
 void access_logs_tick(struct access_logs *a, unsigned worker);
 

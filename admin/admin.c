@@ -12,6 +12,7 @@ static int apply(void *argument, struct snapshot *s, bool first, char **why);
 static void close_all(void *argument, bool handed_over);
 static void on_event(void *argument, const char *kind, const char *text);
 static void response_begins(void *argument, struct exchange *x);
+static bool wants_response(void *argument, const struct exchange *x);
 static void exchange_ended(void *argument, struct exchange *x);
 static void worker_tick(void *argument, unsigned worker);
 
@@ -40,6 +41,7 @@ struct admin *admin_create(void)
                                       .event = on_event};
     a->observers = (struct observers){.argument = a,
                                       .response_begins = response_begins,
+                                      .wants_response = wants_response,
                                       .exchange_ended = exchange_ended,
                                       .worker_tick = worker_tick};
     return a;
@@ -95,6 +97,12 @@ static void response_begins(void *argument, struct exchange *x)
 {
     (void)argument;
     access_log_response_begins(x);
+}
+
+static bool wants_response(void *argument, const struct exchange *x)
+{
+    (void)argument;
+    return access_log_wants_response(x);
 }
 
 static void exchange_ended(void *argument, struct exchange *x)

@@ -1,5 +1,7 @@
 #include "admin/explain_cache.h"
 
+#include "proxy/http/cache/facts.h"
+
 #define LABEL "  %-12s "
 
 static bool is_trusted(const struct explained *e)
@@ -24,7 +26,8 @@ bool explain_cache(const struct explained *e, struct arena *a, struct explained_
                                     .lookup = plain_variable,
                                     .context = &context};
     struct cache_request_directives said;
-    *out = (struct explained_cache){.refused = cache_refuses(r->cache, &e->request.request, &said)};
+    uint64_t seen = fields_seen(&e->request.request.fields);
+    *out = (struct explained_cache){.refused = cache_refuses(r->cache, &e->request.request, seen, &said)};
     if (cache_names_build(r, &subject, a, &out->names) != 0 && !out->refused)
         out->refused = "the key is too long";
     return true;

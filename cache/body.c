@@ -210,6 +210,19 @@ bool cache_body_can_seek(const struct cache_body *b)
     return body_is_settled(b);
 }
 
+/* Trimming moves a chunk, of a body that has slack alone. */
+bool cache_body_piece(const struct cache_body *b, uint64_t most, struct slice *out)
+{
+    uint64_t bytes = cache_body_bytes(b);
+    if (bytes > most || !body_is_settled(b) || atomic_load_explicit(&b->has_slack, memory_order_acquire))
+        return false;
+    const struct cache_chunk *c = b->head.size ? &b->head : b->head.next;
+    if (!c || c->size < bytes)
+        return false;
+    *out = slice_of(c->data, bytes);
+    return true;
+}
+
 uint64_t cache_body_memory(const struct cache_body *b)
 {
     return atomic_load_explicit(&b->memory, memory_order_relaxed);

@@ -17,6 +17,7 @@
 
 #include "cache/budget.h"
 #include "cache/signal.h"
+#include "core/slice.h"
 
 #define CACHE_CHUNK_MAX     (64u << 10) /* bytes of data in a chunk, at most */
 #define CACHE_STREAM_WINDOW (512u << 10)
@@ -59,6 +60,10 @@ uint64_t cache_body_memory(const struct cache_body *b); /* in the budget, all to
 uint32_t cache_body_readers(const struct cache_body *b);
 /* Somebody else than the caller holds it: reads it, or will. */
 bool cache_body_is_wanted(const struct cache_body *b);
+
+/* The bytes of a whole body that stand in one piece, `most` of them at most, for who holds the body but does
+ * not read it; they stay where they are. False where it needs a reader. */
+bool cache_body_piece(const struct cache_body *b, uint64_t most, struct slice *out);
 
 /* One who reads; on one loop. */
 struct cache_reader {

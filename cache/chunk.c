@@ -183,7 +183,7 @@ void body_trim(struct cache_body *b)
     body_lock(b);
     if (atomic_load_explicit(&b->has_slack, memory_order_relaxed) && claim(b)) {
         saved = shorten_last(b);
-        atomic_store_explicit(&b->has_slack, false, memory_order_relaxed);
+        atomic_store_explicit(&b->has_slack, false, memory_order_release);
         atomic_fetch_and_explicit(&b->count, ~BODY_TRIMMING, memory_order_release);
     }
     body_unlock(b);

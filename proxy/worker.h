@@ -27,6 +27,8 @@ struct observers {
     /* The final response's head is about to be sent: x->response is there for whoever wants something of it
      * later. */
     void (*response_begins)(void *argument, struct exchange *x);
+    /* Whether there is anything of the response's fields that response_begins looks at; NULL = no. */
+    bool (*wants_response)(void *argument, const struct exchange *x);
     void (*exchange_ended)(void *argument, struct exchange *x);
     /* Access logs are flushed at most this long after a line was written. */
     void (*worker_tick)(void *argument, unsigned worker);

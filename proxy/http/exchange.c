@@ -495,10 +495,7 @@ static int edit_response(struct exchange *x, struct http_response *r)
         return 0;
     if (UNLIKELY(x->cache != NULL) && cache_respond(x, r) != 0)
         return -1;
-    if (fields_add(&x->arena, &r->fields, FIELD_VIA, S("Via"),
-                   r->is_http2 ? S("2.0 weir")
-                   : r->minor  ? S("1.1 weir")
-                               : S("1.0 weir")) != 0)
+    if (fields_add(&x->arena, &r->fields, FIELD_VIA, S("Via"), exchange_via(r->minor, r->is_http2)) != 0)
         return -1;
     if (x->upstream && UNLIKELY(x->upstream->affinity != NULL) &&
         (x->responder == &forward_responder || cache_relays(x)) && affinity_set_cookie(x, &r->fields) != 0)
@@ -540,12 +537,13 @@ void exchange_respond(struct exchange *x, struct http_response *r, const struct 
     x->response = r;
     if (x->is_grpc)
         note_grpc_status(x, &r->fields);
-    if (edit_response(x, r) != 0) {
+    bool has_fields = r->lines[0].len == 0;
+    if (has_fields && edit_response(x, r) != 0) {
         x->reason = "out of memory";
         cut(x, END_CUT);
         return;
     }
-    if (x->worker->observers && x->worker->observers->response_begins && !x->is_fetch)
+    if (has_fields && x->worker->observers && x->worker->observers->response_begins && !x->is_fetch)
         x->worker->observers->response_begins(x->worker->observers->argument, x);
     /* An answer before the request is read: its body will be read and dropped, unless it is long or may never
      * come. */
@@ -571,6 +569,13 @@ void exchange_respond(struct exchange *x, struct http_response *r, const struct 
     x->response_done = end;
     check_done(x);
     x->response = NULL;
+}
+
+bool exchange_takes_lines(const struct exchange *x)
+{
+    const struct observers *o = x->worker->observers;
+    return x->down_ops->takes_lines && x->route->response_headers.count == 0 &&
+           !(o && o->wants_response && o->wants_response(o->argument, x));
 }
 
 void exchange_respond_body(struct exchange *x, const struct iovec *body, int count_, bool end,

@@ -57,6 +57,7 @@ struct downstream_ops {
     /* The same for bytes of a server's connection (core/conn.h); SPLICE_NOT where they do not go on as they
      * are. NULL = nowhere. */
     enum conn_spliced (*respond_splice)(struct exchange *x, struct conn *from, uint64_t max, size_t *moved);
+    bool takes_lines; /* respond() takes a head in lines; the body's length is known */
     /* The response cannot be completed, or not even begun: ends the exchange, and the client must see that it
      * was cut. */
     void (*cut)(struct exchange *x);
@@ -229,6 +230,14 @@ void exchange_inform(struct exchange *x, struct http_response *r);
  * to change. */
 void exchange_respond(struct exchange *x, struct http_response *r, const struct iovec *body, int count,
                       bool end);
+/* The final response's head may be in lines (r->lines), Date and Via among them: nobody changes its fields,
+ * or looks at them. */
+bool exchange_takes_lines(const struct exchange *x);
+/* The value of Via, for what came by HTTP/1.`minor` or HTTP/2. */
+static inline struct slice exchange_via(uint8_t minor, bool is_http2)
+{
+    return is_http2 ? S("2.0 weir") : minor ? S("1.1 weir") : S("1.0 weir");
+}
 void exchange_respond_body(struct exchange *x, const struct iovec *body, int count, bool end,
                            const struct fields *trailers);
 /* As downstream_ops.respond_some. Of a responder that can give the same bytes again. */

@@ -135,6 +135,9 @@ struct http_response {
     bool upgrade;      /* 101, or 2xx to (extended) CONNECT: the connection is a tunnel behind the head */
     bool file_follows; /* to be sent: downstream_ops.respond_file() is called at once, and the head goes with
                         * what that sends */
+    /* To be sent: the head in lines of HTTP/1.1, from the status line to the framing of the body, in two
+     * pieces; without fields then. See exchange_takes_lines(). */
+    struct slice lines[2];
 };
 
 /* What a byte may be part of: the classes of the byte_class table, for the loops that look at bytes one by

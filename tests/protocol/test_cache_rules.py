@@ -18,14 +18,21 @@ def named(value):
 
 @pytest.fixture(scope="module")
 def caching(module_site, module_origin):
-    return module_site([{"upstream": "origin", "cache": True, "retries": {"attempts": 0},
-                         "response_headers": {"set": {"x-cache": "${cache}"}}}],
+    route = {"upstream": "origin", "cache": True, "retries": {"attempts": 0}}
+    return module_site([{**route, "path": "/told", "response_headers": {"set": {"x-cache": "${cache}"}}}, route],
                        {"origin": module_origin.address}, {"web": {}, "other": {}})
 
 
+@pytest.fixture(params=["lines", "fields"])
+def web(caching, module_origin, request):
+    """With heads that go out as they are stored, and with heads that the route changes: what is said of one is true of the other."""
+    return Cached(caching, module_origin, ("/told" if request.param == "fields" else "") + next(_paths))
+
+
 @pytest.fixture
-def web(caching, module_origin):
-    return Cached(caching, module_origin, next(_paths))
+def told(caching, module_origin):
+    """Of a route whose answers say in X-Cache what the cache did."""
+    return Cached(caching, module_origin, "/told" + next(_paths))
 
 
 # -- storing: RFC 9111 §3, §4.2 ----------------------------------------------------------------------------------------------
@@ -320,18 +327,18 @@ def test_variants_are_bounded(web):
     ({"modified": http_date(-1000)}, {"if-modified-since": None}),
     ({"etag": '"one"', "modified": http_date(-1000)}, {"if-none-match": '"one"'}),
 ], ids=["strong", "weak", "date", "both"])
-def test_what_is_stale_is_validated(web, validators, sent):
-    web.store(validated(b"body", **validators))
+def test_what_is_stale_is_validated(told, validators, sent):
+    told.store(validated(b"body", **validators))
     outlive(1)
-    answer = web.forwarded()
+    answer = told.forwarded()
     assert (answer.status, answer.body) == (200, b"body")
     status = cache_status(answer)
     assert status["fwd"] == "stale" and status["fwd-status"] == 304
     assert answer["x-cache"] == "revalidated"
-    request = web.origin.last(web.path)
+    request = told.origin.last(told.path)
     for name, value in sent.items():
         assert request[name] == (value or validators["modified"])
-    assert web.hit().body == b"body", "fresh again"
+    assert told.hit().body == b"body", "fresh again"
 
 
 def test_an_answer_with_no_cache_is_validated_each_time(web):
@@ -580,22 +587,22 @@ def test_every_variant_is_made_invalid(web):
 
 # -- stale answers: RFC 5861, RFC 9111 §4.2.4 ---------------------------------------------------------------------------------------
 
-def test_stale_while_revalidate_serves_at_once_and_fetches_behind(web):
+def test_stale_while_revalidate_serves_at_once_and_fetches_behind(told):
     gate = Gate()
-    web.store(fresh(b"old", "max-age=1, stale-while-revalidate=600"), Answer(headers={"Cache-Control": "max-age=600"}, body=b"new", before=gate))
+    told.store(fresh(b"old", "max-age=1, stale-while-revalidate=600"), Answer(headers={"Cache-Control": "max-age=600"}, body=b"new", before=gate))
     outlive(1)
-    answer = web.get()
+    answer = told.get()
     assert answer.body == b"old"
     status = cache_status(answer)
     assert status.is_hit and status.get("ttl", -1) < 0
     assert answer["x-cache"] in ("stale", "updating")
-    web.origin.await_count(2, web.path)
+    told.origin.await_count(2, told.path)
     for _ in range(3):
-        assert web.get().body == b"old"
-    assert web.asked == 2, "one fetch behind, however many ask"
+        assert told.get().body == b"old"
+    assert told.asked == 2, "one fetch behind, however many ask"
     gate.open()
-    wait_until(lambda: web.get().body == b"new", what="the new answer")
-    assert web.asked == 2
+    wait_until(lambda: told.get().body == b"new", what="the new answer")
+    assert told.asked == 2
 
 
 def test_a_fetch_behind_that_fails_leaves_the_stale_answer(web):
@@ -613,10 +620,10 @@ def test_a_stale_answer_past_its_grace_is_not_served(web):
 
 
 @pytest.mark.parametrize("failure", [Answer(500, body=b"no"), Answer(502), Answer(503), Answer(504), "cut", "end"], ids=named)
-def test_stale_if_error_serves_the_stale_answer_for_an_error(web, failure):
-    web.store(fresh(b"old", "max-age=1, stale-if-error=600", ETag='"v"'), failure)
+def test_stale_if_error_serves_the_stale_answer_for_an_error(told, failure):
+    told.store(fresh(b"old", "max-age=1, stale-if-error=600", ETag='"v"'), failure)
     outlive(1)
-    answer = web.get()
+    answer = told.get()
     assert (answer.status, answer.body) == (200, b"old")
     assert answer["x-cache"] == "stale"
     status = cache_status(answer)
@@ -662,14 +669,14 @@ def test_the_routes_own_grace_stands_where_the_answer_gives_none(site, cache_ori
 
 # -- Cache-Status: RFC 9211; ${cache} -------------------------------------------------------------------------------------------------
 
-def test_cache_status_of_a_miss_and_a_hit(web):
-    first = web.forwarded()
+def test_cache_status_of_a_miss_and_a_hit(told):
+    first = told.forwarded()
     status = cache_status(first)
     assert status.name.lower().startswith("weir")
     assert status["fwd"] in ("uri-miss", "miss") and status.get("stored") is True
     assert first["x-cache"] == "miss"
-    web.await_stored()
-    hit = web.hit()
+    told.await_stored()
+    hit = told.hit()
     status = cache_status(hit)
     assert 3500 < status["ttl"] <= 3600
     assert hit["x-cache"] == "hit"

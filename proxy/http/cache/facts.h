@@ -6,6 +6,15 @@
 #include "core/arena.h"
 #include "proxy/http/message.h"
 
+/* Which fields of those that have an id are there: bit 1 << id (FIELD_BIT). */
+static inline uint64_t fields_seen(const struct fields *f)
+{
+    uint64_t seen = 0;
+    for (uint32_t i = 0; i < f->count; i++)
+        seen |= FIELD_BIT(f->at[i].id);
+    return seen;
+}
+
 #define CACHE_REQUEST_LINES 16 /* of Cache-Control and of Pragma together */
 
 /* `lines` is room for what *out points to. False when there are more than it holds. */

@@ -21,6 +21,7 @@ struct exchange_cache {
     struct cache_names names;
     struct cache_key key;
     struct cache_request_directives said;
+    uint64_t seen; /* fields_seen() of the request as it came */
     struct cache_asked asked;
     struct cache_object *object; /* that is sent, or would have to be validated; held; NULL = none */
     struct cache_fill *fill;     /* that is waited for; held; NULL = none */
@@ -42,10 +43,11 @@ struct exchange_cache {
     unsigned forward_status;
     bool stored, collapsed;
 
-    /* What is sent (serve.c). */
-    struct cache_reader reader;
-    struct file_body plan; /* stretches of the body, and texts between them */
     struct task task;
+
+    /* What is sent (serve.c); not cleared. */
+    struct cache_reader reader; /* its body is NULL until it is open */
+    struct file_body plan;      /* stretches of the body, and texts between them */
 };
 
 static inline int64_t cache_now(const struct exchange *x)
@@ -94,6 +96,11 @@ void cache_fetch_resume(struct cache_fetch *f);
 
 /* Adds Cache-Status, and Age to what comes from the store. 0, or -1 when out of memory. */
 int cache_status_add(struct exchange_cache *c, struct fields *f);
+/* The same as lines of HTTP/1.1, of what comes from the store; and Content-Length, unless that is
+ * CACHE_BODY_UNKNOWN. */
+#define CACHE_STATUS_LINES 320
+struct slice cache_status_lines(const struct exchange_cache *c, uint64_t content_length,
+                                char to[CACHE_STATUS_LINES]);
 
 /* invalidate.c */
 

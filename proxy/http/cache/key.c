@@ -9,22 +9,34 @@
 
 /* Whether to look. */
 
-const char *cache_refuses(const struct route_cache *cache, const struct http_request *r,
-                          struct cache_request_directives *said)
+/* False when it wants nothing of it stored. */
+static bool read_directives(const struct http_request *r, uint64_t seen,
+                            struct cache_request_directives *said)
 {
     struct cache_request facts;
-    struct slice lines[CACHE_REQUEST_LINES], value;
+    struct slice lines[CACHE_REQUEST_LINES];
+    if (LIKELY(!(seen & (FIELD_BIT(FIELD_CACHE_CONTROL) | FIELD_BIT(FIELD_PRAGMA))))) {
+        *said = cache_says_nothing;
+        return true;
+    }
+    bool is_all = cache_request_facts(r, lines, &facts);
+    cache_request_directives(&facts, said);
+    return is_all && !said->no_store;
+}
+
+const char *cache_refuses(const struct route_cache *cache, const struct http_request *r, uint64_t seen,
+                          struct cache_request_directives *said)
+{
+    struct slice value;
     if (r->protocol.len || r->upgrade)
         return "upgrade";
     if (r->method_id != METHOD_GET && r->method_id != METHOD_HEAD)
         return "method";
     if (r->body != BODY_NONE)
         return "body"; /* an origin that reads it answers to more than the key says */
-    bool is_all = cache_request_facts(r, lines, &facts);
-    cache_request_directives(&facts, said);
-    if (said->no_store || !is_all)
+    if (!read_directives(r, seen, said))
         return "no-store";
-    for (size_t i = 0; i < cache->bypass_cookie_count; i++)
+    for (size_t i = 0; seen & FIELD_BIT(FIELD_COOKIE) && i < cache->bypass_cookie_count; i++)
         if (cookie_value(&r->fields, cache->bypass_cookies[i], &value))
             return "cookie";
     return NULL;
@@ -173,9 +185,11 @@ static void put_route(struct text *t, const struct route *route)
 
 static void put_authority(struct text *t, const struct cache_subject *s)
 {
+    put(t, s->host);
+    if (s->host.len == s->request->host.len)
+        return; /* nothing was taken away from it */
     struct slice port = host_port(s->request->host);
     struct slice usual = slice_equal(s->scheme, S("https")) ? S("443") : S("80");
-    put(t, s->host);
     if (port.len && !slice_equal(port, usual)) {
         put(t, S(":"));
         put(t, port);
@@ -266,6 +280,18 @@ static struct slice key_variable(void *context, const struct template_variable *
                                    k->names->has_query ? "?" : "", SLICE_FMT(query)));
 }
 
+/* Host, path and query, as purges name it. */
+static void put_url(struct text *t, const struct route_cache *cache, const struct cache_subject *s,
+                    struct cache_names *out)
+{
+    size_t start = t->len;
+    put_authority(t, s);
+    out->authority = taken_from(t, start);
+    put(t, s->matched);
+    put_query(t, cache, s->request, out);
+    out->url = taken_from(t, start);
+}
+
 /* 0, or -1 when there is no memory or no room. */
 static int text_open(struct text *t, struct arena *a, size_t room)
 {
@@ -280,11 +306,7 @@ static int build_url(const struct route_cache *cache, const struct cache_subject
     size_t room = 16 + s->request->host.len + s->host.len + s->matched.len + s->request->query.len;
     if (text_open(&t, a, room) != 0)
         return -1;
-    put_authority(&t, s);
-    out->authority = taken_from(&t, 0);
-    put(&t, s->matched);
-    put_query(&t, cache, s->request, out);
-    out->url = taken_from(&t, 0);
+    put_url(&t, cache, s, out);
     return t.overflow ? -1 : 0;
 }
 
@@ -296,7 +318,9 @@ int cache_names_build(const struct route *route, const struct cache_subject *s, 
     struct slice made = {0};
     struct text t;
     *out = (struct cache_names){0};
-    if (build_url(cache, s, a, out) != 0)
+    /* What is sent is what was asked for: the URL is a part of weir's own key. */
+    bool has_url = !cache->has_key && s->matched.at == s->path.at && s->matched.len == s->path.len;
+    if (!has_url && build_url(cache, s, a, out) != 0)
         return -1;
     if (cache->has_key && template_expand(&cache->key, a, key_variable, &context, &made) != 0)
         return -1;
@@ -305,6 +329,10 @@ int cache_names_build(const struct route *route, const struct cache_subject *s, 
     put_route(&t, route);
     if (cache->has_key) {
         put(&t, made);
+    } else if (LIKELY(has_url)) {
+        put(&t, s->scheme);
+        put(&t, S("://"));
+        put_url(&t, cache, s, out);
     } else {
         put(&t, s->scheme);
         put(&t, S("://"));

@@ -34,8 +34,8 @@ struct cache_names {
 };
 
 /* NULL when the store is asked; else static text why not: "method", "upgrade", "body", "no-store", "cookie".
- * *said: what the request says of caching. */
-const char *cache_refuses(const struct route_cache *cache, const struct http_request *r,
+ * `seen` is fields_seen() of the request's fields. *said: what the request says of caching. */
+const char *cache_refuses(const struct route_cache *cache, const struct http_request *r, uint64_t seen,
                           struct cache_request_directives *said);
 
 /* From the arena. 0; -1 when out of memory, or when the key is longer than the store takes. */

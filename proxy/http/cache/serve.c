@@ -199,21 +199,11 @@ void cache_serve_stop(struct exchange_cache *c)
 
 /* The head. */
 
-static bool has_conditions(const struct fields *f)
+static bool has_conditions(const struct exchange_cache *c)
 {
-    for (uint32_t i = 0; i < f->count; i++)
-        switch (f->at[i].id) {
-        case FIELD_IF_MATCH:
-        case FIELD_IF_MODIFIED_SINCE:
-        case FIELD_IF_NONE_MATCH:
-        case FIELD_IF_RANGE:
-        case FIELD_IF_UNMODIFIED_SINCE:
-        case FIELD_RANGE:
-            return true;
-        default:
-            break;
-        }
-    return false;
+    return c->seen &
+           (FIELD_BIT(FIELD_IF_MATCH) | FIELD_BIT(FIELD_IF_MODIFIED_SINCE) | FIELD_BIT(FIELD_IF_NONE_MATCH) |
+            FIELD_BIT(FIELD_IF_RANGE) | FIELD_BIT(FIELD_IF_UNMODIFIED_SINCE) | FIELD_BIT(FIELD_RANGE));
 }
 
 /* RFC 9110 §15.4.5: what describes the body goes, and the body with it. */
@@ -332,7 +322,7 @@ static int plan(struct exchange_cache *c, struct http_response *r)
     if (stored_head_read(h, &x->arena, &r->fields) != 0 || add_own(c, &r->fields) != 0 ||
         file_body_plan(&c->plan, &x->arena, length, NULL, 0, NULL, NULL) != 0)
         return -1;
-    if (r->status == 200 && UNLIKELY(has_conditions(&x->request.fields))) {
+    if (r->status == 200 && UNLIKELY(has_conditions(c))) {
         int failed = apply_conditions(c, r, length);
         if (failed)
             return failed;
@@ -344,12 +334,70 @@ static int plan(struct exchange_cache *c, struct http_response *r)
     return 0;
 }
 
+/* The head, and what of the body is there; the rest follows. */
+static void begin(struct exchange_cache *c, struct http_response *r)
+{
+    struct exchange *x = c->x;
+    struct piece p = {0};
+    if (cache_reader_open(&c->reader, c->object->body, &x->worker->loop, on_more) != 0) {
+        cache_go_direct(c, "gone"); /* a stream that has let go of its beginning */
+        return;
+    }
+    next_piece(c, &p, r->has_content_length && r->content_length > PIECE ? FIRST : PIECE);
+    if (p.failed) {
+        exchange_fail(x, 502, "the fetch that the answer came from was cut");
+        return;
+    }
+    r->file_follows = p.in_file && p.bytes < FILE_JOINS;
+    exchange_respond(x, r, p.iov, p.count, p.end && !p.in_file);
+    if (p.in_file && (x->phase != EXCHANGE_ANSWERING || !send_piece(c, &p)))
+        return;
+    if (goes_on(c, &p))
+        send_turn(c);
+}
+
+/* Whether all that is stored is sent as it is, and its head as lines. */
+static bool is_plain(const struct exchange_cache *c)
+{
+    const struct cache_object *o = c->object;
+    const struct stored_head *h = o->head;
+    return !(has_conditions(c) && o->status == 200) && o->status != 204 && h->has_date && !c->own.count &&
+           !c->relays && cache_body_can_seek(o->body) && exchange_takes_lines(c->x);
+}
+
+static void serve_plain(struct exchange_cache *c)
+{
+    struct exchange *x = c->x;
+    char lines[CACHE_STATUS_LINES];
+    uint64_t length = cache_body_bytes(c->object->body);
+    bool has_length;
+    struct slice bytes;
+    struct http_response r = {.status = c->object->status,
+                              .lines = {stored_head_lines(c->object->head, length, &has_length)},
+                              .body = BODY_LENGTH,
+                              .content_length = length,
+                              .has_content_length = true};
+    r.lines[1] = cache_status_lines(c, has_length ? CACHE_BODY_UNKNOWN : length, lines);
+    if (x->request.method_id == METHOD_HEAD || length == 0) {
+        exchange_respond(x, &r, NULL, 0, true);
+    } else if (cache_body_piece(c->object->body, FILE_LEAST - 1, &bytes)) {
+        exchange_respond(x, &r, &(struct iovec){(void *)(uintptr_t)bytes.at, bytes.len}, 1, true);
+    } else if (file_body_plan(&c->plan, &x->arena, length, NULL, 0, NULL, NULL) != 0) {
+        exchange_fail(x, 503, "out of memory");
+    } else {
+        begin(c, &r);
+    }
+}
+
 void cache_serve(struct exchange_cache *c, enum cache_result result)
 {
     struct exchange *x = c->x;
     struct http_response r;
-    struct piece p = {0};
     c->result = result;
+    if (LIKELY(is_plain(c))) {
+        serve_plain(c);
+        return;
+    }
     switch (plan(c, &r)) {
     case 0:
         break;
@@ -360,23 +408,8 @@ void cache_serve(struct exchange_cache *c, enum cache_result result)
         exchange_fail(x, 503, "out of memory");
         return;
     }
-    if (r.body == BODY_NONE) {
+    if (r.body == BODY_NONE)
         exchange_respond(x, &r, NULL, 0, true);
-        return;
-    }
-    if (cache_reader_open(&c->reader, c->object->body, &x->worker->loop, on_more) != 0) {
-        cache_go_direct(c, "gone"); /* a stream that has let go of its beginning */
-        return;
-    }
-    next_piece(c, &p, r.has_content_length && r.content_length > PIECE ? FIRST : PIECE);
-    if (p.failed) {
-        exchange_fail(x, 502, "the fetch that the answer came from was cut");
-        return;
-    }
-    r.file_follows = p.in_file && p.bytes < FILE_JOINS;
-    exchange_respond(x, &r, p.iov, p.count, p.end && !p.in_file);
-    if (p.in_file && (x->phase != EXCHANGE_ANSWERING || !send_piece(c, &p)))
-        return;
-    if (goes_on(c, &p))
-        send_turn(c);
+    else
+        begin(c, &r);
 }

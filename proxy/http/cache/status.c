@@ -25,18 +25,23 @@ static void put(struct text *t, struct slice s)
     t->len += n;
 }
 
+/* Without a sign; the bytes that it took. */
+static size_t write_number(uint64_t number, char to[20])
+{
+    size_t digits = 1;
+    for (uint64_t rest = number; rest >= 10; rest /= 10)
+        digits++;
+    for (size_t i = digits; i > 0; number /= 10)
+        to[--i] = (char)('0' + number % 10);
+    return digits;
+}
+
 static void put_number(struct text *t, int64_t number)
 {
     char digits[20];
-    size_t n = sizeof digits;
-    uint64_t left = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
-    do {
-        digits[--n] = (char)('0' + left % 10);
-        left /= 10;
-    } while (left);
     if (number < 0)
-        digits[--n] = '-';
-    put(t, slice_of(digits + n, sizeof digits - n));
+        put(t, S("-"));
+    put(t, slice_of(digits, write_number(number < 0 ? 0 - (uint64_t)number : (uint64_t)number, digits)));
 }
 
 static void put_status(struct text *t, const struct exchange_cache *c, bool is_stored)
@@ -79,6 +84,39 @@ int cache_status_add(struct exchange_cache *c, struct fields *f)
     size_t age = t.len;
     put_number(&t, seconds);
     return fields_add(&x->arena, f, FIELD_AGE, S("Age"), slice_of(t.at + age, t.len - age));
+}
+
+static char *append(char *to, struct slice s)
+{
+    memcpy(to, s.at, s.len);
+    return to + s.len;
+}
+
+struct slice cache_status_lines(const struct exchange_cache *c, uint64_t content_length,
+                                char to[CACHE_STATUS_LINES])
+{
+    int64_t age = cache_age(&c->object->freshness, cache_now(c->x));
+    bool is_first_hand = c->result == CACHE_RESULT_MISS || c->result == CACHE_RESULT_REVALIDATED;
+    char *at = append(to, S("Cache-Status: "));
+    if (LIKELY(!c->forward && !c->stored && !c->collapsed && !c->detail)) {
+        int64_t left = c->object->freshness.lifetime - age;
+        at = append(at, left < 0 ? S("weir; hit; ttl=-") : S("weir; hit; ttl="));
+        at += write_number(left < 0 ? 0 - (uint64_t)left : (uint64_t)left, at);
+    } else {
+        struct text t = {.at = at};
+        put_status(&t, c, true);
+        at += t.len;
+    }
+    if (age || !is_first_hand) {
+        at = append(at, S("\r\nAge: "));
+        at += write_number((uint64_t)age, at);
+    }
+    if (content_length != CACHE_BODY_UNKNOWN) {
+        at = append(at, S("\r\nContent-Length: "));
+        at += write_number(content_length, at);
+    }
+    at = append(at, S("\r\n"));
+    return slice_of(to, (size_t)(at - to));
 }
 
 enum cache_result exchange_cache_result(const struct exchange *x)

@@ -19,13 +19,16 @@ struct slice cache_result_name(enum cache_result r)
 
 /* Looking up. */
 
-static struct exchange_cache *open_cache(struct exchange *x)
+static struct exchange_cache *open_cache(struct exchange *x, uint64_t seen)
 {
-    struct exchange_cache *c = arena_zalloc(&x->arena, sizeof *c);
+    struct exchange_cache *c = arena_alloc(&x->arena, sizeof *c);
     if (!c)
         return NULL;
+    memset(c, 0, offsetof(struct exchange_cache, reader));
+    c->reader.body = NULL;
     c->magic = EXCHANGE_CACHE_MAGIC;
     c->x = x;
+    c->seen = seen;
     c->rules = x->route->cache;
     c->asked = (struct cache_asked){&x->request.fields, &x->arena, false};
     list_init(&c->waiter.link);
@@ -45,7 +48,7 @@ static bool is_to_be_looked_up(struct exchange_cache *c, struct slice matched)
                                           .peer_is_trusted = client_peer_is_trusted(x),
                                           .lookup = exchange_variable,
                                           .context = x};
-    const char *refused = cache_refuses(c->rules, &x->request, &c->said);
+    const char *refused = cache_refuses(c->rules, &x->request, c->seen, &c->said);
     int failed = cache_names_build(x->route, &subject, &x->arena, &c->names);
     if (!refused && failed)
         refused = "key-too-long";
@@ -125,9 +128,10 @@ bool cache_step(struct exchange *x, struct slice matched)
 {
     if (x->route->action != ROUTE_UPSTREAM && x->route->action != ROUTE_SPLIT)
         return false;
-    struct exchange_cache *c = x->worker->cache ? open_cache(x) : NULL;
+    uint64_t seen = fields_seen(&x->request.fields);
+    struct exchange_cache *c = x->worker->cache ? open_cache(x, seen) : NULL;
     /* What Connection names is no part of what the origin sees; an upgrade is asked for by it. */
-    if (fields_find(&x->request.fields, FIELD_CONNECTION) && !x->request.upgrade)
+    if (seen & FIELD_BIT(FIELD_CONNECTION) && !x->request.upgrade)
         fields_strip_hop_by_hop(&x->request.fields);
     if (!c || !is_to_be_looked_up(c, matched))
         return false;
@@ -169,16 +173,23 @@ static void let_go(struct exchange_cache *c)
     cache_serve_stop(c);
 }
 
+/* Than the object: what a plain hit has not. */
+static bool holds_more(const struct exchange_cache *c)
+{
+    return c->fetch || c->fill || c->reader.body || c->waiter.audience || list_linked(&c->task.link);
+}
+
 static void cancel(struct exchange *x)
 {
-    if (x->cache)
+    if (x->cache && (holds_more(x->cache) || x->cache->relays))
         let_go(x->cache);
 }
 
 void cache_end(struct exchange *x)
 {
     struct exchange_cache *c = x->cache;
-    let_go(c);
+    if (holds_more(c))
+        let_go(c);
     cache_object_release(c->object);
     c->object = NULL;
 }

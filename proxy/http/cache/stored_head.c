@@ -1,9 +1,12 @@
 #include "proxy/http/cache/stored_head.h"
 
 #include "proxy/http/cache/facts.h"
+#include "proxy/http/exchange.h"
 #include "proxy/http/fields.h"
+#include "proxy/http/h1/write.h"
 
-#define FIELDS_ADDED 8 /* when it is sent */
+#define FIELDS_ADDED 8   /* when it is sent */
+#define LINES_ADDED  192 /* bytes of the lines around the fields, at most */
 
 static bool is_never_stored(const struct field *f)
 {
@@ -80,7 +83,7 @@ int stored_fields_merge(const struct stored_head *stored, const struct fields *u
 
 size_t stored_head_size(const struct fields *f)
 {
-    size_t size = sizeof(struct stored_head) + f->count * sizeof(struct field);
+    size_t size = sizeof(struct stored_head) + f->count * sizeof(struct field) + LINES_ADDED;
     for (uint32_t i = 0; i < f->count; i++)
         size += f->at[i].name.len + f->at[i].value.len + 4;
     return size;
@@ -93,13 +96,39 @@ static char *append(char *to, struct slice s)
     return to + s.len;
 }
 
+/* What HTTP/1.1 puts before the fields. */
+static char *append_status_line(char *to, unsigned status)
+{
+    struct head_writer w;
+    head_init(&w, to, LINES_ADDED / 2);
+    head_put_status_line(&w, &(struct http_response){.status = (uint16_t)status});
+    ASSERT(!w.overflow);
+    return w.at;
+}
+
+/* And behind them. */
+static void append_rest(char *to, struct stored_head *h)
+{
+    struct head_writer w;
+    head_init(&w, to, LINES_ADDED / 2);
+    head_put_field(&w, S("Via"), exchange_via(h->minor, h->is_http2));
+    h->lines_len = (uint32_t)(w.at - (char *)(h->fields + h->count));
+    if (h->length != UINT64_MAX) {
+        head_put(&w, S("Content-Length: "));
+        head_put_number(&w, h->length);
+        head_put(&w, S("\r\n"));
+    }
+    ASSERT(!w.overflow);
+    h->framed_len = (uint32_t)(w.at - (char *)(h->fields + h->count));
+}
+
 void stored_head_write(void *at, const struct fields *f, const struct http_response *r, uint64_t length,
                        struct slice *etag, struct slice *modified)
 {
     struct stored_head *h = at;
     *h =
         (struct stored_head){.length = length, .count = f->count, .minor = r->minor, .is_http2 = r->is_http2};
-    char *to = (char *)(h->fields + f->count);
+    char *to = append_status_line((char *)(h->fields + f->count), r->status);
     for (uint32_t i = 0; i < f->count; i++) {
         struct field *copy = &h->fields[i];
         *copy = f->at[i];
@@ -109,7 +138,9 @@ void stored_head_write(void *at, const struct fields *f, const struct http_respo
         to = append(append(to, f->at[i].value), S("\r\n"));
         copy->line_len = (uint32_t)(copy->name.len + copy->value.len + 4);
     }
+    append_rest(to, h);
     struct fields written = {h->fields, h->count, h->count};
+    h->has_date = fields_find(&written, FIELD_DATE) != NULL;
     cache_validators_of(&written, etag, modified);
 }
 

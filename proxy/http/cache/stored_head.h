@@ -1,5 +1,6 @@
 /* The head of a stored response: its fields as they came, one behind the other as lines of HTTP/1.1, and an
- * array that says where each is. A hit copies the array alone; HTTP/1.1 then writes all lines in one piece.
+ * array that says where each is. Before them the status line stands, and behind them Via and Content-Length,
+ * so that a plain hit over HTTP/1.1 has one piece to send; where fields are changed a hit copies the array.
  */
 #pragma once
 
@@ -12,8 +13,21 @@ struct stored_head {
     uint32_t count;
     uint8_t minor; /* of the protocol that it came by, for Via */
     bool is_http2;
+    bool has_date;
+    uint32_t lines_len;    /* of the text behind the fields: status line, fields, Via */
+    uint32_t framed_len;   /* the same with Content-Length; where the length was not announced, without */
     struct field fields[]; /* point behind them */
 };
+
+/* The lines of a whole body's head, which may be sent as they are; *has_length: that of the body is among
+ * them. Empty where some are made when it is sent. */
+static inline struct slice stored_head_lines(const struct stored_head *h, uint64_t length, bool *has_length)
+{
+    *has_length = h->length == length;
+    return slice_of((const char *)(h->fields + h->count), !h->has_date  ? 0
+                                                          : *has_length ? h->framed_len
+                                                                        : h->lines_len);
+}
 
 /* Which of a response's fields are stored (RFC 9111 §3.1): not those between two hops, Age, Content-Length
  * (known from the body), what authenticates to a proxy, what the verdict leaves out, and Set-Cookie if

@@ -38,6 +38,12 @@ static void put_framing(struct h1_downstream *d, struct head_writer *w, struct e
         head_put_number(w, r->content_length);
         head_put(w, S("\r\n"));
     }
+}
+
+/* What becomes of the connection. */
+static void put_connection(struct h1_downstream *d, struct head_writer *w, struct exchange *x,
+                           const struct http_response *r)
+{
     if (r->status == 101)
         head_put(w, S("Connection: upgrade\r\n"));
     else if (!keeps_alive(d, x)) {
@@ -77,10 +83,16 @@ static int respond(struct exchange *x, const struct http_response *r, const stru
     struct head_writer w;
     ASSERT(count <= RESPOND_VECTORS_MAX);
     head_init(&w, d->worker->head_buffer, HEAD_BUFFER);
-    head_put_status_line(&w, r);
-    bool unknown = r->body == BODY_CHUNKED || r->body == BODY_UNTIL_CLOSE;
-    head_put_fields(&w, &r->fields, unknown ? 1ull << FIELD_CONTENT_LENGTH : 0);
-    put_framing(d, &w, x, r);
+    if (r->lines[0].len) {
+        head_put(&w, r->lines[0]);
+        head_put(&w, r->lines[1]);
+    } else {
+        bool unknown = r->body == BODY_CHUNKED || r->body == BODY_UNTIL_CLOSE;
+        head_put_status_line(&w, r);
+        head_put_fields(&w, &r->fields, unknown ? 1ull << FIELD_CONTENT_LENGTH : 0);
+        put_framing(d, &w, x, r);
+    }
+    put_connection(d, &w, x, r);
     head_put(&w, S("\r\n"));
     if (w.overflow)
         return -1;
@@ -229,6 +241,7 @@ static void done(struct exchange *x)
 const struct downstream_ops h1_downstream_ops = {
     .inform = inform,
     .respond = respond,
+    .takes_lines = true,
     .respond_body = respond_body,
     .respond_some = respond_some,
     .takes_files = takes_files,
