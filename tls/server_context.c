@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "tls/records.h"
 #include "tls/server_internal.h"
-#include "tls/transport.h"
 
 /* Mozilla's "intermediate" of version 5.7, without DHE. */
 #define CIPHERS                                                                                              \
@@ -114,6 +114,7 @@ static SSL_CTX *make_context(struct config *c, const struct config_node *at,
                                   SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_NO_AUTO_CHAIN);
     SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
     set_sessions(s, server, context);
+    tls_records_watch(context);
     SSL_CTX_set_client_hello_cb(context, on_hello, slot);
     SSL_CTX_set_tlsext_servername_callback(context, on_server_name);
     if (server->alpn.len)
