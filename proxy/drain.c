@@ -110,5 +110,6 @@ void runtime_stop(struct runtime *rt)
         return;
     }
     upgrade_call_off(rt);
+    notify_stopping(rt);
     drain_begin(rt, false);
 }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "core/log.h"
+#include "proxy/activation.h"
 #include "proxy/listener.h"
 #include "proxy/privileges.h"
 #include "proxy/runtime_internal.h"
@@ -246,6 +247,8 @@ static char *become_less(struct runtime *rt, struct snapshot *s)
 static char *take_up(struct runtime *rt, struct snapshot *s, bool first)
 {
     struct apply_letter *letters[WORKERS_MAX] = {0};
+    if (first)
+        activation_match(&rt->sockets, s);
     char *why = open_sockets(rt, s);
     if (why)
         goto fail;
@@ -357,7 +360,9 @@ struct reload_result runtime_reload(struct runtime *rt, const char *file)
         log_warn("no reload", LOG_TEXT("reason", obstacle));
         return failure(obstacle);
     }
+    notify_reloading(rt);
     struct reload_result r = load(rt, file ? file : rt->file, false);
+    notify_serving(rt);
     if (r.ok) {
         rt->stats.reloads++;
         log_info("configuration reloaded", LOG_U64("generation", rt->generation), LOG_TEXT("file", rt->file));

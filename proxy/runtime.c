@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "core/log.h"
+#include "proxy/activation.h"
 #include "proxy/http/h1/parse.h"
 #include "proxy/runtime_internal.h"
 #include "tls/client.h"
@@ -136,10 +137,12 @@ int runtime_start(struct runtime *rt, const char *file, char **argv, const struc
     rt->program = realpath("/proc/self/exe", NULL);
     rt->writer = writer_create(); /* its thread comes with the workers', in what sandbox they are in */
     sandbox_inherit(&rt->sandbox);
+    notify_init(&rt->notify);
     if (!rt->file || !rt->writer || read_worker_count(rt) != 0)
         return -1;
     sockets_init(&rt->sockets, rt->worker_count);
     sockets_inherit(&rt->sockets);
+    activation_take(&rt->sockets);
     if (create_parts(rt) != 0) {
         fprintf(stderr, "weir: cannot start: %s\n", strerror(errno));
         return -1;
@@ -159,6 +162,7 @@ int runtime_start(struct runtime *rt, const char *file, char **argv, const struc
     log_info("serving", LOG_TEXT("file", rt->file), LOG_U64("workers", rt->worker_count),
              LOG_U64("pid", getpid()));
     upgrade_tell_ready();
+    notify_serving(rt);
     return 0;
 }
 
@@ -184,6 +188,7 @@ static void free_all(struct runtime *rt)
     loop_timer_clear(&rt->control, &rt->certificates);
     loop_timer_clear(&rt->control, &rt->drain);
     upgrade_forget(rt);
+    notify_free(&rt->notify, &rt->control);
     signals_remove(rt);
     /* The last holds come back as letters. */
     loop_deliver(&rt->control);

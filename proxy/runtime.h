@@ -9,6 +9,7 @@
 #include "cache/purge.h"
 #include "core/loop.h"
 #include "core/writer.h"
+#include "proxy/notify.h"
 #include "proxy/sandbox.h"
 #include "proxy/snapshot.h"
 #include "proxy/sockets.h"
@@ -46,6 +47,7 @@ struct runtime {
     struct tls_tickets *tickets;
     struct sockets sockets;
     struct sandbox sandbox;
+    struct notify notify;
     struct cache_store *cache; /* lives as long as the process: a reload changes its settings alone */
     struct worker **workers;
     unsigned worker_count;

@@ -48,7 +48,7 @@ void sockets_forget_files(struct sockets *s)
 /* Forgets the descriptors. */
 static void let_go(struct listening *l)
 {
-    if (!l->keep_file && l->count)
+    if (!l->keep_file && !l->activated && l->count)
         remove_file(&l->address);
     l->count = 0;
     free(l->fds);
@@ -264,7 +264,10 @@ static int open_all(struct sockets *s, struct listening *l, const char **what)
         return -1;
     while (l->count < s->workers) {
         int fd;
-        if (a.any.sa_family == AF_UNIX && l->count) {
+        /* The manager's may be bound elsewhere than `a` says. */
+        if (l->activated && l->datagrams)
+            return 0;
+        if ((l->activated || a.any.sa_family == AF_UNIX) && l->count) {
             *what = "dup";
             fd = fcntl(l->fds[0], F_DUPFD_CLOEXEC, 3);
         } else {
@@ -373,9 +376,10 @@ void sockets_abandon(struct sockets *s)
 }
 
 /* Handing over: "7,8@127.0.0.1:80" on one line, "9@unix:/run/x" on the next, "10@udp/127.0.0.1:53" for
- * datagrams. */
+ * datagrams; "11@kept/unix:/run/y" is the service manager's. */
 
 #define DATAGRAMS "udp/"
+#define ACTIVATED "kept/"
 
 char *sockets_export(const struct sockets *s)
 {
@@ -390,7 +394,7 @@ char *sockets_export(const struct sockets *s)
         address_print(&l->address, address, sizeof address);
         for (size_t i = 0; i < l->count; i++)
             fprintf(f, "%s%d", i ? "," : "", l->fds[i]);
-        fprintf(f, "@%s%s\n", l->datagrams ? DATAGRAMS : "", address);
+        fprintf(f, "@%s%s%s\n", l->activated ? ACTIVATED : "", l->datagrams ? DATAGRAMS : "", address);
     }
     if (fclose(f) != 0) {
         free(text);
@@ -408,6 +412,43 @@ static bool is_listening(int fd, bool datagrams)
     return datagrams ? value == SOCK_DGRAM : value != 0;
 }
 
+int sockets_adopt(struct sockets *s, int fd, const struct address *a, bool datagrams, struct slice name)
+{
+    int on = 1;
+    if (!is_listening(fd, datagrams) || (datagrams && a->any.sa_family == AF_UNIX))
+        return -1;
+    struct listening *l = find(s, a, datagrams);
+    bool fresh = !l;
+    if (fresh)
+        l = create(s, a, datagrams);
+    if (!l)
+        return -1;
+    if (add_fd(l, fd) != 0) {
+        if (fresh)
+            listening_close(l);
+        return -1;
+    }
+    l->activated = true;
+    snprintf(l->name, sizeof l->name, "%.*s", SLICE_FMT(name));
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    if (datagrams)
+        prepare_for_datagrams(fd, a);
+    else if (a->any.sa_family != AF_UNIX)
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    return 0;
+}
+
+bool sockets_has(const struct sockets *s, const struct address *a, bool datagrams)
+{
+    return find(s, a, datagrams) != NULL;
+}
+
+void sockets_drop(struct listening *l)
+{
+    listening_close(l);
+}
+
 static void inherit_one(struct sockets *s, struct slice entry)
 {
     size_t at = slice_find(entry, '@');
@@ -416,14 +457,19 @@ static void inherit_one(struct sockets *s, struct slice entry)
     uint16_t port;
     const char *why;
     struct slice where = slice_skip(entry, at + 1);
+    bool activated = slice_begins(where, S(ACTIVATED));
+    if (activated)
+        where = slice_skip(where, sizeof ACTIVATED - 1);
     bool datagrams = slice_begins(where, S(DATAGRAMS));
     if (datagrams)
         where = slice_skip(where, sizeof DATAGRAMS - 1);
     if (address_parse(where, &a, &host, &port, &why) != ADDRESS_SOCKET)
         return;
     struct listening *l = create(s, &a, datagrams);
-    if (l)
+    if (l) {
         l->keep_file = true;
+        l->activated = activated;
+    }
     while (l && slice_next(&fds, ',', &number)) {
         uint64_t fd;
         if (slice_to_u64(number, &fd) != 0 || fd > 1 << 20 || !is_listening((int)fd, datagrams))

@@ -13,6 +13,8 @@ struct listening {
     bool datagrams; /* UDP; else connections are accepted there */
     int *fds;       /* one a worker, or more after an upgrade from a process with more workers */
     size_t count;
+    bool activated;      /* the service manager's (activation.h); its file is never removed */
+    char name[64];       /* that the service manager gave it */
     bool keep_file;      /* of a Unix socket, when this is closed or given up */
     bool wanted;         /* by the configuration that is being taken up */
     int64_t given_up_ms; /* for datagrams: the workers may keep them open that long (stream/udp.h) */
@@ -31,6 +33,13 @@ void sockets_free(struct sockets *s);
 /* Takes over what the process before left in the environment (sockets_export). Before any other thread is
  * there. The files of Unix sockets stay that process's until sockets_own_files(). */
 void sockets_inherit(struct sockets *s);
+
+/* Takes a socket that is bound already, and listening unless it is for datagrams; its descriptor is ours from
+ * then on. 0, or -1. */
+int sockets_adopt(struct sockets *s, int fd, const struct address *a, bool datagrams, struct slice name);
+bool sockets_has(const struct sockets *s, const struct address *a, bool datagrams);
+/* Closes and frees one that no worker has. */
+void sockets_drop(struct listening *l);
 
 /* Sockets for the address, made if they are not there; marked as wanted. NULL with errno and, in *what, the
  * call that failed. A Unix socket's file that nobody listens to any more is removed first. An address may

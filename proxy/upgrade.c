@@ -71,6 +71,7 @@ static void on_ready(evutil_socket_t fd, short what, void *argument)
     upgrade_forget(rt);
     if (n == 1) {
         log_info("the next process serves; this one drains", LOG_U64("pid", next));
+        notify_handed_over(rt, next);
         drain_begin(rt, true);
         return;
     }

@@ -90,6 +90,7 @@ static void on_tick(struct timer *t)
     struct worker *w = CONTAINER_OF(t, struct worker, tick);
     if (w->observers && w->observers->worker_tick)
         w->observers->worker_tick(w->observers->argument, w->index);
+    counter_add(&w->beats, 1);
     loop_timer(&w->loop, &w->tick, TICK_MS);
 }
 

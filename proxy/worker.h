@@ -64,6 +64,7 @@ struct worker {
     void (*drained)(struct worker *);
     struct task drained_task;
     struct timer tick;
+    counter beats;              /* of the tick: the loop goes round */
     struct log_limit log_limit; /* see failure_log.h */
     const struct observers *observers;
     struct cache_store *cache; /* the process's; outlives the worker */

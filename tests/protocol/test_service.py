@@ -1,5 +1,6 @@
 """weir as a service: the user that it becomes, the sandbox, readiness and watchdog, sockets from systemd."""
 
+import ctypes
 import os
 import re
 import shutil
@@ -218,3 +219,256 @@ def test_a_wrong_word_for_the_sandbox_is_a_fault(tmp_path):
     weir = Weir(tmp_path, {**OK, "sandbox": "yes"}, start=False)
     done = weir.cli("check")
     assert done.returncode == 1 and "sandbox" in done.stderr
+
+
+# -- the service manager --------------------------------------------------------------------------------------------------------------
+
+class Manager:
+    """Receives what a service says (sd_notify(3))."""
+
+    def __init__(self, path):
+        self.path = str(path)
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self.socket.bind(self.path)
+        self.said = []  # of (pid, {variable: value})
+
+    def listen(self):
+        self.socket.setblocking(False)
+        while True:
+            try:
+                text, control, _, _ = self.socket.recvmsg(4096, 4096)
+            except BlockingIOError:
+                return self.said
+            pid = int.from_bytes(control[0][2][:4], "little")
+            self.said.append((pid, dict(line.split("=", 1) for line in text.decode().splitlines())))
+
+    def await_said(self, **wanted):
+        def said():
+            found = [(pid, v) for pid, v in self.listen() if wanted.items() <= v.items()]
+            assert found, f"not among {self.said}"
+            return found[-1]
+        return wait_until(said, 10, f"{wanted} said")
+
+    def forget(self):
+        self.listen()
+        self.said = []
+
+
+@pytest.fixture
+def manager(tmp_path):
+    manager = Manager(tmp_path / "notify")
+    yield manager
+    manager.socket.close()
+
+
+@pytest.mark.parametrize("sandbox", [False, True])
+def test_the_manager_hears_of_start_reload_and_stop(tmp_path, weirs, manager, sandbox):
+    weir = weirs(tmp_path / "home", {**OK, "sandbox": sandbox}, environment={"NOTIFY_SOCKET": manager.path})
+    pid, said = manager.await_said(READY="1")
+    assert pid == weir.pid and "serving" in said["STATUS"] and "generation 1" in said["STATUS"]
+    manager.forget()
+    weir.reload()
+    reloading = manager.await_said(RELOADING="1")[1]
+    assert 0 < int(reloading["MONOTONIC_USEC"]) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    assert "generation 2" in manager.await_said(READY="1")[1]["STATUS"]
+    manager.forget()
+    weir.write("nonsense: {")
+    assert weir.admin.reload().status == 422
+    assert "generation 2" in manager.await_said(READY="1")[1]["STATUS"]  # a reload that failed is over too
+    weir.signal(signal.SIGTERM)
+    manager.await_said(STOPPING="1")
+
+
+def test_a_socket_with_an_abstract_name_is_told_too(tmp_path, weirs):
+    manager = Manager(f"\0weir-test-{os.getpid()}-{free_port()}")
+    weirs(tmp_path, OK, environment={"NOTIFY_SOCKET": "@" + manager.path[1:]})
+    manager.await_said(READY="1")
+    manager.socket.close()
+
+
+def test_an_upgrade_names_the_next_main_process_which_goes_on_with_the_watchdog(tmp_path, weirs, manager):
+    weir = weirs(tmp_path / "home", OK, environment={"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "600000"})
+    old = weir.pid
+    assert manager.await_said(WATCHDOG="1")[0] == old
+    new = weir.upgrade()
+    assert manager.await_said(MAINPID=str(new))[0] == old
+    manager.forget()
+    assert manager.await_said(WATCHDOG="1")[0] == new
+    assert not any("STOPPING" in v for _, v in manager.said)
+
+
+def test_a_watchdog_for_another_process_is_not_answered(tmp_path, weirs, manager):
+    weir = weirs(tmp_path / "home", OK, environment={"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "60000", "WATCHDOG_PID": "1"})
+    manager.await_said(READY="1")
+    weir.reload()
+    weir.reload()
+    manager.await_said(READY="1")
+    assert not any("WATCHDOG" in v for _, v in manager.said)
+
+
+def _ptrace(request, task, data=0):
+    return ctypes.CDLL(None, use_errno=True).ptrace(request, task, None, data)
+
+
+SEIZE, INTERRUPT, DETACH = 0x4206, 0x4207, 17
+
+
+def test_the_watchdog_is_answered_only_while_every_worker_goes_round(tmp_path, weirs, manager):
+    weir = weirs(tmp_path / "home", OK, environment={"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "1500000"})
+    manager.await_said(WATCHDOG="1")
+    task = next(int(t) for t in os.listdir(f"/proc/{weir.pid}/task")
+                if open(f"/proc/{weir.pid}/task/{t}/comm").read() == "weir-1\n")
+    if _ptrace(SEIZE, task) != 0:
+        pytest.skip("threads cannot be stopped here")
+    try:
+        assert _ptrace(INTERRUPT, task) == 0
+        os.waitpid(task, 0x40000000)  # __WALL
+        weir.await_log("a worker does not answer", "worker=1")
+        manager.forget()
+        said = weir.log().count("a worker does not answer")
+        wait_until(lambda: weir.log().count("a worker does not answer") >= said + 2, 20, "two more looks")
+        assert not any("WATCHDOG" in v for _, v in manager.listen())
+    finally:
+        _ptrace(DETACH, task)
+    manager.await_said(WATCHDOG="1")
+
+
+# -- sockets from the service manager -------------------------------------------------------------------------------------------------
+
+_ACTIVATE = """
+import os, sys
+fds, names = sys.argv[1].split(","), sys.argv[2]
+for i, fd in enumerate(map(int, fds)):
+    os.dup2(fd, 100 + i)
+    os.close(fd)
+for i in range(len(fds)):
+    os.dup2(100 + i, 3 + i)
+    os.close(100 + i)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(fds)), LISTEN_FDNAMES=names)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
+class Activated(Weir):
+    """Started as systemd does: with sockets that are open already, from descriptor 3 on."""
+
+    def __init__(self, folder, config, sockets, names, **options):
+        self.sockets, self.names = sockets, names
+        super().__init__(folder, config, **options)
+
+    def start(self, seconds=10):
+        fds = [s.fileno() for s in self.sockets]
+        with open(self.log_file, "ab") as log:
+            self.process = subprocess.Popen(["/usr/bin/python3", "-c", _ACTIVATE, ",".join(map(str, fds)), ":".join(self.names), BINARY, "run",
+                                             "-c", self.config_file], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment,
+                                            cwd=self.folder, pass_fds=fds)
+        try:
+            wait_until(self._serves, seconds, "weir serving")
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def expected_ports(self):
+        return {int(self.config["admin"]["bind"].rsplit(":", 1)[1])}
+
+
+def listening(port=0, kind=socket.SOCK_STREAM):
+    s = socket.socket(socket.AF_INET, kind)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("127.0.0.1", port))
+    if kind == socket.SOCK_STREAM:
+        s.listen(64)
+    return s
+
+
+@pytest.fixture
+def activated():
+    all_of_them = []
+
+    def make(folder, config, sockets, names):
+        weir = Activated(folder, config, sockets, names)
+        all_of_them.append((weir, sockets))
+        return weir
+    yield make
+    for weir, sockets in all_of_them:
+        weir.stop()
+        for s in sockets:
+            s.close()
+
+
+def ask(port, times=1):
+    answers = []
+    for _ in range(times):
+        with socket.create_connection(("127.0.0.1", port), timeout=10 * SCALE) as s:
+            s.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            text = b""
+            while more := s.recv(4096):
+                text += more
+            answers.append(text.split(b"\r\n\r\n", 1)[1])
+    return answers
+
+
+def inode_of(s):
+    return os.readlink(f"/proc/self/fd/{s.fileno()}")
+
+
+def sockets_of(pid):
+    found = set()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except OSError:
+            pass
+    return found
+
+
+def test_a_socket_serves_the_listener_that_binds_its_address(tmp_path, activated):
+    s = listening()
+    port = s.getsockname()[1]
+    weir = activated(tmp_path, {**OK, "listeners": {"web": {"bind": f"127.0.0.1:{port}"}}}, [s], ["anything"])
+    assert inode_of(s) in sockets_of(weir.pid)
+    assert ask(port, 20) == [b"ok\n"] * 20
+    weir.reload(routes=[{"respond": {"body": "two\n"}}])
+    wait_until(lambda: ask(port) == [b"two\n"], 10, "the new answer")
+    weir.upgrade()
+    assert inode_of(s) in sockets_of(weir.pid) and ask(port, 20) == [b"two\n"] * 20
+
+
+def test_a_socket_serves_the_listener_of_its_name(tmp_path, activated):
+    s, other = listening(), free_port()
+    port = s.getsockname()[1]
+    weir = activated(tmp_path, {**OK, "listeners": {"web": {"bind": f"127.0.0.1:{other}"}}}, [s], ["web"])
+    assert ask(port) == [b"ok\n"]
+    with pytest.raises(ConnectionRefusedError):
+        ask(other)
+    assert weir.admin.reload().status == 200 and ask(port) == [b"ok\n"]
+
+
+def test_a_socket_that_no_listener_has_is_closed_and_told_of(tmp_path, activated):
+    s, web = listening(), free_port()
+    port = s.getsockname()[1]
+    weir = activated(tmp_path, {**OK, "listeners": {"web": {"bind": f"127.0.0.1:{web}"}}}, [s], ["nobody"])
+    weir.await_log("no listener has the address or the name of a socket", f"127.0.0.1:{port}", "nobody")
+    assert inode_of(s) not in sockets_of(weir.pid) and ask(web) == [b"ok\n"]
+
+
+def test_a_unix_socket_of_the_manager_stays_when_weir_ends(tmp_path, activated):
+    path = str(tmp_path / "web.sock")
+    s = socket.socket(socket.AF_UNIX)
+    s.bind(path)
+    s.listen(16)
+    weir = activated(tmp_path / "home", {**OK, "listeners": {"web": {"bind": f"unix:{path}"}}}, [s], ["web"])
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert b"200 OK" in client.recv(4096)
+    weir.stop()
+    assert os.path.exists(path)
+    weir.start()
+
+
+def test_variables_for_another_process_are_not_followed(tmp_path, weirs):
+    weir = weirs(tmp_path, OK, environment={"LISTEN_PID": "1", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "web"})
+    assert weir.get().text == "ok\n"
