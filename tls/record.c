@@ -2,13 +2,15 @@
 
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
-#include <openssl/hmac.h>
 #include <openssl/ssl.h>
 #include <string.h>
 
 /* Pieces from here on are enciphered where they lie; smaller ones are copied, so that the byte behind them
  * is not a call of its own. */
 #define COPY_MAX 4096u
+
+#define HMAC_BLOCK_MAX 128u            /* of SHA-384 */
+#define HMAC_TEXT_MAX  EVP_MAX_MD_SIZE /* no text is longer than a digest */
 
 /* Suites. */
 
@@ -54,10 +56,32 @@ const struct tls_suite *tls_suite_find(const struct tls_suites *s, unsigned id)
 
 /* Keys. */
 
+/* HMAC (RFC 2104) of a short text; OpenSSL's would look up its algorithms by name each time, which costs more
+ * than the digests do. */
+static int authenticate(const struct tls_protection *p, const unsigned char *text, size_t len,
+                        unsigned char digest[EVP_MAX_MD_SIZE])
+{
+    unsigned char in[HMAC_BLOCK_MAX + HMAC_TEXT_MAX];
+    size_t block = (size_t)EVP_MD_get_block_size(p->suite->digest);
+    ASSERT(block <= HMAC_BLOCK_MAX && p->suite->secret_len <= block && len <= HMAC_TEXT_MAX);
+    memset(in, 0x36, block);
+    for (size_t i = 0; i < p->suite->secret_len; i++)
+        in[i] ^= p->secret[i];
+    memcpy(in + block, text, len);
+    unsigned n = 0;
+    int done = EVP_Digest(in, block + len, digest, &n, p->suite->digest, NULL) == 1;
+    for (size_t i = 0; i < block; i++)
+        in[i] ^= 0x36 ^ 0x5c;
+    memcpy(in + block, digest, n);
+    done = done && EVP_Digest(in, block + n, digest, &n, p->suite->digest, NULL) == 1;
+    OPENSSL_cleanse(in, sizeof in);
+    return done ? 0 : -1;
+}
+
 /* HKDF-Expand-Label without a context (§7.1), for what is no longer than a digest. */
 static int expand(const struct tls_protection *p, const char *label, unsigned char *out, size_t len)
 {
-    unsigned char info[32], digest[EVP_MAX_MD_SIZE];
+    unsigned char info[HMAC_TEXT_MAX], digest[EVP_MAX_MD_SIZE];
     size_t label_len = strlen(label), n = 0;
     ASSERT(label_len + 11 <= sizeof info && len <= p->suite->secret_len);
     info[n++] = 0;
@@ -68,9 +92,7 @@ static int expand(const struct tls_protection *p, const char *label, unsigned ch
     n += 6 + label_len;
     info[n++] = 0; /* the context's length */
     info[n++] = 1; /* the first block of HKDF-Expand (RFC 5869 §2.3) */
-    unsigned digest_len = 0;
-    if (!HMAC(p->suite->digest, p->secret, p->suite->secret_len, info, n, digest, &digest_len) ||
-        digest_len < len)
+    if (authenticate(p, info, n, digest) != 0)
         return -1;
     memcpy(out, digest, len);
     OPENSSL_cleanse(digest, sizeof digest);

@@ -59,22 +59,26 @@ static void on_secret(const SSL *ssl, const char *text)
         s->secrets->in_len = read_secret(line, client, s->secrets->in);
     else
         s->secrets->out_len = read_secret(line, server, s->secrets->out);
+    SSL_CTX_set_keylog_callback(SSL_get_SSL_CTX(ssl), NULL);
 }
 
-/* Each record is told by its header. */
+/* OpenSSL prints each secret digit by digit, a tenth of a handshake for all of them: so it is asked only for
+ * those that come next after either side's Finished. The context is its worker's alone. */
 static void on_message(int sent, int version, int type, const void *at, size_t len, SSL *ssl, void *argument)
 {
-    (void)version, (void)at, (void)len, (void)argument;
-    if (!sent || type != SSL3_RT_HEADER)
-        return;
-    struct tls_state *s = tls_state_of(ssl);
-    if (s->secrets && s->secrets->out_len)
-        s->secrets->sent++;
+    (void)version, (void)argument;
+    if (type == SSL3_RT_HANDSHAKE && len && *(const unsigned char *)at == SSL3_MT_FINISHED &&
+        SSL_version(ssl) == TLS1_3_VERSION) {
+        SSL_CTX_set_keylog_callback(SSL_get_SSL_CTX(ssl), on_secret);
+    } else if (sent && type == SSL3_RT_HEADER) { /* of any record */
+        struct tls_state *s = tls_state_of(ssl);
+        if (s->secrets && s->secrets->out_len)
+            s->secrets->sent++;
+    }
 }
 
 void tls_records_watch(SSL_CTX *context)
 {
-    SSL_CTX_set_keylog_callback(context, on_secret);
     SSL_CTX_set_msg_callback(context, on_message);
 }
 

@@ -515,3 +515,24 @@ def s_client(port, *arguments, text=""):
 def _serial_in(output):
     pem = output[output.index("-----BEGIN CERTIFICATE-----"):output.index("-----END CERTIFICATE-----") + 26]
     return serial_of(ssl.PEM_cert_to_DER_cert(pem))
+
+
+# -- memory ------------------------------------------------------------------------------------------------------------------
+
+def test_an_idle_connection_keeps_little(names, authority):
+    if names.is_sanitized:
+        pytest.skip("a sanitizer's heap says nothing of weir's")
+
+    def open_some(count):
+        clients = [connect(names, authority, "one.example", minimum=V13) for _ in range(count)]
+        for each in clients:
+            assert each.get().status == 200
+        return clients
+
+    held = open_some(50)
+    before = names.rss_bytes()
+    held += open_some(500)
+    kept = (names.rss_bytes() - before) / 500
+    for each in held:
+        each.close()
+    assert kept < 8192
