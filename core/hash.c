@@ -1,5 +1,6 @@
 #include "core/hash.h"
 
+#include <endian.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -48,8 +49,14 @@ uint64_t hash_keyed(struct slice text)
         v[0] ^= word;
     }
     uint64_t last = (uint64_t)text.len << 56;
-    for (size_t i = 0; i < left; i++)
-        last |= (uint64_t)(unsigned char)at[i] << (8 * i);
+    if (left && text.len >= 8) { /* the last eight bytes, of which some were hashed already */
+        uint64_t word;
+        memcpy(&word, at + left - 8, 8);
+        last |= le64toh(word) >> (64 - 8 * left);
+    } else {
+        for (size_t i = 0; i < left; i++)
+            last |= (uint64_t)(unsigned char)at[i] << (8 * i);
+    }
     v[3] ^= last;
     sip_round(v);
     v[0] ^= last;

@@ -183,12 +183,21 @@ static void put_route(struct text *t, const struct route *route)
     put(t, S("\n"));
 }
 
+/* Of a name or an IPv4 address the port is what stands behind the host as it is compared. */
+static struct slice port_of(const struct cache_subject *s)
+{
+    struct slice host = s->request->host;
+    if (host.len > s->host.len && host.at[0] != '[' && host.at[s->host.len] == ':')
+        return slice_skip(host, s->host.len + 1);
+    return host_port(host);
+}
+
 static void put_authority(struct text *t, const struct cache_subject *s)
 {
     put(t, s->host);
     if (s->host.len == s->request->host.len)
         return; /* nothing was taken away from it */
-    struct slice port = host_port(s->request->host);
+    struct slice port = port_of(s);
     struct slice usual = slice_equal(s->scheme, S("https")) ? S("443") : S("80");
     if (port.len && !slice_equal(port, usual)) {
         put(t, S(":"));

@@ -28,11 +28,16 @@ static void put(struct text *t, struct slice s)
 /* Without a sign; the bytes that it took. */
 static size_t write_number(uint64_t number, char to[20])
 {
-    size_t digits = 1;
-    for (uint64_t rest = number; rest >= 10; rest /= 10)
+    size_t digits = 1, at;
+    for (uint64_t limit = 10; digits < 20 && number >= limit; limit *= 10)
         digits++;
-    for (size_t i = digits; i > 0; number /= 10)
-        to[--i] = (char)('0' + number % 10);
+    for (at = digits; at >= 2; number /= 100) {
+        unsigned pair = (unsigned)(number % 100);
+        to[--at] = (char)('0' + pair % 10);
+        to[--at] = (char)('0' + pair / 10);
+    }
+    if (at)
+        to[0] = (char)('0' + number);
     return digits;
 }
 
