@@ -155,6 +155,7 @@ def main():
         return 2
     cases = [c for c in CASES if not given.cases or "all" in given.cases or c.name in given.cases]
     say(f"about {minutes(cases, given.rounds, given.seconds):.0f} minutes")
+    os.environ["PATH"] += ":/usr/sbin"  # where Debian has the peers, and not every user looks
     os.sched_setaffinity(0, {given.load_cpu})  # what this program itself does is not on the proxies' CPU
     with Processes(HERE, given) as processes:
         groups = Groups(processes, given)

@@ -3,6 +3,7 @@
 import contextlib
 import glob
 import os
+import random
 import re
 import resource
 import shutil
@@ -194,11 +195,18 @@ def end(process):
             process.wait()
 
 
-def free_port():
-    with socket.socket() as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+def free_port(given=set()):  # noqa: B006: it is to be remembered
+    """One that nobody has, below those that the kernel gives to clients, and never the same twice: two programs that both share their
+    port (SO_REUSEPORT) would not even complain."""
+    while True:
+        port = random.randrange(10240, 32000)
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                if port not in given:
+                    s.bind(("127.0.0.1", port))
+                    given.add(port)
+                    return port
 
 
 def wait_for_port(port, process, log, seconds=10):

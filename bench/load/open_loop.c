@@ -299,7 +299,7 @@ static void run(struct load *load)
     uint64_t silent = 0;
     for (unsigned i = 0; i < load->connections; i++)
         silent += load->clients[i].has_request;
-    load->lost += silent + (load->wanted - load->sent);
+    load->lost += silent;
     load->errors += silent + (load->wanted - load->sent);
 }
 
