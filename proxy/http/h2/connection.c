@@ -3,32 +3,15 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "core/log.h"
 #include "proxy/http/h2/head.h"
 #include "proxy/http/h2/memory.h"
 
-#define LINGER_MS      2000
-#define LINGER_CALM_MS 200  /* a flood is not read to its end */
-#define LAST_WORDS_MS  2000 /* for a client that does not take its GOAWAY */
-#define GOAWAY_WAIT_MS 1000 /* for the client to see the notice, when it does not answer the ping */
-#define OUTBOUND_MAX   1000 /* frames that wait: past it no more is read */
+#define OUTBOUND_MAX 1000 /* frames that wait: past it no more is read */
 
 static const struct conn_handler handler;
 
-static void after_call(struct h2_connection *c);
 static void take_input(struct h2_connection *c, struct slice in);
 static void flush(struct task *t);
-static void on_goaway_timer(struct timer *t);
-static void drain_client(struct client *client, bool close_idle);
-static void cut_client(struct client *client);
-static void hang_up(struct h2_connection *c, enum exchange_end why);
-
-static struct h2_connection *of_conn(const struct conn *conn)
-{
-    struct h2_connection *c = conn->owner;
-    ASSERT(c->magic == H2_CONNECTION_MAGIC);
-    return c;
-}
 
 /* A connection's beginning. */
 
@@ -82,8 +65,8 @@ static void move_client(struct client *to, struct client *from)
     list_init(&to->link);
     list_insert_before(&from->link, &to->link);
     list_remove(&from->link);
-    to->drain = drain_client;
-    to->cut = cut_client;
+    to->drain = h2_drain_client;
+    to->cut = h2_cut_client;
 }
 
 int h2_take_over(struct conn *conn, struct client *client, struct slice kept, void (*gone)(struct conn *))
@@ -102,7 +85,7 @@ int h2_take_over(struct conn *conn, struct client *client, struct slice kept, vo
     list_init(&c->resumable);
     list_init(&c->closed);
     task_init(&c->flush);
-    timer_init(&c->goaway_timer, on_goaway_timer);
+    timer_init(&c->goaway_timer, h2_on_goaway_timer);
     if (create_session(c) != 0 || greet(c) != 0 || conn_keep(conn, kept) != 0) {
         nghttp2_session_del(c->session);
         free(c);
@@ -115,7 +98,7 @@ int h2_take_over(struct conn *conn, struct client *client, struct slice kept, vo
     h2_flush_later(c);
     conn_want_read(conn, true);
     if (c->worker->draining || c->client.listener->removed)
-        drain_client(&c->client, false);
+        h2_drain_client(&c->client, false);
     return 0;
 }
 
@@ -134,12 +117,12 @@ static void half_close(struct h2_connection *c)
     if (c->stream_count)
         h2_flush_later(c);
     else
-        hang_up(c, END_CLIENT_GONE);
+        h2_hang_up(c, END_CLIENT_GONE);
 }
 
 static void readable(struct conn *conn)
 {
-    struct h2_connection *c = of_conn(conn);
+    struct h2_connection *c = h2_connection_of(conn);
     struct slice in;
     enum conn_status status = conn_read(conn, &in);
     if (in.len)
@@ -147,7 +130,7 @@ static void readable(struct conn *conn)
     if (conn->closed || c->lingering)
         return;
     if (conn_keep(conn, slice_of(NULL, 0)) != 0 || status == CONN_ERROR) {
-        hang_up(c, END_CLIENT_GONE);
+        h2_hang_up(c, END_CLIENT_GONE);
         return;
     }
     if (status == CONN_EOF) {
@@ -156,13 +139,6 @@ static void readable(struct conn *conn)
     }
     if (conn->want_read && (conn->can_read || conn->transport_pending))
         conn_yield(conn);
-}
-
-void h2_end_session(struct h2_connection *c, uint32_t error)
-{
-    c->ending = true;
-    nghttp2_session_terminate_session(c->session, error);
-    loop_timer(&c->worker->loop, &c->goaway_timer, LAST_WORDS_MS);
 }
 
 static void failed_input(struct h2_connection *c, ssize_t error)
@@ -204,11 +180,10 @@ static void take_input(struct h2_connection *c, struct slice in)
     }
     if (taken < 0)
         failed_input(c, taken);
-    after_call(c);
+    h2_after_call(c);
 }
 
-/* Whatever was asked of the session: is there something to say, or is it over? */
-static void after_call(struct h2_connection *c)
+void h2_after_call(struct h2_connection *c)
 {
     if (c->conn->closed || c->lingering)
         return;
@@ -225,13 +200,6 @@ void h2_flush_later(struct h2_connection *c)
 {
     if (!c->lingering && !c->conn->closed && !list_linked(&c->flush.link))
         loop_defer(&c->worker->loop, &c->flush, flush);
-}
-
-static void free_closed(struct h2_connection *c, enum exchange_end why)
-{
-    LIST_EACH_SAFE (node, &c->closed) {
-        h2_stream_free(CONTAINER_OF(node, struct h2_stream, link), why);
-    }
 }
 
 static void resume_streams(struct h2_connection *c)
@@ -256,17 +224,15 @@ static void reset_blocked(struct h2_connection *c)
     }
 }
 
-static void finish(struct h2_connection *c);
-
 static void flush(struct task *t)
 {
     struct h2_connection *c = CONTAINER_OF(t, struct h2_connection, flush);
     ASSERT(c->magic == H2_CONNECTION_MAGIC);
     if (c->conn->closed || c->lingering)
         return;
-    free_closed(c, END_CLIENT_GONE);
+    h2_free_closed(c, END_CLIENT_GONE);
     if (h2_send_all(c) != 0) {
-        hang_up(c, END_CUT);
+        h2_hang_up(c, END_CUT);
         return;
     }
     h2_write_out(c);
@@ -277,7 +243,7 @@ static void flush(struct task *t)
     bool over = !c->out.bytes && !nghttp2_session_want_write(c->session) &&
                 (!nghttp2_session_want_read(c->session) || (c->half_closed && c->stream_count == 0));
     if (over) {
-        finish(c);
+        h2_finish(c);
         return;
     }
     h2_set_clock(c);
@@ -285,201 +251,15 @@ static void flush(struct task *t)
 
 static void drained(struct conn *conn)
 {
-    struct h2_connection *c = of_conn(conn);
+    struct h2_connection *c = h2_connection_of(conn);
     h2_flush_later(c);
     if (!c->ending && !c->half_closed && !conn->want_read)
         conn_want_read(conn, true);
 }
 
-/* Time. */
-
-static enum h2_clock clock_due(const struct h2_connection *c)
-{
-    if (conn_backlog(c->conn))
-        return H2_CLOCK_WRITE;
-    if (c->head_open)
-        return H2_CLOCK_HEAD;
-    return c->stream_count ? H2_CLOCK_NONE : H2_CLOCK_IDLE;
-}
-
-void h2_set_clock(struct h2_connection *c)
-{
-    enum h2_clock due = clock_due(c);
-    if (c->conn->closed || c->lingering || due == c->clock)
-        return;
-    c->clock = (uint8_t)due;
-    const struct timeouts *t = h2_timeouts(c);
-    c->progress_out = c->conn->bytes_out;
-    if (due == H2_CLOCK_NONE)
-        conn_timer_pause(c->conn);
-    else
-        conn_timer(c->conn, due == H2_CLOCK_WRITE  ? t->body
-                            : due == H2_CLOCK_HEAD ? t->header
-                                                   : t->keepalive);
-}
-
-static void timeout(struct conn *conn)
-{
-    struct h2_connection *c = of_conn(conn);
-    enum h2_clock ran_out = c->clock;
-    c->clock = H2_CLOCK_NONE;
-    if (ran_out != clock_due(c) || (ran_out == H2_CLOCK_WRITE && conn->bytes_out != c->progress_out)) {
-        h2_set_clock(c);
-        return;
-    }
-    if (ran_out == H2_CLOCK_WRITE) {
-        hang_up(c, END_TIMEOUT);
-        return;
-    }
-    h2_end_session(c, NGHTTP2_NO_ERROR);
-    after_call(c);
-}
-
-static void failed(struct conn *conn, int error)
-{
-    (void)error;
-    hang_up(of_conn(conn), END_CLIENT_GONE);
-}
-
 static const struct conn_handler handler = {
     .readable = readable,
     .drained = drained,
-    .timeout = timeout,
-    .failed = failed,
+    .timeout = h2_on_timeout,
+    .failed = h2_on_failed,
 };
-
-/* Abuse. */
-
-void h2_calm(struct h2_connection *c, enum h2_abuse_kind kind)
-{
-    char peer[ADDRESS_TEXT_MAX];
-    if (c->ending)
-        return;
-    c->calmed = true;
-    counter_add(&c->client.listener->stats->h2_abuse[kind], 1);
-    ip_print(&c->client.ip, peer, sizeof peer);
-    log_info("a client is told to calm down", LOG_SLICE("listener", c->client.listener->name),
-             LOG_TEXT("client", peer), LOG_TEXT("flood", h2_abuse_name(kind)));
-    h2_end_session(c, NGHTTP2_ENHANCE_YOUR_CALM);
-    h2_flush_later(c);
-}
-
-void h2_count_abuse(struct h2_connection *c, enum h2_abuse_kind kind)
-{
-    if (h2_abuse_count(&c->abuse, kind, loop_now(&c->worker->loop)))
-        h2_calm(c, kind);
-}
-
-/* The end. */
-
-void h2_count_bytes(struct h2_connection *c)
-{
-    struct listener_worker_stats *stats = c->client.listener->stats;
-    counter_add(&stats->bytes_in, c->conn->bytes_in - c->counted_in);
-    counter_add(&stats->bytes_out, c->conn->bytes_out - c->counted_out);
-    c->counted_in = c->conn->bytes_in;
-    c->counted_out = c->conn->bytes_out;
-}
-
-static void bury(struct task *t)
-{
-    struct h2_connection *c = CONTAINER_OF(t, struct h2_connection, flush);
-    nghttp2_session_del(c->session);
-    h2_head_free(&c->head);
-    buffer_clear(&c->out, &c->worker->loop.blocks);
-    c->gone(c->conn);
-    free(c);
-}
-
-static void end_streams(struct h2_connection *c, enum exchange_end why)
-{
-    LIST_EACH_SAFE (node, &c->streams) {
-        struct h2_stream *s = CONTAINER_OF(node, struct h2_stream, link);
-        nghttp2_session_set_stream_user_data(c->session, s->id, NULL);
-        h2_stream_free(s, why);
-    }
-    free_closed(c, why);
-}
-
-static void leave(struct h2_connection *c)
-{
-    struct loop *loop = &c->worker->loop;
-    h2_count_bytes(c);
-    loop_timer_clear(loop, &c->goaway_timer);
-    list_remove(&c->flush.link);
-    client_leave(&c->client);
-    c->magic = 0;
-    loop_bury(loop, &c->flush, bury);
-}
-
-static void hang_up(struct h2_connection *c, enum exchange_end why)
-{
-    ASSERT(!c->in_library);
-    if (c->magic != H2_CONNECTION_MAGIC)
-        return;
-    end_streams(c, why);
-    conn_close(c->conn);
-    leave(c);
-}
-
-static void lingered(struct conn *conn)
-{
-    leave(of_conn(conn));
-}
-
-/* All is said: closes when it is out. */
-static void finish(struct h2_connection *c)
-{
-    struct conn *conn = c->conn;
-    end_streams(c, END_CLIENT_GONE);
-    if (conn->broken) {
-        hang_up(c, END_CLIENT_GONE);
-        return;
-    }
-    c->lingering = true;
-    list_remove(&c->flush.link);
-    conn_linger(conn, c->calmed ? LINGER_CALM_MS : LINGER_MS, lingered);
-}
-
-/* RFC 9113 §6.8: a notice first, so that no request that is under way is lost; then the last word. */
-static void drain_client(struct client *client, bool close_idle)
-{
-    struct h2_connection *c = CONTAINER_OF(client, struct h2_connection, client);
-    (void)close_idle;
-    LIST_EACH (node, &c->streams) {
-        struct h2_stream *s = CONTAINER_OF(node, struct h2_stream, link);
-        if (s->x)
-            exchange_drain(s->x);
-    }
-    if (c->lingering || c->ending || c->goaway)
-        return;
-    c->goaway = 1;
-    nghttp2_submit_shutdown_notice(c->session);
-    nghttp2_submit_ping(c->session, NGHTTP2_FLAG_NONE, NULL);
-    loop_timer(&c->worker->loop, &c->goaway_timer, GOAWAY_WAIT_MS);
-    h2_flush_later(c);
-}
-
-static void on_goaway_timer(struct timer *t)
-{
-    struct h2_connection *c = CONTAINER_OF(t, struct h2_connection, goaway_timer);
-    ASSERT(c->magic == H2_CONNECTION_MAGIC);
-    if (c->lingering || c->conn->closed)
-        return;
-    if (c->ending) {
-        hang_up(c, END_CLIENT_GONE);
-        return;
-    }
-    if (c->goaway != 1)
-        return;
-    c->goaway = 2;
-    nghttp2_submit_goaway(c->session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(c->session),
-                          NGHTTP2_NO_ERROR, NULL, 0);
-    h2_flush_later(c);
-}
-
-static void cut_client(struct client *client)
-{
-    struct h2_connection *c = CONTAINER_OF(client, struct h2_connection, client);
-    hang_up(c, c->worker->stopping ? END_CUT : END_CLIENT_GONE);
-}

@@ -1,5 +1,6 @@
-/* What the files of the h2 codec share. connection.c: a connection's life, reading. output.c: writing.
- * request_head.c, stream.c, request.c: from frames to the exchange. response.c: from the exchange to frames.
+/* What the files of the h2 codec share. connection.c: a connection's beginning, reading. connection_end.c:
+ * its time, and its end. output.c: writing. request_head.c, stream.c, request.c: from frames to the exchange.
+ * response.c, response_head.c, response_frames.c: from the exchange to frames.
  * abuse.c: counting. strict.c: what nghttp2 does not see. */
 #pragma once
 
@@ -68,8 +69,9 @@ struct h2_connection {
     void (*gone)(struct conn *);
     nghttp2_session *session;
     struct list streams;
-    struct list resumable; /* streams whose backlog is low again */
-    struct list closed;    /* streams that closed while a responder was on the stack: freed by the flush */
+    struct h2_stream *recent; /* the stream that was looked for last; NULL = it is gone */
+    struct list resumable;    /* streams whose backlog is low again */
+    struct list closed;       /* streams that closed while a responder was on the stack: freed by the flush */
     unsigned stream_count;
     bool in_library;  /* a call of nghttp2's is on the stack */
     bool head_open;   /* a header block has begun and not ended */
@@ -101,29 +103,31 @@ struct h2_stream {
     int32_t id;
     struct h2_connection *connection;
     struct exchange *x; /* NULL: not begun, or ended */
-    struct list link, resume;
+    struct list link;
     bool request_done; /* END_STREAM came */
     bool deferred;     /* nghttp2 waits for more of the response */
     bool ended;        /* the response's end was handed over */
     bool end_sent;     /* and sent */
     bool drop_rest;    /* the rest of the request's body is of no use: it is not waited for long */
-    uint32_t dropped;  /* of it */
     bool over;         /* the backlog was over the high-water mark */
     bool closed;       /* nghttp2 knows it no more */
+    bool connects;     /* an extended CONNECT (RFC 8441) */
+    bool tunnel;       /* that was agreed to */
     bool timed_out;
     bool window_grown;
     bool has_length;
-    bool connects;             /* an extended CONNECT (RFC 8441) */
-    bool tunnel;               /* that was agreed to */
+    uint32_t heads_wait; /* that nghttp2 has, and has not sent yet */
+    uint32_t dropped;    /* of the rest of the request's body */
+    struct list resume;
+    struct buffer pending; /* of the response's body */
+    uint64_t sent, progress;
+    struct timer timer;
     uint64_t length, received; /* of the request's body: told, and come */
     size_t unconsumed;         /* received, and not yet given back to the window */
-    struct buffer pending;     /* of the response's body */
-    struct buffer early;       /* came before the tunnel was there */
-    uint64_t sent, progress;
+    msec_t begun;
     struct field *trailers; /* of the response: one block of memory */
     uint32_t trailer_count;
-    struct timer timer;
-    msec_t begun;
+    struct buffer early; /* came before the tunnel was there */
 };
 
 static inline const struct timeouts *h2_timeouts(const struct h2_connection *c)
@@ -131,23 +135,48 @@ static inline const struct timeouts *h2_timeouts(const struct h2_connection *c)
     return &c->client.listener->config->settings->timeouts;
 }
 
+static inline struct h2_connection *h2_connection_of(const struct conn *conn)
+{
+    struct h2_connection *c = conn->owner;
+    ASSERT(c->magic == H2_CONNECTION_MAGIC);
+    return c;
+}
+
 /* connection.c */
 
-/* Nothing is taken any more; what is left is to tell it. */
-void h2_end_session(struct h2_connection *c, uint32_t error);
 /* One write per pass: gathers and sends what nghttp2 has to say, after the pass's events. */
 void h2_flush_later(struct h2_connection *c);
+/* Whatever was asked of the session: is there something to say, or is it over? */
+void h2_after_call(struct h2_connection *c);
+
+/* connection_end.c */
+
+void h2_set_clock(struct h2_connection *c);
+void h2_on_timeout(struct conn *conn);
+void h2_on_failed(struct conn *conn, int error);
 /* Counts one of that kind; past the limit the connection is told to calm down and ends. */
 void h2_count_abuse(struct h2_connection *c, enum h2_abuse_kind kind);
 void h2_calm(struct h2_connection *c, enum h2_abuse_kind kind);
-void h2_set_clock(struct h2_connection *c);
+/* Into the listener's counters. */
 void h2_count_bytes(struct h2_connection *c);
+/* Nothing is taken any more; what is left is to tell it. */
+void h2_end_session(struct h2_connection *c, uint32_t error);
+/* Those that closed while a responder was on the stack. */
+void h2_free_closed(struct h2_connection *c, enum exchange_end why);
+/* At once. Not from within nghttp2. */
+void h2_hang_up(struct h2_connection *c, enum exchange_end why);
+/* All is said: closes when it is out. */
+void h2_finish(struct h2_connection *c);
+/* A client's drain and cut. */
+void h2_drain_client(struct client *client, bool close_idle);
+void h2_cut_client(struct client *client);
+void h2_on_goaway_timer(struct timer *t);
 
 /* output.c: what nghttp2 says is gathered, and leaves in one write at the pass's end. */
 
 /* Takes bytes into what is being gathered for the pass's write. */
-void h2_put(struct h2_connection *c, const struct iovec *iov, int count);
-/* The socket takes no more for now. */
+void h2_put(struct h2_connection *c, const void *at, size_t len);
+/* The socket takes no more for now; but a head that stands in its responder's memory is let through. */
 bool h2_is_full(const struct h2_connection *c);
 /* Gathers all that nghttp2 has to say, as far as the socket takes it. 0, or -1: it cannot go on. */
 int h2_send_all(struct h2_connection *c);
@@ -168,6 +197,8 @@ const char *h2_request_read(struct h2_stream *s, const struct h2_head *h, unsign
 /* stream.c: a stream's life, and what its body does to the windows. */
 
 struct h2_stream *h2_stream_of(struct h2_connection *c, int32_t id);
+/* nghttp2 knows it no more. */
+void h2_stream_closed(struct h2_stream *s);
 /* NULL when out of memory. */
 struct h2_stream *h2_stream_create(struct h2_connection *c, int32_t id);
 /* Ends what there is of the exchange, and frees the stream. */
@@ -189,7 +220,35 @@ void h2_request_callbacks(nghttp2_session_callbacks *to);
 /* DATA (`length` bytes) or HEADERS (0) have come on a stream: when it is gone, nghttp2 passes over them. */
 void h2_check_late(struct h2_connection *c, int32_t id, uint32_t length);
 
-/* response.c */
+/* response.c: what the exchange asks for. */
 
 extern const struct downstream_ops h2_ops;
+/* Of s->pending. Few streams get long stretches of their server's answer at once: reading and writing in
+ * turns costs. */
+size_t h2_high_water(const struct h2_stream *s);
+
+/* response_head.c: heads and trailers as nghttp2 takes them. */
+
+struct h2_response_head {
+    nghttp2_nv *at;
+    size_t count;
+    uint8_t flags; /* of each */
+    char status[3], length[20];
+    nghttp2_nv few[32];
+};
+/* Points to x's arena, to r's own memory and to h's; `skip` is of FIELD_BITs. With `at_once` nghttp2 will
+ * copy nothing: the head is to be sent (h2_send_now) before any of that is gone. 0, or -1 when out of memory.
+ */
+int h2_response_head(struct h2_response_head *h, struct exchange *x, const struct http_response *r,
+                     uint64_t skip, bool at_once);
+size_t h2_response_head_size(const struct h2_response_head *h);
+/* In a block of the stream's memory, as the responder's are gone after the call. 0, or -1 when there is none.
+ */
+int h2_keep_trailers(struct h2_stream *s, const struct fields *f);
+int h2_submit_trailers(struct h2_stream *s);
+
+/* response_frames.c: the body, as nghttp2 asks for it, and what it tells of frames that were sent. */
+
+ssize_t h2_read_body(nghttp2_session *session, int32_t id, uint8_t *buf, size_t size, uint32_t *flags,
+                     nghttp2_data_source *source, void *user_data);
 void h2_response_callbacks(nghttp2_session_callbacks *to);

@@ -4,7 +4,8 @@
 
 bool h2_is_full(const struct h2_connection *c)
 {
-    return conn_backlog(c->conn) > CONN_LOW_WATER;
+    const struct h2_stream *s = c->now ? c->now->stream : NULL;
+    return conn_backlog(c->conn) > CONN_LOW_WATER && !(s && s->heads_wait && !s->closed);
 }
 
 /* What was gathered, from `from` to `to`. */
@@ -38,11 +39,11 @@ void h2_write_out(struct h2_connection *c)
     buffer_clear(&c->out, &c->worker->loop.blocks);
 }
 
-void h2_put(struct h2_connection *c, const struct iovec *iov, int count)
+void h2_put(struct h2_connection *c, const void *at, size_t len)
 {
-    if (c->out.bytes >= H2_GATHER_MAX)
+    if (UNLIKELY(c->out.bytes >= H2_GATHER_MAX))
         h2_write_out(c);
-    c->out_failed |= buffer_append(&c->out, &c->worker->loop.blocks, iov, count, 0) != 0;
+    c->out_failed |= buffer_put(&c->out, &c->worker->loop.blocks, at, len) != 0;
 }
 
 int h2_send_all(struct h2_connection *c)
@@ -50,10 +51,8 @@ int h2_send_all(struct h2_connection *c)
     const uint8_t *at;
     ssize_t n = 0;
     c->in_library = true;
-    while (!h2_is_full(c) && !c->out_failed && (n = nghttp2_session_mem_send(c->session, &at)) > 0) {
-        struct iovec iov = {(void *)(uintptr_t)at, (size_t)n};
-        h2_put(c, &iov, 1);
-    }
+    while (!h2_is_full(c) && !c->out_failed && (n = nghttp2_session_mem_send(c->session, &at)) > 0)
+        h2_put(c, at, (size_t)n);
     c->in_library = false;
     return n < 0 || c->out_failed ? -1 : 0;
 }
@@ -62,7 +61,9 @@ void h2_send_now(struct h2_connection *c, struct h2_now *now)
 {
     ASSERT(!c->in_library && !c->now);
     c->now = now;
+    c->recent = now->stream;
     c->out_failed |= h2_send_all(c) != 0;
+    c->out_failed |= now->stream->heads_wait && !now->stream->closed;
     if (now->lent_count && !c->out_failed)
         h2_write_out(c);
     c->now = NULL;

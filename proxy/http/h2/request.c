@@ -258,18 +258,10 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error,
 {
     struct h2_connection *c = user_data;
     struct h2_stream *s = h2_stream_of(c, id);
-    (void)error;
+    (void)session, (void)error;
     if (!s)
         return 0;
-    nghttp2_session_set_stream_user_data(session, id, NULL);
-    if (c->now) {
-        s->closed = true;
-        list_remove(&s->link);
-        list_append(&c->closed, &s->link);
-        return 0;
-    }
-    h2_stream_free(s, END_CLIENT_GONE);
-    h2_set_clock(c);
+    h2_stream_closed(s);
     return 0;
 }
 

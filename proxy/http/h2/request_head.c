@@ -30,6 +30,10 @@ static void refuse_head(struct h2_head *h, uint16_t status, const char *reason)
     h->status = status;
 }
 
+/* What RFC 9113 §8.2 and §8.3 say of a field nghttp2 has seen to: its name is a token in lower case, its
+ * value has neither control characters nor white space around it, it is no field of the connection's, and
+ * "te" says nothing but "trailers". What is wrong comes to on_invalid_header (request.c), or resets the
+ * stream. */
 void h2_request_head_add(struct h2_connection *c, struct slice name, struct slice value)
 {
     struct h2_head *h = &c->head;
@@ -41,10 +45,7 @@ void h2_request_head_add(struct h2_connection *c, struct slice name, struct slic
     }
     if (h->fault)
         return;
-    const char *fault = h2_field_fault(name, value);
-    if (fault)
-        refuse_head(h, 400, fault);
-    else if (h->decoded > limits->header_size || h->count >= limits->header_count + 4)
+    if (h->decoded > limits->header_size || h->count >= limits->header_count + 4)
         refuse_head(h, 431, "the head is past its limits");
     else if (h2_head_add(h, name, value) != 0)
         refuse_head(h, 503, "out of memory");

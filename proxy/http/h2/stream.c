@@ -4,9 +4,31 @@
 
 struct h2_stream *h2_stream_of(struct h2_connection *c, int32_t id)
 {
-    struct h2_stream *s = nghttp2_session_get_stream_user_data(c->session, id);
+    struct h2_stream *s = c->recent;
+    if (!s || s->id != id)
+        s = nghttp2_session_get_stream_user_data(c->session, id);
     ASSERT(!s || s->magic == H2_STREAM_MAGIC);
     return s;
+}
+
+static void forget(struct h2_stream *s)
+{
+    if (s->connection->recent == s)
+        s->connection->recent = NULL;
+}
+
+void h2_stream_closed(struct h2_stream *s)
+{
+    struct h2_connection *c = s->connection;
+    if (!c->now) {
+        h2_stream_free(s, END_CLIENT_GONE);
+        h2_set_clock(c);
+        return;
+    }
+    forget(s);
+    s->closed = true;
+    list_remove(&s->link);
+    list_append(&c->closed, &s->link);
 }
 
 /* Streams. */
@@ -28,6 +50,7 @@ struct h2_stream *h2_stream_create(struct h2_connection *c, int32_t id)
     s->begun = loop_now(&c->worker->loop);
     c->stream_count++;
     nghttp2_session_set_stream_user_data(c->session, id, s);
+    c->recent = s;
     return s;
 }
 
@@ -44,9 +67,12 @@ void h2_stream_free(struct h2_stream *s, enum exchange_end why)
     let_go(s);
     list_remove(&s->link);
     list_remove(&s->resume);
-    buffer_clear(&s->pending, &c->worker->loop.blocks);
-    buffer_clear(&s->early, &c->worker->loop.blocks);
+    if (s->pending.bytes || s->early.bytes) {
+        buffer_clear(&s->pending, &c->worker->loop.blocks);
+        buffer_clear(&s->early, &c->worker->loop.blocks);
+    }
     free(s->trailers);
+    forget(s);
     c->stream_count--;
     s->magic = 0;
     recycler_free(&c->worker->recycler, s);

@@ -1,5 +1,6 @@
-/* What the files of HTTP/2 towards servers share. upstream.c: a connection's life, reading, writing.
- * upstream_call.c: its calls, and what is said of them. upstream_frames.c: what nghttp2 tells. */
+/* What the files of HTTP/2 towards servers share. upstream_open.c: finding a connection, or making one.
+ * upstream.c: reading, writing, and the end. upstream_call.c: its calls, and what is said of them.
+ * upstream_frames.c: what nghttp2 tells. */
 #pragma once
 
 #include "proxy/http/h2/abuse.h"
@@ -62,18 +63,43 @@ static inline struct h2_call *h2_call_of(struct h2_server *c, int32_t id)
     return call;
 }
 
-/* upstream.c */
+static inline struct h2_server *h2_server_of(struct conn *conn)
+{
+    struct h2_server *c = upstream_conn_of(conn)->user;
+    ASSERT(c->magic == H2_SERVER_MAGIC);
+    return c;
+}
+
+static inline struct h2_call *h2_server_first(struct list *calls)
+{
+    return list_empty(calls) ? NULL : CONTAINER_OF(calls->next, struct h2_call, link);
+}
+
+/* upstream_open.c */
 
 /* A connection with room, or a new one. NULL with errno. */
 struct h2_server *h2_server_find(const struct h2_open *o, bool may_be_http1);
+void h2_server_connected(struct conn *conn);
+/* `why` goes with the connection; NULL = `error` says it. */
+void h2_server_fail_to_connect(struct h2_server *c, int error, const char *why);
+/* Calls that have waited long enough are due to be told. */
+void h2_server_open_calls(struct h2_server *c);
+
+/* upstream.c */
+
+extern const struct conn_handler h2_server_handler;
+void h2_server_set_clock(struct h2_server *c, enum h2_server_clock clock);
+/* The pool's word: it has no future. */
+void h2_server_retire(struct upstream_conn *uc);
+/* Closes, and tells the calls that are left; `reason` is for them. May be called when the connection was
+ * given away or closed before. */
+void h2_server_lose(struct h2_server *c, const char *reason);
 /* Writes, and tells what is due, after the pass's events. */
 void h2_server_flush_later(struct h2_server *c);
 void h2_server_put(struct h2_server *c, const char *at, size_t n);
 bool h2_server_is_full(const struct h2_server *c);
 /* No more calls; it ends with the last. */
 void h2_server_drain(struct h2_server *c);
-/* Calls that have waited long enough are due to be told. */
-void h2_server_open_calls(struct h2_server *c);
 /* A call was put on it, or is off it. */
 void h2_server_called(struct h2_server *c);
 
