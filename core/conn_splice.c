@@ -62,11 +62,12 @@ static enum conn_spliced fill(struct conn *from, struct conn *to, size_t bytes)
         to->piped = (uint32_t)n;
         return SPLICE_MOVED;
     }
-    enum conn_spliced result = SPLICE_NOT; /* the end, or no socket for this: conn_read() tells */
+    enum conn_spliced result =
+        SPLICE_NOT; /* the end, or none of it can be had like this: conn_read() tells */
     if (n < 0 && errno == EAGAIN) {
         from->can_read = false;
         result = SPLICE_EMPTY;
-    } else if (n < 0 && errno != EINVAL) {
+    } else if (n < 0 && errno != EINVAL && errno != ENOMEM) {
         conn_fail_later(from, errno);
         result = SPLICE_EMPTY;
     }

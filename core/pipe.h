@@ -22,7 +22,8 @@ void pipe_pool_init(struct pipe_pool *p);
 /* All pipes are back. */
 void pipe_pool_free(struct pipe_pool *p);
 
-/* An empty pipe; NULL when there are as many as there may be, or no descriptors or memory are left. */
+/* An empty pipe; NULL when there are as many as there may be, or no descriptors or memory are
+ * left. */
 struct pipe *pipe_take(struct pipe_pool *p);
 /* Gives back one that is empty again. */
 void pipe_give(struct pipe_pool *p, struct pipe *pipe);

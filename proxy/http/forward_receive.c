@@ -21,7 +21,8 @@ static void finish(struct forward *f, struct slice rest);
 
 static size_t first_read(const struct forward *f)
 {
-    return f->x->is_tls || !f->x->down_ops->respond_splice ? LOOP_READ_BUFFER : FIRST_READ;
+    bool is_plain = !f->uc->conn.transport && !f->x->is_tls;
+    return is_plain && f->x->down_ops->respond_splice ? FIRST_READ : LOOP_READ_BUFFER;
 }
 
 /* What is still to come of the body is worth splicing, if it can be. */

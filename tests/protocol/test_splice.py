@@ -212,11 +212,11 @@ def test_what_does_not_go_on_as_it_is_is_not_spliced(site, http_backend, authori
 
 
 def test_a_fill_of_the_cache_is_not_spliced(site, http_backend):
-    backend = http_backend(handler=lambda r: Reply(body=pattern(LARGE), headers=[("Cache-Control", "max-age=60")]))
-    weir = site([{"upstream": "app", "cache": True}], {"app": backend.address}, workers=1, cache={"memory": "64MiB", "max_object": "8MiB"})
+    backend = http_backend(handler=lambda r: Reply(body=pattern(300 * KiB), headers=[("Cache-Control", "max-age=60")]))
+    weir = site([{"upstream": "app", "cache": True}], {"app": backend.address}, workers=1, cache={"memory": "64MiB"})
     with weir.client() as client:
         for _ in range(2):
-            assert client.get(seconds=20).body == pattern(LARGE)
+            assert client.get(seconds=20).body == pattern(300 * KiB)
     assert len(backend.requests) == 1
 
 

@@ -66,17 +66,27 @@ static const struct conn_handler taker = {
     .failed = side_failed,
 };
 
-static int make(void **state)
+static int make_pair(void **state, enum pair_kind kind)
 {
     signal(SIGPIPE, SIG_IGN);
     if (world_make(state) != 0)
         return -1;
     struct world *w = *state;
-    side_open(w, &w->a, PAIR_TCP);
+    side_open(w, &w->a, kind);
     side_open(w, &w->b, PAIR_TCP);
     w->a.on_readable = relay;
     w->b.conn.handler = &taker;
     return 0;
+}
+
+static int make(void **state)
+{
+    return make_pair(state, PAIR_TCP);
+}
+
+static int make_unix(void **state)
+{
+    return make_pair(state, PAIR_UNIX);
 }
 
 struct sending {
@@ -358,6 +368,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_all_bytes_arrive_in_order_and_are_counted),
+        cmocka_unit_test_setup_teardown(test_all_bytes_arrive_in_order_and_are_counted, make_unix,
+                                        world_free),
         TEST(test_no_more_is_taken_than_asked_for),
         TEST(test_an_empty_socket_is_told_and_asked_again_after_its_next_edge),
         TEST(test_what_the_socket_does_not_take_waits_in_the_pipe_and_is_bounded),
