@@ -12,7 +12,9 @@
 #define CIPHERS                                                                                              \
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"               \
     "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
-#define CURVES "X25519:P-256:P-384"
+/* The same order for TLS 1.3 (OpenSSL's begins with AES-256). */
+#define CIPHERSUITES "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+#define CURVES       "X25519:P-256:P-384"
 
 #define SESSION_S     (8L * 3600) /* within what two older ticket keys still decrypt */
 #define SESSIONS_KEPT 2048L       /* a worker, without tickets */
@@ -51,7 +53,7 @@ static int set_algorithms(struct config *c, const struct config_node *at, const 
                      tls_error_words());
         result = -1;
     }
-    if (s->ciphersuites.len && SSL_CTX_set_ciphersuites(context, s->ciphersuites.at) != 1) {
+    if (SSL_CTX_set_ciphersuites(context, s->ciphersuites.len ? s->ciphersuites.at : CIPHERSUITES) != 1) {
         config_fault(c, setting(at, "ciphersuites"), "OpenSSL does not know these suites: %s",
                      tls_error_words());
         result = -1;
@@ -112,7 +114,9 @@ static SSL_CTX *make_context(struct config *c, const struct config_node *at,
     SSL_CTX_set_min_proto_version(context, s->min_version == TLS_MIN_1_3 ? TLS1_3_VERSION : TLS1_2_VERSION);
     SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                                   SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_NO_AUTO_CHAIN);
-    SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
+    /* Our order counts, but a client that puts ChaCha20 first has no AES in hardware. */
+    SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
+                                     SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
     set_sessions(s, server, context);
     tls_records_watch(context);
     SSL_CTX_set_client_hello_cb(context, on_hello, slot);

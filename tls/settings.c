@@ -53,10 +53,13 @@ static const struct option server_options[] = {
             "across reloads. For trying out and tests."),
     OPTION_AT(struct tls_server_settings, min_version, "min_version", OPTION_ENUM, .fallback = "1.2",
               .choices = min_versions, .help = "The oldest TLS version that is spoken."),
-    OPTION_AT(struct tls_server_settings, ciphers, "ciphers", OPTION_TEXT,
-              .help = "OpenSSL cipher list for TLS 1.2. Default: Mozilla's intermediate ECDHE list."),
+    OPTION_AT(
+        struct tls_server_settings, ciphers, "ciphers", OPTION_TEXT,
+        .help =
+            "OpenSSL cipher list for TLS 1.2, by preference. Default: Mozilla's intermediate ECDHE list."),
     OPTION_AT(struct tls_server_settings, ciphersuites, "ciphersuites", OPTION_TEXT,
-              .help = "OpenSSL cipher suites for TLS 1.3. Default: OpenSSL's."),
+              .help =
+                  "OpenSSL cipher suites for TLS 1.3, by preference. Default: AES-128, AES-256, ChaCha20."),
     OPTION_AT(struct tls_server_settings, curves, "curves", OPTION_TEXTS,
               .help = "Groups for the key exchange, by preference. Default: X25519, P-256, P-384."),
     OPTION_AT(struct tls_server_settings, alpn, "alpn", OPTION_CUSTOM, .parse = parse_alpn,

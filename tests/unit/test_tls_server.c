@@ -719,6 +719,40 @@ static void test_min_version_1_3_refuses_1_2(void **state)
     tls_server_free(server);
 }
 
+/* What a TLS 1.3 client with that list gets. */
+static void assert_suite(struct tls_server *server, const char *clients, const char *suite)
+{
+    struct pair p;
+    pair_open(&p);
+    pair_join(&p, server, trusting, "one.example", S(""));
+    SSL_set_ciphersuites(((struct tls_state *)p.client.conn.transport_state)->ssl, clients);
+    pair_settle(&p);
+    assert_true(p.server.connected && p.client.connected);
+    struct slice got = tls_info(&p.server.conn)->cipher;
+    assert_true(slice_equal(got, slice_text(suite)));
+    pair_close(&p);
+}
+
+static void test_the_servers_order_of_suites_counts_but_chacha_first_is_heeded(void **state)
+{
+    (void)state;
+    static const char aes128[] = "TLS_AES_128_GCM_SHA256", aes256[] = "TLS_AES_256_GCM_SHA384",
+                      chacha[] = "TLS_CHACHA20_POLY1305_SHA256";
+    struct tls_certificate_settings entries[] = {entry("one")};
+    struct tls_server_settings s = settings_of(entries, 1);
+    struct tls_server *server = server_of(&s, tickets);
+    assert_suite(server, "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256",
+                 aes128);
+    assert_suite(server, "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256", aes256);
+    assert_suite(server, "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256", chacha);
+    tls_server_free(server);
+
+    s.ciphersuites = S("TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256");
+    server = server_of(&s, tickets);
+    assert_suite(server, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384", aes256);
+    tls_server_free(server);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -741,6 +775,7 @@ int main(void)
         cmocka_unit_test(test_a_self_signed_certificate_is_kept_across_reloads),
         cmocka_unit_test(test_an_ocsp_response_beside_the_certificate_is_stapled),
         cmocka_unit_test(test_min_version_1_3_refuses_1_2),
+        cmocka_unit_test(test_the_servers_order_of_suites_counts_but_chacha_first_is_heeded),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
