@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "core/calls.h"
 #include "core/conn_internal.h"
 
 ssize_t conn_raw_read(struct conn *c, char *buf, size_t size)
@@ -12,7 +13,7 @@ ssize_t conn_raw_read(struct conn *c, char *buf, size_t size)
     }
     ssize_t n;
     do {
-        n = recv(c->fd, buf, size, 0);
+        n = call_recv(c->fd, buf, size, 0);
     } while (n < 0 && errno == EINTR);
     if (n < 0) {
         c->can_read = false;

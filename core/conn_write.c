@@ -4,6 +4,7 @@
 #include <netinet/tcp.h>
 #include <sys/sendfile.h>
 
+#include "core/calls.h"
 #include "core/conn_internal.h"
 
 #define WRITE_VECTORS 64
@@ -30,10 +31,10 @@ static ssize_t send_vectors(struct conn *c, const struct iovec *iov, int count)
     int flags = MSG_NOSIGNAL | (c->more_follows ? MSG_MORE : 0);
     do {
         if (count == 1) {
-            n = send(c->fd, iov[0].iov_base, iov[0].iov_len, flags);
+            n = call_send(c->fd, iov[0].iov_base, iov[0].iov_len, flags);
         } else {
             struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)count};
-            n = sendmsg(c->fd, &message, flags);
+            n = call_sendmsg(c->fd, &message, flags);
         }
     } while (n < 0 && errno == EINTR);
     if (n > 0)
