@@ -82,8 +82,10 @@ static int add_equal(scmp_filter_ctx filter, int call, unsigned argument, const 
                      size_t count)
 {
     int error = 0;
-    for (size_t i = 0; i < count && !error; i++)
-        error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 1, SCMP_CMP(argument, SCMP_CMP_EQ, values[i]));
+    for (size_t i = 0; i < count && !error; i++) {
+        struct scmp_arg_cmp is = {.arg = argument, .op = SCMP_CMP_EQ, .datum_a = values[i]};
+        error = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, call, 1, &is);
+    }
     return error;
 }
 

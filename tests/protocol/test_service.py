@@ -454,6 +454,22 @@ def test_a_socket_that_no_listener_has_is_closed_and_told_of(tmp_path, activated
     assert inode_of(s) not in sockets_of(weir.pid) and ask(web) == [b"ok\n"]
 
 
+def test_a_socket_for_datagrams_is_served(tmp_path, activated):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        server.bind(("127.0.0.1", 0))
+        s = listening(kind=socket.SOCK_DGRAM)
+        weir = activated(tmp_path, {"listeners": {"dns": {"protocol": "udp", "bind": f"127.0.0.1:{s.getsockname()[1]}", "upstream": "dns"}},
+                                    "upstreams": {"dns": {"servers": ["127.0.0.1:%d" % server.getsockname()[1]]}}}, [s], ["dns"])
+        assert inode_of(s) in sockets_of(weir.pid)
+        for end in (server, client):
+            end.settimeout(10 * SCALE)
+        for text in (b"one", b"two", b"three"):
+            client.sendto(text, s.getsockname())
+            got, peer = server.recvfrom(100)
+            server.sendto(b"answer to " + got, peer)
+            assert client.recvfrom(100) == (b"answer to " + text, s.getsockname())
+
+
 def test_a_unix_socket_of_the_manager_stays_when_weir_ends(tmp_path, activated):
     path = str(tmp_path / "web.sock")
     s = socket.socket(socket.AF_UNIX)
