@@ -30,6 +30,7 @@ def package(tmp_path_factory):
 
 # -- the Debian package ---------------------------------------------------------------------------------------------------------------
 
+@pytest.mark.slow
 def test_the_package_depends_on_the_libraries_that_the_program_links(package):
     depends = run("dpkg-deb", "-f", package, "Depends")
     assert all(name in depends for name in ("libssl3", "libevent-core", "libyaml-0-2", "libnghttp2", "libc6"))
@@ -61,6 +62,7 @@ class Installation:
             return int(dict(line.split(":")[0:3:2] for line in f)[name])
 
 
+@pytest.mark.slow
 @needs_root
 def test_the_package_is_installed_with_its_user_and_purged(package, tmp_path):
     installed = Installation(tmp_path / "root")
