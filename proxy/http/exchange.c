@@ -38,7 +38,7 @@ struct exchange *exchange_create(struct worker *w, struct listener *l, const str
     } else if (!(x = malloc(sizeof *x))) {
         return NULL;
     }
-    memset(x, 0, offsetof(struct exchange, first));
+    clear_bytes(x, offsetof(struct exchange, first));
     x->magic = EXCHANGE_MAGIC;
     x->worker = w;
     x->listener = l;
