@@ -296,7 +296,7 @@ static struct http_call *make_call(struct http_connection *h)
     c->connection = h;
     h->replied = false;
     conn_timer(&h->conn, HEAD_MS);
-    c->request.fields = (struct fields){c->fields, 0, HTTP_FIELDS_MAX};
+    c->request.fields = (struct fields){c->fields, 0, HTTP_FIELDS_MAX, 0};
     arena_init(&c->arena, NULL, 0);
     return c;
 }
@@ -402,7 +402,7 @@ static bool take_chunks(struct http_connection *h, struct slice *in)
 static bool take_trailers(struct http_connection *h, struct slice *in)
 {
     struct field room[HTTP_FIELDS_MAX];
-    struct fields trailers = {room, 0, HTTP_FIELDS_MAX};
+    struct fields trailers = {room, 0, HTTP_FIELDS_MAX, 0};
     struct h1_fault fault;
     ssize_t n = h1_parse_trailers(*in, &h->scanned, &limits, &trailers, &fault);
     if (n < 0)

@@ -245,6 +245,7 @@ static void edit_fields(const struct edits *e, struct fields *f, struct ready *r
         }
         kept++;
     }
+    f->absent = 0;
     for (size_t i = e->count - e->add_count - e->set_count; i < e->count; i++)
         if (!ready[i].placed)
             f->at[kept++] = (struct field){.name = e->at[i].name, .value = ready[i].value, .id = e->at[i].id};

@@ -1,28 +1,23 @@
 #include "proxy/http/fields.h"
 
-#define HOP_BY_HOP                                                                                           \
-    (FIELD_BIT(FIELD_CONNECTION) | FIELD_BIT(FIELD_KEEP_ALIVE) | FIELD_BIT(FIELD_PROXY_CONNECTION) |         \
-     FIELD_BIT(FIELD_TE) | FIELD_BIT(FIELD_TRANSFER_ENCODING) | FIELD_BIT(FIELD_UPGRADE))
-
-int fields_add(struct arena *a, struct fields *f, enum field_id id, struct slice name, struct slice value)
+int fields_grow(struct arena *a, struct fields *f)
 {
-    if (f->count == f->capacity) {
-        uint32_t capacity = f->capacity * 2 + 8;
-        struct field *at = arena_alloc(a, capacity * sizeof *at);
-        if (!at)
-            return -1;
-        if (f->count)
-            memcpy(at, f->at, f->count * sizeof *at);
-        f->at = at;
-        f->capacity = capacity;
-    }
-    f->at[f->count++] = (struct field){.name = name, .value = value, .id = (uint16_t)id};
+    uint32_t capacity = f->capacity * 2 + 8;
+    struct field *at = arena_alloc(a, capacity * sizeof *at);
+    if (!at)
+        return -1;
+    if (f->count)
+        memcpy(at, f->at, f->count * sizeof *at);
+    f->at = at;
+    f->capacity = capacity;
     return 0;
 }
 
 void fields_remove(struct fields *f, enum field_id id)
 {
     uint32_t kept = 0;
+    if (f->absent >> id & 1)
+        return;
     for (uint32_t i = 0; i < f->count; i++) {
         if (f->at[i].id == (uint16_t)id)
             continue;
@@ -31,6 +26,7 @@ void fields_remove(struct fields *f, enum field_id id)
         kept++;
     }
     f->count = kept;
+    f->absent |= FIELD_BIT(id);
 }
 
 void fields_remove_name(struct fields *f, struct slice name)
@@ -80,25 +76,21 @@ static bool names_others(struct slice connection)
 
 void fields_strip_hop_by_hop(struct fields *f)
 {
-    uint64_t seen = 0;
-    for (uint32_t i = 0; i < f->count; i++)
-        seen |= FIELD_BIT(f->at[i].id);
-    if (!(seen & HOP_BY_HOP))
+    if ((f->absent & FIELDS_HOP_BY_HOP) == FIELDS_HOP_BY_HOP)
         return;
-    if (seen & FIELD_BIT(FIELD_CONNECTION)) {
+    if (!(f->absent & FIELD_BIT(FIELD_CONNECTION))) {
         for (uint32_t i = 0; i < f->count; i++)
             if (f->at[i].id == FIELD_CONNECTION && names_others(f->at[i].value))
                 strip_named(f, f->at[i].value);
     }
     uint32_t kept = 0;
-    for (uint32_t i = 0; i < f->count; i++) {
-        if (HOP_BY_HOP >> f->at[i].id & 1)
-            continue;
-        if (kept != i)
-            f->at[kept] = f->at[i];
+    while (kept < f->count && !(FIELDS_HOP_BY_HOP >> f->at[kept].id & 1))
         kept++;
-    }
+    for (uint32_t i = kept; i < f->count; i++)
+        if (!(FIELDS_HOP_BY_HOP >> f->at[i].id & 1))
+            f->at[kept++] = f->at[i];
     f->count = kept;
+    f->absent |= FIELDS_HOP_BY_HOP;
 }
 
 bool keep_alive_timeout(struct slice value, uint32_t *seconds)

@@ -4,16 +4,31 @@
 #include "core/arena.h"
 #include "proxy/http/message.h"
 
-/* Appends; moves the array into the arena when it is full. 0, or -1 when out of memory. */
-int fields_add(struct arena *a, struct fields *f, enum field_id id, struct slice name, struct slice value);
+/* Moves the array into the arena, where it has more room. 0, or -1 when out of memory. */
+int fields_grow(struct arena *a, struct fields *f);
+
+/* Appends; grows when there is no room. 0, or -1 when out of memory. */
+static inline int fields_add(struct arena *a, struct fields *f, enum field_id id, struct slice name,
+                             struct slice value)
+{
+    if (UNLIKELY(f->count == f->capacity) && fields_grow(a, f) != 0)
+        return -1;
+    f->at[f->count++] = (struct field){.name = name, .value = value, .id = (uint16_t)id};
+    f->absent &= ~FIELD_BIT(id);
+    return 0;
+}
 
 /* Takes out every field of that id. */
 void fields_remove(struct fields *f, enum field_id id);
 /* Likewise of that name, in any case. */
 void fields_remove_name(struct fields *f, struct slice name);
 
-/* Takes out what RFC 9110 §7.6.1 keeps between two hops: Connection and what it names, Keep-Alive,
- * Proxy-Connection, TE, Transfer-Encoding, Upgrade. */
+/* What RFC 9110 §7.6.1 keeps between two hops, whatever Connection names. */
+#define FIELDS_HOP_BY_HOP                                                                                    \
+    (FIELD_BIT(FIELD_CONNECTION) | FIELD_BIT(FIELD_KEEP_ALIVE) | FIELD_BIT(FIELD_PROXY_CONNECTION) |         \
+     FIELD_BIT(FIELD_TE) | FIELD_BIT(FIELD_TRANSFER_ENCODING) | FIELD_BIT(FIELD_UPGRADE))
+
+/* Takes those out, and what Connection names. */
 void fields_strip_hop_by_hop(struct fields *f);
 
 /* The parameter `timeout` of a Keep-Alive field (RFC 2068 §19.7.1.1), at most a day. False when there is none

@@ -243,7 +243,7 @@ static void begin(struct files *f, const struct byte_range *ranges, unsigned cou
 {
     struct exchange *x = f->x;
     struct field fields[FIELDS_MAX];
-    struct http_response r = {.minor = 1, .fields = {fields, 0, FIELDS_MAX}};
+    struct http_response r = {.minor = 1, .fields = {fields, 0, FIELDS_MAX, 0}};
     char piece[FILE_BODY_PIECE];
     struct iovec iov[FILE_BODY_VECTORS];
     size_t bytes;

@@ -256,7 +256,8 @@ static void cancel(struct exchange *x)
     f->twin = NULL;
     if (UNLIKELY(f->waits || f->next))
         forward_stop_waiting(f);
-    forward_let_go(f, false);
+    if (UNLIKELY(f->server_counted || f->hedge_waits))
+        forward_let_go(f, false);
     if (LIKELY(!twin))
         return;
     twin->twin = NULL;

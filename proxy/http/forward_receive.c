@@ -138,7 +138,7 @@ static int take_pieces(struct forward *f, struct slice *in, struct pieces *p, st
     struct worker *w = f->x->worker;
     const struct h1_limits *limits = &f->x->listener->config->head_limits;
     /* Behind the head's own fields, which exchange_respond() may still need. */
-    p->trailers = (struct fields){w->trailer_fields, 0, TRAILER_FIELDS_MAX};
+    p->trailers = (struct fields){w->trailer_fields, 0, TRAILER_FIELDS_MAX, 0};
     struct h1_limits trailer_limits = *limits;
     if (trailer_limits.header_count > TRAILER_FIELDS_MAX)
         trailer_limits.header_count = TRAILER_FIELDS_MAX;
@@ -158,7 +158,8 @@ static int take_head(struct forward *f, struct slice *in, struct http_response *
     const struct h1_limits *limits = &x->listener->config->head_limits;
     struct h1_fault fault;
     while (in->len) {
-        *r = (struct http_response){.fields = {w->parse_fields, 0, limits->header_count}};
+        r->fields.at = w->parse_fields;
+        r->fields.capacity = limits->header_count;
         ssize_t n = h1_parse_response(*in, &f->scanned, limits, x->request.method_id, r, &fault);
         if (n == 0)
             return 0;

@@ -12,7 +12,8 @@
      FIELD_BIT(FIELD_X_FORWARDED_HOST) | FIELD_BIT(FIELD_FORWARDED) | FIELD_BIT(FIELD_X_REQUEST_ID) |        \
      FIELD_BIT(FIELD_HOST))
 
-#define FIELDS_ADDED 12 /* at most, but for what a route adds */
+#define FIELDS_ADDED 12  /* at most, but for what a route adds */
+#define LINES_NAMES  128 /* more than the names of add_lines(), and what stands around them */
 
 /* All X-Forwarded-For lines that came, in order, and the peer. Where none came, but Forwarded did, the client
  * that it names: servers that read X-Forwarded-For alone would take the proxy for it. */
@@ -97,32 +98,31 @@ static int add_upgrade(struct exchange *x, struct fields *out)
 static bool poses_as_set_anew(const struct field *f)
 {
     char name[sizeof "x-forwarded-proto" - 1];
-    if (f->id != FIELD_OTHER || f->name.len > sizeof name || !memchr(f->name.at, '_', f->name.len))
+    if (f->name.len > sizeof name || !memchr(f->name.at, '_', f->name.len))
         return false;
     for (size_t i = 0; i < f->name.len; i++)
         name[i] = f->name.at[i] == '_' ? '-' : f->name.at[i];
     return SET_ANEW >> field_id(slice_of(name, f->name.len)) & 1;
 }
 
-/* Those that came, without those that end here and those that are set anew; `to` has room for all. */
-static uint32_t take_fields(const struct fields *in, bool keep_forwarded, struct field *to)
+/* Appends those that came, without those that end here and those that are set anew; there is room for all. */
+static void take_fields(const struct fields *in, bool keep_forwarded, struct fields *out)
 {
     uint64_t drop = SET_ANEW;
     if (keep_forwarded)
         drop &= ~(FIELD_BIT(FIELD_X_FORWARDED_PROTO) | FIELD_BIT(FIELD_X_FORWARDED_HOST));
-    if (in->count)
+    struct field *to = out->at + out->count;
+    struct fields came = *in;
+    if (UNLIKELY((in->absent & FIELDS_HOP_BY_HOP) != FIELDS_HOP_BY_HOP) && in->count) {
         memcpy(to, in->at, in->count * sizeof *to);
-    struct fields taken = {to, in->count, in->count};
-    fields_strip_hop_by_hop(&taken);
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < taken.count; i++) {
-        if (drop >> to[i].id & 1 || poses_as_set_anew(&to[i]))
-            continue;
-        if (kept != i)
-            to[kept] = to[i];
-        kept++;
+        came.at = to;
+        fields_strip_hop_by_hop(&came);
     }
-    return kept;
+    for (const struct field *f = came.at, *last = f + came.count; f < last; f++)
+        if (!(drop >> f->id & 1) && !(f->id == FIELD_OTHER && poses_as_set_anew(f)))
+            *to++ = *f;
+    out->count = (uint32_t)(to - out->at);
+    out->absent = came.absent | drop;
 }
 
 /* Host goes first (RFC 9110 §7.2), as it came; an absolute target's authority counts as that. */
@@ -136,6 +136,46 @@ static int add_host(struct exchange *x, struct fields *out)
     return fields_add(&x->arena, out, FIELD_HOST, S("Host"), x->request.host);
 }
 
+/* One line of those that are set anew, behind the one before it. */
+static inline char *put_line(char *line, struct fields *out, enum field_id id, struct slice name,
+                             struct slice value)
+{
+    char *at = line + name.len;
+    memcpy(line, name.at, name.len);
+    memcpy(at, ": ", 2);
+    if (value.len)
+        memcpy(at + 2, value.at, value.len);
+    at += 2 + value.len;
+    memcpy(at, "\r\n", 2);
+    at += 2;
+    out->at[out->count++] = (struct field){.name = slice_of(line, name.len),
+                                           .value = slice_of(line + name.len + 2, value.len),
+                                           .line_len = (uint32_t)(at - line),
+                                           .id = (uint16_t)id};
+    out->absent &= ~FIELD_BIT(id);
+    return at;
+}
+
+/* What every server is told, as lines that stand one behind the other: a head is written of them in one
+ * piece. */
+static int add_lines(struct exchange *x, struct fields *out, struct slice chain, bool trusted)
+{
+    const struct http_request *r = &x->request;
+    struct slice via = x->protocol == 20 ? S("2.0 weir") : r->minor ? S("1.1 weir") : S("1.0 weir");
+    char *at = arena_alloc(&x->arena, chain.len + r->scheme.len + r->host.len + x->request_id.len + via.len +
+                                          LINES_NAMES);
+    if (!at)
+        return -1;
+    at = put_line(at, out, FIELD_X_FORWARDED_FOR, S("X-Forwarded-For"), chain);
+    if (!trusted || !fields_find(out, FIELD_X_FORWARDED_PROTO))
+        at = put_line(at, out, FIELD_X_FORWARDED_PROTO, S("X-Forwarded-Proto"), r->scheme);
+    if ((!trusted || !fields_find(out, FIELD_X_FORWARDED_HOST)) && r->host.len)
+        at = put_line(at, out, FIELD_X_FORWARDED_HOST, S("X-Forwarded-Host"), r->host);
+    at = put_line(at, out, FIELD_X_REQUEST_ID, S("X-Request-Id"), x->request_id);
+    put_line(at, out, FIELD_VIA, S("Via"), via);
+    return 0;
+}
+
 int forward_fields(struct exchange *x, struct fields *out)
 {
     bool trusted = client_peer_is_trusted(x);
@@ -145,18 +185,10 @@ int forward_fields(struct exchange *x, struct fields *out)
     *out = (struct fields){.at = arena_alloc(a, capacity * sizeof *out->at), .capacity = capacity};
     if (!out->at || !chain.at || add_host(x, out) != 0)
         return -1;
-    out->count += take_fields(&x->request.fields, trusted, out->at + out->count);
-    int failed = fields_add(a, out, FIELD_X_FORWARDED_FOR, S("X-Forwarded-For"), chain);
-    if (!trusted || !fields_find(out, FIELD_X_FORWARDED_PROTO))
-        failed |= fields_add(a, out, FIELD_X_FORWARDED_PROTO, S("X-Forwarded-Proto"), x->request.scheme);
-    if ((!trusted || !fields_find(out, FIELD_X_FORWARDED_HOST)) && x->request.host.len)
-        failed |= fields_add(a, out, FIELD_X_FORWARDED_HOST, S("X-Forwarded-Host"), x->request.host);
+    take_fields(&x->request.fields, trusted, out);
+    out->absent &= ~FIELD_BIT(FIELD_HOST);
+    int failed = add_lines(x, out, chain, trusted);
     failed |= add_forwarded(x, out, trusted);
-    failed |= fields_add(a, out, FIELD_X_REQUEST_ID, S("X-Request-Id"), x->request_id);
-    failed |= fields_add(a, out, FIELD_VIA, S("Via"),
-                         x->protocol == 20  ? S("2.0 weir")
-                         : x->request.minor ? S("1.1 weir")
-                                            : S("1.0 weir"));
     failed |= hops_count_down(a, &x->request, out);
     failed |= add_upgrade(x, out);
     if (x->route->request_headers.count)

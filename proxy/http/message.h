@@ -7,7 +7,7 @@
 #include "core/slice.h"
 
 /* Field names that the proxy itself has to know; FIELD_OTHER is every other one. Sorted as in the table in
- * message.c, which field_id() searches by length and first letter. */
+ * field_id.c, which field_id() searches by length and first letter. */
 enum field_id {
     FIELD_OTHER = 0,
     FIELD_ACCEPT,
@@ -70,6 +70,9 @@ struct field {
 struct fields {
     struct field *at;
     uint32_t count, capacity;
+    /* Of these ids (bit 1 << id) there is no field for certain. 0 = nothing is known; who puts a field in by
+     * other means than fields_add() takes its bit out. */
+    uint64_t absent;
 };
 
 enum http_method {
@@ -147,6 +150,7 @@ enum byte_class {
     BYTE_TEXT = 2,   /* RFC 9110 §5.5: HTAB, SP, VCHAR, obs-text */
     BYTE_TARGET = 4, /* a request target here: VCHAR but "#" (see h1/target.h) */
     BYTE_HOST = 8,   /* RFC 3986 §3.2.2: reg-name, "%" excepted */
+    BYTE_PLAIN = 16, /* of these, what a host in its normal spelling is made of: no upper case */
 };
 extern const uint8_t byte_class[256];
 
@@ -169,13 +173,17 @@ struct field_ids {
 #define FIELD_BIT(id) (UINT64_C(1) << (id))
 _Static_assert(FIELD_ID_COUNT <= 64, "one bit for each id");
 
-/* Sets the id of every field. */
+/* Sets the id of every field, and which are absent. */
 struct field_ids fields_identify(struct fields *f);
 /* The canonical lower-case name of an id; empty for FIELD_OTHER. */
 struct slice field_name(enum field_id id);
 
 /* The first field with that id or name, or NULL. */
-struct field *fields_find(const struct fields *f, enum field_id id);
+struct field *fields_look_for(const struct fields *f, enum field_id id);
+static inline struct field *fields_find(const struct fields *f, enum field_id id)
+{
+    return f->absent >> id & 1 ? NULL : fields_look_for(f, id);
+}
 struct field *fields_find_name(const struct fields *f, struct slice name);
 
 enum http_method method_id(struct slice method);

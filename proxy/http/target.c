@@ -1,6 +1,6 @@
 #include "proxy/http/target.h"
 
-#include "core/base.h"
+#include "proxy/http/message.h"
 
 static const char hex_digits[] = "0123456789ABCDEF";
 
@@ -191,10 +191,16 @@ static size_t name_end(struct slice host)
 
 struct slice host_normalise(struct arena *arena, struct slice host)
 {
+    size_t i = 0;
+    while (i < host.len && byte_is(host.at[i], BYTE_PLAIN))
+        i++;
+    if (LIKELY(i && (i == host.len || host.at[i] == ':') && host.at[i - 1] != '.'))
+        return slice_of(host.at, i);
+
     host.len = name_end(host);
     if (host.len && host.at[host.len - 1] == '.')
         host.len--;
-    size_t i = 0;
+    i = 0;
     while (i < host.len && (host.at[i] < 'A' || host.at[i] > 'Z'))
         i++;
     if (LIKELY(i == host.len))

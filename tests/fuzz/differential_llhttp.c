@@ -11,7 +11,7 @@
  *
  * It needs the sources that Debian's node-llhttp has, built strict. As a fuzzer:
  *     clang -I. -I/usr/share/include/llhttp -DLLHTTP_STRICT_MODE=1 -fsanitize=fuzzer,address
- *         tests/fuzz/differential_llhttp.c proxy/http/message.c proxy/http/h1/?*.c core/slice.c core/base.c
+ *         tests/fuzz/differential_llhttp.c proxy/http/message.c proxy/http/field_id.c proxy/http/bytes.c proxy/http/h1/?*.c core/slice.c core/base.c
  *         /usr/share/llhttp/?*.c -o differential_llhttp
  * and with -DPLAIN_PROGRAM and without -fsanitize=fuzzer as a program that takes the names of corpus files.
  * Inputs are those of fuzz_h1_request and fuzz_h1_response; one that begins with "HTTP/" is a response. */
@@ -74,7 +74,7 @@ static size_t read_chunks(struct slice rest, const struct h1_limits *limits, str
 {
     static struct field storage[128];
     struct h1_chunked chunked = {0};
-    struct fields trailers = {storage, 0, 128};
+    struct fields trailers = {storage, 0, 128, 0};
     struct h1_fault fault;
     size_t whole = rest.len;
     size_t scanned = 0;
@@ -99,8 +99,8 @@ static bool read_as_weir(struct slice in, bool is_response, bool *is_tunnel, str
 {
     static const struct h1_limits limits = {8192, INPUT_MAX, 128};
     static struct field storage[128];
-    struct http_request request = {.fields = {storage, 0, 128}};
-    struct http_response response = {.fields = {storage, 0, 128}};
+    struct http_request request = {.fields = {storage, 0, 128, 0}};
+    struct http_response response = {.fields = {storage, 0, 128, 0}};
     struct h1_fault fault;
     size_t scanned = 0;
     ssize_t head = is_response ? h1_parse_response(in, &scanned, &limits, METHOD_GET, &response, &fault)

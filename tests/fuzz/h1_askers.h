@@ -143,7 +143,7 @@ static bool check_body(const struct http_response *r, struct slice *in, char let
     }
     struct h1_limits limits = {8192, 65536, ASKER_FIELDS};
     struct field room[ASKER_FIELDS];
-    struct fields trailers = {room, 0, ASKER_FIELDS};
+    struct fields trailers = {room, 0, ASKER_FIELDS, 0};
     size_t scanned = 0;
     ssize_t n = chunked.done ? h1_parse_trailers(*in, &scanned, &limits, &trailers, &fault) : 0;
     ASSERT(n >= 0);
@@ -159,7 +159,7 @@ static void asker_check(const struct asker *c)
     unsigned finals = 0, asked = c->kind == GET_TWICE ? 2 : 1;
     while (in.len) {
         struct field room[ASKER_FIELDS];
-        struct http_response r = {.fields = {room, 0, ASKER_FIELDS}};
+        struct http_response r = {.fields = {room, 0, ASKER_FIELDS, 0}};
         struct h1_fault fault;
         size_t scanned = 0;
         ssize_t n =

@@ -136,9 +136,9 @@ static inline void run_head(const struct parse_job *job, struct guarded g, size_
                             const size_t *cuts, size_t count, struct outcome *o)
 {
     static _Thread_local struct field storage[PIECES_FIELDS];
-    struct http_request request = {.fields = {storage, 0, PIECES_FIELDS}};
-    struct http_response response = {.fields = {storage, 0, PIECES_FIELDS}};
-    struct fields trailers = {storage, 0, PIECES_FIELDS};
+    struct http_request request = {.fields = {storage, 0, PIECES_FIELDS, 0}};
+    struct http_response response = {.fields = {storage, 0, PIECES_FIELDS, 0}};
+    struct fields trailers = {storage, 0, PIECES_FIELDS, 0};
     struct h1_fault fault = {0};
     size_t scanned = 0;
 

@@ -25,7 +25,7 @@ static void make(struct bench *b, struct field *fields, uint32_t count)
                                                    .stale_while_revalidate = 5,
                                                    .stale_if_error = 6,
                                                    .must_revalidate = true};
-    struct fields f = {fields, count, count};
+    struct fields f = {fields, count, count, 0};
     struct http_response r = {.status = 203, .minor = 1, .is_http2 = true};
     struct slice etag, modified, head;
     b->object.head = arena_alloc(&b->arena, stored_head_size(&f));

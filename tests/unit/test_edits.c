@@ -47,7 +47,7 @@ static void assert_edited(const char *yaml, const char *expected)
     compile(&c, yaml, EDITS_REQUEST, &edits);
     assert_string_equal(config_errors_text(&c), "");
     struct field room[6];
-    struct fields f = {room, 0, 6};
+    struct fields f = {room, 0, 6, 0};
     add(&f, "Host", "h");
     add(&f, "x-a", "1");
     add(&f, "Cookie", "k");
@@ -128,7 +128,7 @@ static void test_no_edits_touch_nothing(void **state)
 {
     (void)state;
     struct edits none = {0};
-    struct fields f = {NULL, 0, 0};
+    struct fields f = {NULL, 0, 0, 0};
     assert_int_equal(edits_apply(&none, &f, NULL, NULL, NULL), 0);
     assert_null(f.at);
 }
@@ -140,7 +140,7 @@ static void test_without_memory_the_fields_stay(void **state)
     struct edits edits;
     compile(&c, "{set: {x-a: new}, add: {b: '1'}, remove: [x-b]}", EDITS_REQUEST, &edits);
     struct field room[2];
-    struct fields f = {room, 0, 2};
+    struct fields f = {room, 0, 2, 0};
     add(&f, "x-a", "1");
     add(&f, "x-b", "2");
     struct arena none;

@@ -558,7 +558,7 @@ static void test_slices_point_into_the_input_and_lines_can_be_copied_whole(void 
     static const char text[] = "GET http://a/p?q HTTP/1.1\r\nHost:a\r\nAccept-Encoding:  gzip \r\n\r\n";
     static const struct h1_limits limits = {1000, 4000, 4};
     struct field storage[4];
-    struct http_request r = {.fields = {storage, 0, 4}};
+    struct http_request r = {.fields = {storage, 0, 4, 0}};
     struct h1_fault fault;
     size_t scanned = 0;
     struct slice in = slice_of(text, sizeof(text) - 1);

@@ -1,4 +1,4 @@
-#include "proxy/http/message.h"
+#include "proxy/http/fields.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -50,12 +50,36 @@ static void test_fields_are_found_by_id_and_by_name(void **state)
     struct field list[] = {{.name = SLICE("Foo"), .value = SLICE("1")},
                            {.name = SLICE("Host"), .value = SLICE("2"), .id = FIELD_HOST},
                            {.name = SLICE("FOO"), .value = SLICE("3")}};
-    struct fields fields = {list, 3, 3};
+    struct fields fields = {list, 3, 3, 0};
 
     assert_ptr_equal(fields_find(&fields, FIELD_HOST), &list[1]);
     assert_null(fields_find(&fields, FIELD_COOKIE));
     assert_ptr_equal(fields_find_name(&fields, S("foo")), &list[0]);
     assert_null(fields_find_name(&fields, S("fo")));
+}
+
+static void test_an_absent_field_is_there_when_it_was_added(void **state)
+{
+    (void)state;
+    struct arena arena;
+    struct field list[2] = {{.name = SLICE("Host"), .value = SLICE("1")}};
+    struct fields fields = {list, 1, 2, 0};
+    arena_init(&arena, NULL, 0);
+
+    fields_identify(&fields);
+    assert_ptr_equal(fields_find(&fields, FIELD_HOST), &list[0]);
+    assert_null(fields_find(&fields, FIELD_VIA));
+    assert_int_equal(fields_add(&arena, &fields, FIELD_VIA, S("Via"), S("1.1 a")), 0);
+    assert_ptr_equal(fields_find(&fields, FIELD_VIA), &list[1]);
+
+    fields_remove(&fields, FIELD_VIA);
+    assert_null(fields_find(&fields, FIELD_VIA));
+    assert_int_equal(fields_add(&arena, &fields, FIELD_CONNECTION, S("Connection"), S("x")), 0);
+    assert_int_equal(fields_add(&arena, &fields, FIELD_OTHER, S("X"), S("2")), 0);
+    fields_strip_hop_by_hop(&fields);
+    assert_int_equal(fields.count, 1);
+    assert_null(fields_find(&fields, FIELD_CONNECTION));
+    arena_reset(&arena);
 }
 
 static void test_methods(void **state)
@@ -120,7 +144,7 @@ static void test_a_head_moves_with_its_bytes(void **state)
                              .path = slice_of(elsewhere, 1),
                              .query = slice_of(from + 10, 5),
                              .host = slice_of(from + 25, 7),
-                             .fields = {list, 2, 2}};
+                             .fields = {list, 2, 2, 0}};
     struct http_response response = {.reason = slice_of(from + 4, 5)};
 
     memcpy(to, from, sizeof(from));
@@ -146,6 +170,7 @@ int main(void)
         cmocka_unit_test(test_every_known_name_is_found_in_any_case),
         cmocka_unit_test(test_a_name_that_differs_in_one_byte_is_another),
         cmocka_unit_test(test_fields_are_found_by_id_and_by_name),
+        cmocka_unit_test(test_an_absent_field_is_there_when_it_was_added),
         cmocka_unit_test(test_methods),
         cmocka_unit_test(test_tokens_and_values),
         cmocka_unit_test(test_reasons),

@@ -20,7 +20,7 @@ static const struct validators strong = {SLICE(OWN), AT_S, true}, weak = {SLICE(
 static struct fields request(struct field list[2], enum field_id a, const char *a_value, enum field_id b,
                              const char *b_value)
 {
-    struct fields f = {list, 0, 2};
+    struct fields f = {list, 0, 2, 0};
     if (a_value)
         list[f.count++] = (struct field){.value = slice_text(a_value), .id = (uint16_t)a};
     if (b_value)

@@ -126,7 +126,7 @@ static void test_a_field_on_two_lines_says_nothing(void **state)
     (void)state;
     struct field list[] = {{.name = SLICE("Range"), .value = SLICE("bytes=0-1"), .id = FIELD_RANGE},
                            {.name = SLICE("Range"), .value = SLICE("bytes=5-6"), .id = FIELD_RANGE}};
-    struct fields one = {list, 1, 2}, two = {list, 2, 2}, none = {list, 0, 2};
+    struct fields one = {list, 1, 2, 0}, two = {list, 2, 2, 0}, none = {list, 0, 2, 0};
     struct slice value;
     assert_true(ranges_asked(&one, &value));
     assert_true(slice_equal(value, S("bytes=0-1")));

@@ -131,7 +131,7 @@ struct cache_object *fetch_object(struct cache_fetch *f, const struct http_respo
 static void keep(struct cache_fetch *f, const struct cache_object *o)
 {
     const struct stored_head *h = o->head;
-    struct fields fields = {(struct field *)(uintptr_t)h->fields, h->count, h->count};
+    struct fields fields = {(struct field *)(uintptr_t)h->fields, h->count, h->count, 0};
     struct slice *tags = arena_alloc(&f->x->arena, TAGS_READ * sizeof *tags);
     if (tags)
         second_tier_keep(f->x, f->names.key, o, tags, tags_of(f, &fields, tags), f->stamp);

@@ -139,7 +139,7 @@ void stored_head_write(void *at, const struct fields *f, const struct http_respo
         copy->line_len = (uint32_t)(copy->name.len + copy->value.len + 4);
     }
     append_rest(to, h);
-    struct fields written = {h->fields, h->count, h->count};
+    struct fields written = {h->fields, h->count, h->count, 0};
     h->has_date = fields_find(&written, FIELD_DATE) != NULL;
     cache_validators_of(&written, etag, modified);
 }

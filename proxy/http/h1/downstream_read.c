@@ -106,7 +106,8 @@ static int adopt_head(struct exchange *x, const struct http_request *r, const ch
     memcpy(copy, head, len);
     x->request = *r;
     memcpy(fields, r->fields.at, count * sizeof *fields);
-    x->request.fields = (struct fields){fields, count, capacity};
+    x->request.fields.at = fields;
+    x->request.fields.capacity = capacity;
     http_request_move(&x->request, slice_of(head, len), copy);
     return 0;
 }
@@ -157,8 +158,10 @@ static bool begin_request(struct h1_downstream *d, struct slice *in)
 {
     struct worker *w = d->worker;
     const struct h1_limits *limits = &d->client.listener->config->head_limits;
-    struct http_request r = {.fields = {w->parse_fields, 0, limits->header_count}};
+    struct http_request r; /* the parser fills in the rest */
     struct h1_fault fault;
+    r.fields.at = w->parse_fields;
+    r.fields.capacity = limits->header_count;
     if (!d->conn.transport && !d->counted_in && slice_begins(*in, S(H2_PREFACE)) &&
         d->client.listener->config->settings->http2) {
         downstream_speaks_h2(d, *in);
@@ -205,7 +208,7 @@ static int adopt_trailers(struct exchange *x, const struct fields *f)
         if (!copy[i].name.at || !copy[i].value.at)
             return -1;
     }
-    x->trailers = (struct fields){copy, f->count, f->count};
+    x->trailers = (struct fields){copy, f->count, f->count, 0};
     return 0;
 }
 
@@ -235,7 +238,7 @@ static bool feed_chunked(struct h1_downstream *d, struct slice *in)
         return d->x != NULL;
     }
     const struct h1_limits *limits = &d->client.listener->config->head_limits;
-    struct fields trailers = {d->worker->parse_fields, 0, limits->header_count};
+    struct fields trailers = {d->worker->parse_fields, 0, limits->header_count, 0};
     ssize_t n = h1_parse_trailers(*in, &d->scanned, limits, &trailers, &fault);
     if (n < 0)
         return bad_body(d, in, &fault);

@@ -102,11 +102,10 @@ static bool parse_connection(const struct fields *fields, struct connection_opti
                              struct h1_fault *fault)
 {
     for (uint32_t i = 0; i < fields->count; i++) {
-        struct slice rest = fields->at[i].value;
-        struct slice option;
-
         if (fields->at[i].id != FIELD_CONNECTION)
             continue;
+        struct slice rest = fields->at[i].value;
+        struct slice option;
         if (field_id(rest) == FIELD_KEEP_ALIVE) { /* nearly always, and faster than the list's loop */
             options->keep_alive = true;
             continue;
@@ -142,16 +141,19 @@ static bool parse_content_length(const struct fields *fields, struct field_ids s
                                  struct h1_fault *fault)
 {
     struct slice value = fields_find(fields, FIELD_CONTENT_LENGTH)->value;
-    uint64_t number;
+    uint64_t number = 0;
 
     if (seen.again & BIT(FIELD_CONTENT_LENGTH))
         return h1_refuse(fault, 400, "more than one Content-Length");
-    for (size_t i = 0; i < value.len; i++)
-        if (value.at[i] < '0' || value.at[i] > '9')
+    for (size_t i = 0; i < value.len; i++) { /* what wraps has more than 19 digits */
+        unsigned digit = (unsigned char)value.at[i] - (unsigned)'0';
+        if (digit > 9)
             return h1_refuse(fault, 400, "Content-Length is not a number");
+        number = number * 10 + digit;
+    }
     if (value.len == 0)
         return h1_refuse(fault, 400, "Content-Length is empty");
-    if (value.len > 19 || slice_to_u64(value, &number) != 0 || number > INT64_MAX)
+    if (value.len > 19 || number > INT64_MAX)
         return h1_refuse(fault, 400, "Content-Length is too large");
     *length = number;
     return true;

@@ -120,6 +120,7 @@ ssize_t h1_parse_trailers(struct slice in, size_t *scanned, const struct h1_limi
     struct section s = section_of(in, scanned, limits, fault);
 
     out->count = 0;
+    out->absent = 0;
     if (*scanned > 0 && !has_new_line(&s))
         return need_more(&s);
 
@@ -141,9 +142,10 @@ static struct section section_of(struct slice in, size_t *scanned, const struct 
  * slow REP STOS. */
 static void clear_request(struct http_request *out)
 {
-    out->scheme = out->host = out->path = out->query = (struct slice){0};
+    out->protocol = out->scheme = out->host = out->path = out->query = (struct slice){0};
     out->has_query = out->absolute_form = false;
     out->fields.count = 0;
+    out->fields.absent = 0;
     out->body = BODY_NONE;
     out->content_length = 0;
     out->keep_alive = out->expect_continue = out->expect_unknown = out->upgrade = false;

@@ -4,6 +4,7 @@
 static const char *absolute_form(struct http_request *out, const char *question);
 static size_t reg_name_length(struct slice s);
 static size_t ip_literal_length(struct slice s);
+static bool is_port(struct slice s);
 
 const char *h1_target(struct http_request *out, const char *question)
 {
@@ -85,22 +86,31 @@ bool h1_is_authority(struct slice s, bool need_port)
         return false;
 
     struct slice port = slice_skip(s, host_len + 1);
-    uint64_t number = 0;
-    if (port.len == 0)
-        return !need_port; /* RFC 3986 §3.2.3: a port may be empty */
-    return port.len <= 5 && slice_to_u64(port, &number) == 0 && number <= 65535;
+    return port.len ? is_port(port) : !need_port; /* RFC 3986 §3.2.3: it may be empty */
+}
+
+static bool is_port(struct slice s)
+{
+    unsigned number = 0;
+    if (s.len > 5)
+        return false;
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned digit = (unsigned char)s.at[i] - (unsigned)'0';
+        if (digit > 9)
+            return false;
+        number = number * 10 + digit;
+    }
+    return number <= 65535;
 }
 
 /* How many bytes at the start are a reg-name or an IPv4 address. 0 when an escape in it is broken. */
 static size_t reg_name_length(struct slice s)
 {
     size_t i = 0;
-    while (i < s.len) {
-        if (LIKELY(byte_is(s.at[i], BYTE_HOST))) {
+    for (;;) {
+        while (i < s.len && byte_is(s.at[i], BYTE_HOST))
             i++;
-            continue;
-        }
-        if (s.at[i] != '%')
+        if (LIKELY(i == s.len || s.at[i] != '%'))
             break;
         for (size_t digit = i + 1; digit < i + 3; digit++) {
             if (digit >= s.len)

@@ -33,24 +33,22 @@ void head_put_field(struct head_writer *w, struct slice name, struct slice value
 
 void head_put_fields(struct head_writer *w, const struct fields *f, uint64_t skip)
 {
-    for (uint32_t i = 0; i < f->count; i++) {
-        const struct field *first = &f->at[i];
-        if (skip >> first->id & 1 && first->id)
+    const char *run = NULL, *end = NULL; /* lines that stand one behind the other, not written yet */
+    for (const struct field *at = f->at, *last = at + f->count; at < last; at++) {
+        if (skip >> at->id & 1)
             continue;
-        if (!first->line_len) {
-            head_put_field(w, first->name, first->value);
+        if (at->name.at == end && at->line_len) {
+            end += at->line_len;
             continue;
         }
-        const char *end = first->name.at + first->line_len;
-        while (i + 1 < f->count) {
-            const struct field *next = &f->at[i + 1];
-            if (next->name.at != end || !next->line_len || (skip >> next->id & 1 && next->id))
-                break;
-            end += next->line_len;
-            i++;
-        }
-        head_put(w, slice_of(first->name.at, (size_t)(end - first->name.at)));
+        head_put(w, slice_of(run, (size_t)(end - run)));
+        run = end = at->name.at;
+        if (LIKELY(at->line_len))
+            end += at->line_len;
+        else
+            head_put_field(w, at->name, at->value);
     }
+    head_put(w, slice_of(run, (size_t)(end - run)));
 }
 
 void head_put_request_line(struct head_writer *w, const struct http_request *r, struct slice path)

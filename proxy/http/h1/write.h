@@ -22,14 +22,15 @@ static inline void head_put(struct head_writer *w, struct slice s)
         w->overflow = true;
         return;
     }
-    memcpy(w->at, s.at, s.len);
+    if (s.len)
+        memcpy(w->at, s.at, s.len);
     w->at += s.len;
 }
 
 void head_put_number(struct head_writer *w, uint64_t number);
 void head_put_field(struct head_writer *w, struct slice name, struct slice value);
 
-/* Every field but those whose id is in `skip` (bit 1 << id). */
+/* Every field but those whose id is in `skip` (bit 1 << id; not FIELD_OTHER). */
 void head_put_fields(struct head_writer *w, const struct fields *f, uint64_t skip);
 
 void head_put_request_line(struct head_writer *w, const struct http_request *r, struct slice path);

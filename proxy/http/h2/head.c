@@ -111,7 +111,7 @@ int h2_head_fields(const struct h2_head *h, struct arena *a, struct fields *out,
 {
     char *copy = arena_alloc(a, h->len + 1);
     *out = (struct fields){arena_alloc(a, (h->count + SPARE_FIELDS) * sizeof *out->at), 0,
-                           h->count + SPARE_FIELDS};
+                           h->count + SPARE_FIELDS, 0};
     if (!copy || !out->at)
         return -1;
     if (h->len)
