@@ -183,9 +183,12 @@ struct exchange {
     struct fields logged; /* response fields that the access log asked for (copied) */
 
     struct fields trailers; /* of the request; set before its end is told */
-    struct buffer body;     /* of the request: come, but not taken by the responder */
-    struct timer deadline;  /* the route's `timeout`, or what grpc-timeout says */
-    usec_t expires_us;      /* when it runs out, of a gRPC request with a grpc-timeout; 0 = of others */
+    /* While exchange_begin() runs: what exchange_body() will be given next, if it is known already. A
+     * responder may use it at once, and pass over it when it is told. */
+    struct iovec at_hand;
+    struct buffer body;    /* of the request: come, but not taken by the responder */
+    struct timer deadline; /* the route's `timeout`, or what grpc-timeout says */
+    usec_t expires_us;     /* when it runs out, of a gRPC request with a grpc-timeout; 0 = of others */
     struct arena arena;
     struct list link; /* in the worker's free ones */
     struct task bury;

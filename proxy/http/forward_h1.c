@@ -104,16 +104,35 @@ static const struct conn_handler handler = {
 
 /* Writing. */
 
+/* What there is of a body of known length, to go with the head. */
+static int body_ahead(struct forward *f, struct iovec *iov)
+{
+    struct exchange *x = f->x;
+    int count = 0;
+    f->ahead = 0;
+    if (x->request.body != BODY_LENGTH)
+        return 0;
+    if (x->body.bytes)
+        count = buffer_peek(&x->body, iov, FORWARD_VECTORS);
+    else if (x->at_hand.iov_len)
+        iov[count++] = x->at_hand;
+    for (int i = 0; i < count; i++)
+        f->ahead += iov[i].iov_len;
+    return count;
+}
+
 static int send_head(struct forward *f)
 {
     struct exchange *x = f->x;
+    struct iovec iov[1 + FORWARD_VECTORS];
     struct head_writer w;
     head_init(&w, x->worker->head_buffer, HEAD_BUFFER);
     forward_write_head(x, &f->fields, &w);
     if (w.overflow)
         return -1;
-    struct iovec head = head_iovec(&w);
-    conn_write(&f->uc->conn, &head, 1);
+    iov[0] = head_iovec(&w);
+    int count = head_join(&w, iov, 1 + body_ahead(f, iov + 1));
+    conn_write(&f->uc->conn, iov, count);
     return 0;
 }
 

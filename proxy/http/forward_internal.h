@@ -25,7 +25,8 @@ struct forward;
 /* The server's side of an attempt: what a protocol does for it. Nothing here ends the exchange, or calls
  * back. */
 struct forward_side {
-    /* The head, and the request's end if nothing follows. 0, or -1 when it is larger than a head may be. */
+    /* The head, with what of the body may go in the same write (f->ahead), and the request's end if nothing
+     * follows. 0, or -1 when it is larger than a head may be. */
     int (*send_head)(struct forward *f);
     /* Decoded bytes of the body, of at most FORWARD_VECTORS vectors, and its end (with x->trailers) if
      * `last`. */
@@ -87,6 +88,7 @@ struct forward {
     struct forward_failure failure;
     struct attempt first_attempt, *attempt; /* what is told of this one */
     struct timer backoff;
+    size_t ahead;     /* bytes of the body that went with the head, and are not to be sent once more */
     unsigned resent;  /* attempts after one that had been sent */
     unsigned refused; /* attempts that the server did not process, and said so */
     usec_t attempt_us;

@@ -6,14 +6,16 @@ static void send_kept_body(struct forward *f)
 {
     struct exchange *x = f->x;
     struct iovec iov[FORWARD_VECTORS];
-    size_t sent = 0;
+    size_t sent = x->body.bytes ? f->ahead : 0;
     while (sent < x->body.bytes) {
         int count = buffer_peek_from(&x->body, sent, iov, FORWARD_VECTORS);
         for (int i = 0; i < count; i++)
             sent += iov[i].iov_len;
         f->side->send_body(f, iov, count, sent == x->body.bytes && x->request_done);
     }
-    if (sent == 0 && x->request_done)
+    if (x->body.bytes)
+        f->ahead = 0;
+    else if (x->request_done)
         f->side->send_body(f, NULL, 0, true);
 }
 
@@ -74,6 +76,11 @@ void forward_body(struct exchange *x, const struct iovec *iov, int count)
             forget_body(f);
     } else if (f->replayable) {
         forget_body(f);
+    }
+    if (f->ahead) { /* what was at hand, all of it */
+        ASSERT(f->ahead == bytes);
+        f->ahead = 0;
+        count = 0;
     }
     for (; count > FORWARD_VECTORS; iov += FORWARD_VECTORS, count -= FORWARD_VECTORS)
         f->side->send_body(f, iov, FORWARD_VECTORS, false);

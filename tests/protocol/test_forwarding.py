@@ -31,6 +31,19 @@ def test_a_request_body_with_a_length_arrives_whole(echo, size):
     assert answer.status == 200 and answer.body == pattern(size)
 
 
+@pytest.mark.parametrize("size", [1, 4095, 4096, 4097, 60_000, 300_000])
+@pytest.mark.parametrize("at_once", [0, 1, 4096])
+def test_what_comes_of_a_body_with_its_head_is_sent_once(echo, size, at_once):
+    with echo.client() as client:
+        client.send_request("GET", "/")  # leaves an idle connection to the server
+        assert client.read_response("GET").status == 200
+        data = pattern(size)
+        head = b"POST /echo HTTP/1.1\r\nHost: t.example\r\nContent-Length: %d\r\n\r\n" % size
+        client.send(head + data[:at_once or size])
+        client.send(data[at_once or size:])
+        assert client.read_response("POST").body == data
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 1000, 65536])
 def test_a_chunked_request_body_arrives_whole(echo, chunk):
     data = pattern(20 * chunk)

@@ -122,6 +122,12 @@ static void set_up_body(struct h1_downstream *d, const struct http_request *r)
                                                                  : REQUEST_BODY_NONE;
 }
 
+/* What of `in` is the body's. */
+static size_t length_at_hand(const struct h1_downstream *d, struct slice in)
+{
+    return d->body_left < in.len ? (size_t)d->body_left : in.len;
+}
+
 static struct exchange *create_exchange(struct h1_downstream *d)
 {
     struct exchange *x = exchange_create(d->worker, d->client.listener, &h1_downstream_ops, d);
@@ -189,7 +195,10 @@ static bool begin_request(struct h1_downstream *d, struct slice *in)
     if (!r.keep_alive)
         d->close_after = true;
     set_up_body(d, &r);
+    if (d->body_kind == REQUEST_BODY_LENGTH)
+        x->at_hand = (struct iovec){(void *)(uintptr_t)in->at, length_at_hand(d, *in)};
     exchange_begin(x);
+    x->at_hand.iov_len = 0;
     if (d->x == x)
         downstream_watch(d);
     return true;
@@ -260,7 +269,7 @@ static bool feed_body(struct h1_downstream *d, struct slice *in)
         going_on = feed_chunked(d, in);
     } else {
         bool tunnel = d->body_kind == REQUEST_BODY_TUNNEL;
-        size_t n = tunnel || d->body_left > in->len ? in->len : (size_t)d->body_left;
+        size_t n = tunnel ? in->len : length_at_hand(d, *in);
         struct iovec iov = {(void *)(uintptr_t)in->at, n};
         if (!tunnel)
             d->body_left -= n;

@@ -100,6 +100,7 @@ static int respond(struct exchange *x, const struct http_response *r, const stru
     int n = add_body(d, iov, 1, body, count, line);
     if (end && d->chunked_out)
         iov[n++] = (struct iovec){(void *)(uintptr_t) "0\r\n\r\n", 5};
+    n = head_join(&w, iov, n);
     if (r->file_follows)
         conn_write_more(&d->conn, iov, n);
     else

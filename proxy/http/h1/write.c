@@ -76,6 +76,19 @@ void head_put_status_line(struct head_writer *w, const struct http_response *r)
     head_put(w, S("\r\n"));
 }
 
+int head_join(struct head_writer *w, struct iovec *iov, int count)
+{
+    size_t bytes = 0;
+    for (int i = 1; i < count; i++)
+        bytes += iov[i].iov_len;
+    if (bytes > HEAD_JOINED_MAX || bytes > (size_t)(w->end - w->at))
+        return count;
+    for (int i = 1; i < count; i++)
+        head_put(w, slice_of(iov[i].iov_base, iov[i].iov_len));
+    iov[0] = head_iovec(w);
+    return 1;
+}
+
 size_t h1_chunk_line(uint64_t size, char out[H1_CHUNK_LINE])
 {
     static const char hex[] = "0123456789abcdef";

@@ -42,6 +42,11 @@ static inline struct iovec head_iovec(const struct head_writer *w)
     return (struct iovec){w->start, (size_t)(w->at - w->start)};
 }
 
+/* Makes one vector of the head, which iov[0] is, and what follows it, where that is short: to copy it costs
+ * less than a second vector does in the kernel. How many vectors there are then. */
+#define HEAD_JOINED_MAX 4096
+int head_join(struct head_writer *w, struct iovec *iov, int count);
+
 /* The line before a chunk's data, "1a2b" CRLF; its length. */
 #define H1_CHUNK_LINE 20
 size_t h1_chunk_line(uint64_t size, char out[H1_CHUNK_LINE]);
