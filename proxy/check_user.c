@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -42,7 +43,12 @@ static void add_files(struct paths *p, const struct tls_files *files)
 
 static void gather(const struct snapshot *s, struct paths *p)
 {
-    add(p, s->file);
+    struct stat st;
+    for (size_t i = 0; i < s->config.named_count; i++) {
+        const struct config_named *n = &s->config.named[i];
+        if (n->use == CONFIG_READS && stat(n->path, &st) == 0 && S_ISREG(st.st_mode))
+            add(p, n->path);
+    }
     for (size_t i = 0; i < s->listener_count; i++)
         if (s->listeners[i].tls)
             add_files(p, tls_server_files(s->listeners[i].tls));

@@ -4,6 +4,7 @@
 
 #include "proxy/snapshot.h"
 
-/* Warns of certificates, keys and the configuration itself that the user cannot read, and of a user that
- * there is not. Does nothing when not root, or without `user`. Forks: for a process of one thread. */
+/* Warns of files that the configuration names - itself, certificates, keys, pages - that the user cannot
+ * read, and of a user that there is not. Does nothing when not root, or without `user`. Forks: for a process
+ * of one thread. */
 void check_user(struct snapshot *s);

@@ -517,6 +517,16 @@ def test_a_folder_that_the_user_cannot_enter_counts(public, authority):
 
 
 @needs_root
+def test_a_page_that_the_user_cannot_read_is_warned_of(public):
+    (public / "502.html").write_text("broken")
+    os.chmod(public / "502.html", 0o600)
+    status, said, _ = check(public, "user: nobody\nlisteners: { web: { bind: '127.0.0.1:8080' } }\n"
+                                    f"routes: [{{ respond: {{ body: x }}, errors: {{ 502: {public}/502.html }} }}]\n")
+    assert status == 0 and [fault[-1] for fault in said] == [
+        f"user: nobody cannot read {public}/502.html: Permission denied; a reload would fail"]
+
+
+@needs_root
 def test_a_user_that_there_is_not_is_warned_of_once(public, authority):
     status, said, _ = check_as(public, "nobody-of-that-name", 0o600, authority)
     assert status == 0 and len(said) == 1 and "cannot become nobody-of-that-name" in said[0][3]
