@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define PIPE_BYTES_MIN (64 << 10) /* of the usual pages; the kernel's default */
+#define PIPE_BYTES     (256 << 10)
+#define PIPE_BYTES_MIN (64 << 10) /* the kernel's default */
 
 static void destroy(struct pipe_pool *p, struct pipe *pipe)
 {
@@ -43,8 +44,9 @@ static struct pipe *make(struct pipe_pool *p)
     }
     *pipe = (struct pipe){.from = ends[0], .to = ends[1]};
     p->count++;
-    /* Above /proc/sys/fs/pipe-user-pages-soft a user's pipes are tiny: copying is cheaper. */
-    if (fcntl(pipe->from, F_GETPIPE_SZ) < PIPE_BYTES_MIN) {
+    /* Above /proc/sys/fs/pipe-user-pages-soft a user's pipes stay as they are, and new ones are tiny: copying
+     * is cheaper then. */
+    if (fcntl(pipe->from, F_SETPIPE_SZ, PIPE_BYTES) < 0 && fcntl(pipe->from, F_GETPIPE_SZ) < PIPE_BYTES_MIN) {
         destroy(p, pipe);
         return NULL;
     }

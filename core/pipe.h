@@ -5,7 +5,7 @@
 
 #include "core/base.h"
 
-#define PIPES_MAX      256u /* of one loop */
+#define PIPES_MAX      128u /* of one loop */
 #define PIPES_IDLE_MAX 16u  /* of those, kept open for who comes next */
 
 struct pipe {
