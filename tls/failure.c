@@ -42,11 +42,6 @@ static void say(struct tls_state *s, const char *before, const char *words)
     s->failure = s->failure_text ? s->failure_text : words;
 }
 
-void tls_failure_alert(struct tls_state *s, int alert)
-{
-    say(s, "peer sent alert: ", SSL_alert_desc_string_long(alert));
-}
-
 void tls_failure_note(struct tls_state *s)
 {
     unsigned long first = ERR_peek_error();
@@ -58,7 +53,7 @@ void tls_failure_note(struct tls_state *s)
     else if (words)
         say(s, "", words);
     else if (reason >= ALERTS_BEGIN)
-        tls_failure_alert(s, reason - ALERTS_BEGIN);
+        say(s, "peer sent alert: ", SSL_alert_desc_string_long(reason - ALERTS_BEGIN));
     else
         say(s, "", first ? ERR_reason_error_string(first) : NULL);
     if (!s->failure)

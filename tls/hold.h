@@ -9,13 +9,10 @@
 
 #include "core/base.h"
 
-struct tls_suites;
-
 struct tls_hold {
     _Atomic unsigned slots;
     void (*destroy)(struct tls_hold *);
-    BIO_METHOD *bio;                 /* of wire.c */
-    const struct tls_suites *suites; /* NULL = records stay with OpenSSL */
+    BIO_METHOD *bio; /* of wire.c */
 };
 
 struct tls_slot {

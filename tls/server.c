@@ -43,8 +43,7 @@ struct tls_server *tls_server_create(struct config *c, const struct config_node 
     server->hold.bio = tls_transport_bio();
     server->ticket_cipher = EVP_CIPHER_fetch(NULL, "AES-256-CBC", NULL);
     int result = 0;
-    server->hold.suites = &server->suites;
-    if (!server->hold.bio || !server->ticket_cipher || tls_suites_load(&server->suites) != 0) {
+    if (!server->hold.bio || !server->ticket_cipher) {
         config_fault(c, at, "out of memory");
         result = -1;
     } else {
@@ -87,7 +86,6 @@ static void destroy(struct tls_hold *hold)
     tls_files_free(&s->files);
     tls_ticket_keys_free(s->file_keys);
     EVP_CIPHER_free(s->ticket_cipher);
-    tls_suites_free(&s->suites);
     BIO_meth_free(s->hold.bio);
     arena_reset(&s->arena);
     free(s->slots);

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "tls/records.h"
 #include "tls/server_internal.h"
+#include "tls/transport.h"
 
 /* Mozilla's "intermediate" of version 5.7, without DHE. */
 #define CIPHERS                                                                                              \
@@ -118,7 +118,6 @@ static SSL_CTX *make_context(struct config *c, const struct config_node *at,
     SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
                                      SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
     set_sessions(s, server, context);
-    tls_records_watch(context);
     SSL_CTX_set_client_hello_cb(context, on_hello, slot);
     SSL_CTX_set_tlsext_servername_callback(context, on_server_name);
     if (server->alpn.len)

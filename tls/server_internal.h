@@ -6,7 +6,6 @@
 #include "tls/certificate.h"
 #include "tls/hold.h"
 #include "tls/keys.h"
-#include "tls/record.h"
 #include "tls/server.h"
 
 #define TLS_KEY_TYPES 3 /* of one name: RSA, EC, EdDSA */
@@ -57,7 +56,6 @@ struct tls_server {
     struct tls_tickets *tickets;
     struct tls_ticket_keys *file_keys; /* NULL = tickets' */
     EVP_CIPHER *ticket_cipher;
-    struct tls_suites suites;
     struct tls_server_slot *slots;
     unsigned workers;
 };

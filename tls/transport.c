@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#include "tls/records.h"
 #include "tls/wire.h"
 
 #define RECORD_MAX         16384u /* RFC 8446 §5.1 */
@@ -59,10 +58,9 @@ struct tls_state *tls_state_create(struct conn *c, SSL_CTX *context, struct tls_
 void tls_state_free(struct tls_state *s)
 {
     /* OpenSSL would take the session of a connection that was not shut down out of use. */
-    if (s->ssl && s->established && s->end != TLS_BROKEN)
+    if (s->established && s->end != TLS_BROKEN)
         SSL_set_shutdown(s->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(s->ssl);
-    tls_records_free(s);
     tls_slot_drop(s->slot);
     free(s->left);
     free(s->failure_text);
@@ -102,8 +100,6 @@ static enum conn_status transport_handshake(struct conn *c)
             s->end = TLS_BROKEN;
             s->error = ENOMEM;
         }
-        if (s->server)
-            tls_records_take_over(s);
     } else if (end == TLS_CUT || end == TLS_ENDED) {
         s->end = TLS_BROKEN;
         s->error = ECONNRESET;
@@ -120,7 +116,7 @@ static enum conn_status transport_handshake(struct conn *c)
         errno = s->error;
         return CONN_ERROR;
     }
-    if (result == 1 && s->ssl)
+    if (result == 1)
         SSL_free_buffers(s->ssl); /* what can be spared while nothing comes */
     return result == 1 ? CONN_DATA : CONN_AGAIN;
 }
@@ -167,8 +163,7 @@ static enum tls_end note_end(struct tls_state *s, int result)
 static void keep(struct tls_state *s)
 {
     tls_wire_keep(s);
-    bool pending = s->records ? tls_records_pending(s) : SSL_pending(s->ssl) > 0;
-    s->conn->transport_pending = pending || tls_wire_has_record(s);
+    s->conn->transport_pending = tls_wire_has_record(s) || SSL_pending(s->ssl) > 0;
 }
 
 /* Reading. */
@@ -212,7 +207,7 @@ static ssize_t transport_read(struct conn *c, char *buf, size_t size)
         c->transport_pending = false;
         return end_of(s);
     }
-    size_t len = s->records ? tls_records_read(s, buf, size) : read_plain(s, buf, size);
+    size_t len = read_plain(s, buf, size);
     s->answered += s->wire_len;
     tls_wire_flush(s);
     if (s->answered > ANSWERED_MAX && s->end == TLS_OPEN) {
@@ -232,7 +227,8 @@ static ssize_t transport_read(struct conn *c, char *buf, size_t size)
 
 /* Writing. */
 
-size_t tls_record_size(const struct tls_state *s)
+/* Small records at first: a full one can be decrypted only when all of its segments are there. */
+static size_t record_size(const struct tls_state *s)
 {
     return s->paced < RECORD_FIRST_BYTES ? RECORD_FIRST : RECORD_MAX;
 }
@@ -265,7 +261,7 @@ static int put_vectors(struct tls_state *s, const struct iovec *iov, int count)
         const char *at = iov[i].iov_base;
         size_t len = iov[i].iov_len;
         while (len) {
-            size_t record = tls_record_size(s), n;
+            size_t record = record_size(s), n;
             int error = 0;
             if (joined == 0 && (len >= record || i == count - 1)) {
                 n = len < record ? len : record;
@@ -299,13 +295,8 @@ static int transport_write(struct conn *c, const struct iovec *iov, int count)
     if (now - s->last_write_us > RECORD_IDLE_US)
         s->paced = 0;
     s->last_write_us = now;
-    int error;
-    if (s->records) {
-        error = tls_records_write(s, iov, count);
-    } else {
-        ERR_clear_error();
-        error = put_vectors(s, iov, count);
-    }
+    ERR_clear_error();
+    int error = put_vectors(s, iov, count);
     tls_wire_flush(s);
     return error;
 }
@@ -317,13 +308,9 @@ static void transport_shutdown(struct conn *c)
     if (!s->established || s->end == TLS_BROKEN || s->said_goodbye)
         return;
     s->said_goodbye = true;
-    if (s->records) {
-        tls_records_shutdown(s);
-    } else {
-        ERR_clear_error();
-        SSL_shutdown(s->ssl);
-        ERR_clear_error();
-    }
+    ERR_clear_error();
+    SSL_shutdown(s->ssl);
+    ERR_clear_error();
     tls_wire_flush(s);
 }
 

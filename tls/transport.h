@@ -1,5 +1,5 @@
-/* The transport of conn.h over OpenSSL; for server.c and client.c. The handshake is OpenSSL's; what follows
- * is too (TLS 1.2, and towards servers), or else records.h's. How ciphertext comes and goes: wire.h. */
+/* The transport of conn.h over OpenSSL; for server.c and client.c. Plaintext pieces are joined into records.
+ * How ciphertext comes and goes: wire.h. */
 #pragma once
 
 #include <openssl/ssl.h>
@@ -17,9 +17,6 @@ enum tls_end {
     TLS_BROKEN,
 };
 
-struct tls_records;
-struct tls_secrets;
-
 struct tls_state {
     uint32_t magic;
     enum tls_end end;
@@ -29,9 +26,7 @@ struct tls_state {
     bool said_goodbye : 1;
     bool wire_eof : 1;
     int wire_error;
-    SSL *ssl;                    /* NULL once there are records */
-    struct tls_records *records; /* NULL = all goes through ssl */
-    struct tls_secrets *secrets; /* of records.c, while the handshake lasts */
+    SSL *ssl;
     struct conn *conn;
     struct tls_slot *slot;
     /* Ciphertext that OpenSSL has not taken: in the loop's scratch during a call, in `left` between calls. */
@@ -40,10 +35,9 @@ struct tls_state {
     char *left;
     size_t wire_len;
     size_t wanted; /* how much the present call can use */
-    /* Bytes written on behalf of reads (KeyUpdate answers) since plaintext came, and with records those of
-     * each that brought none: bounded. */
+    /* Bytes written on behalf of reads (KeyUpdate answers) since plaintext came: bounded. */
     size_t answered;
-    size_t paced; /* bytes written since the start or the last idle time; see tls_record_size() */
+    size_t paced; /* bytes written since the start or the last idle time; see record_size() */
     usec_t last_write_us;
     const char *failure; /* static, or failure_text */
     char *failure_text;
@@ -74,13 +68,7 @@ static inline struct tls_state *tls_state_of(const SSL *ssl)
 
 extern const struct conn_transport tls_transport;
 
-/* How long the next record may be: small at first, since a full one can be decrypted only when all of its
- * segments are there. */
-size_t tls_record_size(const struct tls_state *s);
-
 /* From info.c: fills s->info after the handshake. -1 when out of memory. */
 int tls_info_fill(struct tls_state *s);
 /* From failure.c: notes why, out of OpenSSL's error queue, and clears the queue. */
 void tls_failure_note(struct tls_state *s);
-/* Notes the alert that the peer sent as the reason. */
-void tls_failure_alert(struct tls_state *s, int alert);

@@ -5,29 +5,6 @@
 
 #define RECEIVE_EXTRA 2048u /* what records add to the plaintext that is wanted */
 
-bool tls_wire_receive(struct tls_state *s)
-{
-    if (s->wire_eof || s->wire_error)
-        return false;
-    struct conn *c = s->conn;
-    if (!c->can_read)
-        return false;
-    char *scratch = c->loop->scratch;
-    size_t room = LOOP_READ_BUFFER - s->in_len, size = s->wanted + RECEIVE_EXTRA;
-    if (s->in_len && s->in != scratch)
-        memmove(scratch, s->in, s->in_len);
-    s->in = scratch;
-    ssize_t n = conn_raw_read(c, scratch + s->in_len, size < room ? size : room);
-    if (n == 0)
-        s->wire_eof = true;
-    else if (n < 0 && n != -EAGAIN)
-        s->wire_error = (int)-n;
-    if (n <= 0)
-        return false;
-    s->in_len += (size_t)n;
-    return true;
-}
-
 void tls_wire_keep(struct tls_state *s)
 {
     struct loop *l = s->conn->loop;
@@ -51,14 +28,6 @@ void tls_wire_keep(struct tls_state *s)
     }
 }
 
-char *tls_wire_room(struct tls_state *s, size_t size)
-{
-    ASSERT(size <= LOOP_WIRE_BUFFER);
-    if (LOOP_WIRE_BUFFER - s->wire_len < size)
-        tls_wire_flush(s);
-    return s->conn->loop->wire + s->wire_len;
-}
-
 void tls_wire_flush(struct tls_state *s)
 {
     if (!s->wire_len)
@@ -68,7 +37,28 @@ void tls_wire_flush(struct tls_state *s)
     conn_raw_write(s->conn, &all, 1);
 }
 
-/* OpenSSL's side. */
+/* The BIO: OpenSSL's side. */
+
+/* More ciphertext into the scratch buffer; false when there is none now. */
+static bool receive(struct tls_state *s)
+{
+    if (s->wire_eof || s->wire_error)
+        return false;
+    struct conn *c = s->conn;
+    size_t size = s->wanted + RECEIVE_EXTRA;
+    if (size > LOOP_READ_BUFFER)
+        size = LOOP_READ_BUFFER;
+    ssize_t n = conn_raw_read(c, c->loop->scratch, size);
+    if (n == 0)
+        s->wire_eof = true;
+    else if (n < 0 && n != -EAGAIN)
+        s->wire_error = (int)-n;
+    if (n <= 0)
+        return false;
+    s->in = c->loop->scratch;
+    s->in_len = (size_t)n;
+    return true;
+}
 
 static int wire_read(BIO *bio, char *out, int size)
 {
@@ -76,7 +66,7 @@ static int wire_read(BIO *bio, char *out, int size)
     BIO_clear_retry_flags(bio);
     if (size <= 0)
         return 0;
-    if (s->in_len == 0 && !tls_wire_receive(s)) {
+    if (s->in_len == 0 && !receive(s)) {
         if (s->wire_eof)
             return 0;
         if (!s->wire_error)
