@@ -118,9 +118,11 @@ static void take_fields(const struct fields *in, bool keep_forwarded, struct fie
         came.at = to;
         fields_strip_hop_by_hop(&came);
     }
-    for (const struct field *f = came.at, *last = f + came.count; f < last; f++)
+    for (uint32_t i = 0; i < came.count; i++) {
+        const struct field *f = &came.at[i];
         if (!(drop >> f->id & 1) && !(f->id == FIELD_OTHER && poses_as_set_anew(f)))
             *to++ = *f;
+    }
     out->count = (uint32_t)(to - out->at);
     out->absent = came.absent | drop;
 }

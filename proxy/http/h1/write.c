@@ -34,7 +34,8 @@ void head_put_field(struct head_writer *w, struct slice name, struct slice value
 void head_put_fields(struct head_writer *w, const struct fields *f, uint64_t skip)
 {
     const char *run = NULL, *end = NULL; /* lines that stand one behind the other, not written yet */
-    for (const struct field *at = f->at, *last = at + f->count; at < last; at++) {
+    for (uint32_t i = 0; i < f->count; i++) {
+        const struct field *at = &f->at[i];
         if (skip >> at->id & 1)
             continue;
         if (at->name.at == end && at->line_len) {
