@@ -51,8 +51,20 @@ static bool is_open(const struct conn *c)
     return !c->closed && !c->broken && !c->connecting && !c->transport;
 }
 
-/* Fills the pipe of `to` with what `from` has. */
-static enum conn_spliced fill(struct conn *from, struct conn *to, size_t bytes)
+/* splice() says that there is nothing where it stands before urgent data or gets no memory, too, and no edge
+ * tells of what is behind. So when it moved nothing conn_read() is asked, and otherwise a second look is taken
+ * later (see conn_raw_read). */
+static enum conn_spliced is_empty(struct conn *from, bool moved)
+{
+    if (!moved)
+        return SPLICE_NOT;
+    from->can_read = false;
+    loop_timer(from->loop, &from->look, LOOK_AFTER_MS);
+    return SPLICE_EMPTY;
+}
+
+/* Fills the pipe of `to` with what `from` has; `moved` = it had something before. */
+static enum conn_spliced fill(struct conn *from, struct conn *to, size_t bytes, bool moved)
 {
     if (!to->pipe && !(to->pipe = pipe_take(&to->loop->pipes)))
         return SPLICE_NOT;
@@ -62,11 +74,9 @@ static enum conn_spliced fill(struct conn *from, struct conn *to, size_t bytes)
         to->piped = (uint32_t)n;
         return SPLICE_MOVED;
     }
-    enum conn_spliced result =
-        SPLICE_NOT; /* the end, or none of it can be had like this: conn_read() tells */
+    enum conn_spliced result = SPLICE_NOT; /* the end, or it cannot be had like this: conn_read() tells */
     if (n < 0 && errno == EAGAIN) {
-        from->can_read = false;
-        result = SPLICE_EMPTY;
+        result = is_empty(from, moved);
     } else if (n < 0 && errno != EINVAL && errno != ENOMEM) {
         conn_fail_later(from, errno);
         result = SPLICE_EMPTY;
@@ -87,7 +97,7 @@ enum conn_spliced conn_splice(struct conn *from, struct conn *to, uint64_t max, 
         if (!from->can_read)
             return SPLICE_EMPTY;
         uint64_t left = max - *moved;
-        enum conn_spliced result = fill(from, to, left < PIECE_MAX ? (size_t)left : PIECE_MAX);
+        enum conn_spliced result = fill(from, to, left < PIECE_MAX ? (size_t)left : PIECE_MAX, *moved);
         if (result != SPLICE_MOVED)
             return result;
         *moved += to->piped;

@@ -17,9 +17,10 @@ void conn_write_failed(struct conn *c, int error)
     c->last_words = c->can_read = true;
 }
 
+/* What a broken connection had to send was dropped: no end follows it that looks like one in order. */
 static void after_flush(struct conn *c)
 {
-    if (conn_backlog(c) == 0 && c->shutdown_wanted && !c->shutdown_done) {
+    if (!c->broken && conn_backlog(c) == 0 && c->shutdown_wanted && !c->shutdown_done) {
         c->shutdown_done = true;
         shutdown(c->fd, SHUT_WR);
     }
@@ -192,6 +193,6 @@ void conn_shutdown(struct conn *c)
     if (c->transport && !c->broken)
         c->transport->shutdown(c);
     c->shutdown_wanted = true;
-    if (!c->broken && !c->connecting)
+    if (!c->connecting)
         after_flush(c);
 }

@@ -296,6 +296,36 @@ static void test_a_half_close_follows_what_is_in_the_pipe(void **state)
     free(in);
 }
 
+static void test_no_half_close_follows_when_what_is_in_the_pipe_is_lost(void **state)
+{
+    struct world *w = *state;
+    char *in = malloc(64u << 20);
+    stall(w);
+    conn_want_read(&w->a.conn, false);
+    conn_shutdown(&w->b.conn);
+    dup2(w->a.peer, w->b.conn.pipe->from); /* no pipe: splice() fails */
+    peer_receive_all(w, &w->b, in, w->b.conn.bytes_out);
+    UNTIL(w, w->b.failed == 1);
+    assert_false(w->b.conn.shutdown_done);
+    free(in);
+}
+
+static void test_what_is_behind_an_urgent_mark_is_seen(void **state)
+{
+    struct world *w = *state;
+    char in[16];
+    w->a.conn.want_read = false;
+    peer_send(&w->a, "before");
+    assert_int_equal(send(w->a.peer, "!", 1, MSG_OOB), 1);
+    peer_send(&w->a, "behind");
+    UNTIL(w, w->a.conn.can_read);
+    conn_want_read(&w->a.conn, true);
+    assert_int_equal(peer_receive_all(w, &w->b, in, 6), 6);
+    assert_memory_equal(in, "before", 6);
+    UNTIL(w, w->a.got_len); /* by reading */
+    assert_got(&w->a, "behind");
+}
+
 static void test_bytes_that_were_kept_are_not_overtaken(void **state)
 {
     struct world *w = *state;
@@ -382,6 +412,8 @@ int main(void)
         TEST(test_a_pipe_with_bytes_in_it_is_closed_with_its_connection),
         TEST(test_a_lingering_close_sends_what_is_in_the_pipe),
         TEST(test_a_half_close_follows_what_is_in_the_pipe),
+        TEST(test_no_half_close_follows_when_what_is_in_the_pipe_is_lost),
+        TEST(test_what_is_behind_an_urgent_mark_is_seen),
         TEST(test_bytes_that_were_kept_are_not_overtaken),
         TEST(test_without_descriptors_the_bytes_are_to_be_read),
         TEST(test_a_read_can_be_limited_and_the_rest_is_spliced),

@@ -1,0 +1,83 @@
+"""What splice(2) and a late registration with the event loop could lose: bytes behind an urgent mark, a request that was in the
+socket before the loop knew of it, answers behind those that wait in a pipe, and the ends of clients that nobody reads."""
+
+import socket
+import threading
+
+import pytest
+
+from harness import SCALE, wait_until
+from harness.http_backend import pattern
+
+KiB, MiB = 1 << 10, 1 << 20
+
+
+@pytest.fixture
+def raw(site, server):
+    """(weir with one worker, the scripted server of its one upstream)"""
+    return site([{"upstream": "app"}], {"app": server.address}, workers=1), server
+
+
+@pytest.fixture
+def stream(site, server):
+    """(client, the server's end) of one TCP stream."""
+    weir = site(None, {"db": server.address}, {"db": {"protocol": "tcp", "upstream": "db"}}, workers=1)
+    with weir.client("db") as client:
+        client.send(b"!")
+        up = server.accept()
+        up.read_exact(1)
+        yield client, up
+
+
+def in_background(run):
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+def send_with_mark(peer, data, at):
+    """`data`, with a byte of urgent data, which is none of the stream's, in it."""
+    peer.sock.settimeout(60)
+    peer.sock.sendall(data[:at])
+    peer.sock.send(b"!", socket.MSG_OOB)
+    peer.sock.sendall(data[at:])
+
+
+# -- urgent data: splice() does not go past its mark, and says that there is nothing ------------------------------------------------
+
+@pytest.mark.parametrize("who", ["client", "server"])
+@pytest.mark.parametrize("at", [64 * KiB, 4 * MiB - 100 * KiB])
+def test_a_stream_goes_on_behind_an_urgent_mark(stream, who, at):
+    client, up = stream
+    sender, reader = (client, up) if who == "client" else (up, client)
+    data = pattern(4 * MiB)
+    thread = in_background(lambda: send_with_mark(sender, data, at))
+    assert reader.read_exact(len(data), 20) == data
+    thread.join()
+
+
+@pytest.mark.parametrize("at", [64 * KiB, 2 * MiB - 100 * KiB])
+def test_a_response_goes_on_behind_an_urgent_mark(raw, at):
+    weir, server = raw
+    body = pattern(2 * MiB)
+    with weir.client() as client:
+        client.send_request()
+        up = server.accept()
+        up.read_request()
+        up.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
+        thread = in_background(lambda: send_with_mark(up, body, at))
+        assert client.read_response(seconds=20).body == body
+        thread.join()
+
+
+@pytest.mark.parametrize("at", [256 * KiB, 2 * MiB - 100 * KiB])
+def test_a_request_goes_on_behind_an_urgent_mark(raw, at):
+    weir, server = raw
+    body = pattern(2 * MiB)
+    with weir.client() as client:
+        client.send_request("PUT", "/", [("Content-Length", str(len(body)))])
+        up = server.accept()
+        up.read_request_head()
+        thread = in_background(lambda: send_with_mark(client, body, at))
+        assert up.read_exact(len(body), 20) == body
+        thread.join()
