@@ -254,13 +254,13 @@ static void drain_client(struct client *client, bool close_idle)
     d->stopping = close_idle;
     if (d->x)
         exchange_drain(d->x);
-    if (!close_idle || d->x || d->head_begun || d->lingering || d->conn.handshaking || has_input(&d->conn))
+    if (!close_idle || d->x || d->head_begun || d->lingering || d->conn.handshaking)
         return;
     /* One that waits after an answer knows that it may be closed; one that has just come does not. */
-    if (d->used)
-        downstream_finish(d, LINGER_MS);
-    else
+    if (!d->used)
         run_clock(d, CLOCK_IDLE, idle_time(d));
+    else if (!has_input(&d->conn))
+        downstream_finish(d, LINGER_MS);
 }
 
 void downstream_lost(struct h1_downstream *d)
