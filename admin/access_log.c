@@ -167,7 +167,9 @@ int access_log_open(struct access_logs *a, struct writer *w, unsigned workers, s
     }
     log->sink = writer_open(w, output);
     if (!log->sink || make_buffers(log, workers) != 0)
-        return no_log(log, c, at, "cannot be opened");
+        return no_log(log, c, at,
+                      errno == ELOOP ? "cannot be opened, as root follows no link of another user's"
+                                     : "cannot be opened");
     list_append(&a->open, &log->link);
     *out = log;
     return 0;

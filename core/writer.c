@@ -77,13 +77,20 @@ int writer_start(struct writer *w)
     return 0;
 }
 
+/* In the folder of a user of few rights a link leads where that user wants root to write: root follows its
+ * own alone (/dev/stdout). */
 static int open_output(const char *output)
 {
     if (strcmp(output, "stdout") == 0)
         return STDOUT_FILENO;
     if (strcmp(output, "stderr") == 0)
         return STDERR_FILENO;
-    return open(output, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+    int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC;
+    int fd = open(output, geteuid() == 0 ? flags | O_NOFOLLOW : flags, 0640);
+    struct stat st;
+    if (fd < 0 && errno == ELOOP && lstat(output, &st) == 0 && st.st_uid == 0)
+        return open(output, flags, 0640);
+    return fd;
 }
 
 static void close_output(int fd)
@@ -187,7 +194,8 @@ void writer_give_to(struct writer *w, uid_t user, gid_t group)
     pthread_mutex_lock(&w->lock);
     LIST_EACH (node, &w->sinks) {
         int fd = CONTAINER_OF(node, struct sink, link)->fd;
-        if (fd > STDERR_FILENO && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid != user)
+        if (fd > STDERR_FILENO && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 &&
+            st.st_uid != user)
             (void)!fchown(fd, user, group);
     }
     pthread_mutex_unlock(&w->lock);

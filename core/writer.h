@@ -36,7 +36,8 @@ void sink_line(struct sink *s, const char *line, size_t len);
 /* Lines that were lost because the queue was full or the output failed. */
 uint64_t sink_lost(const struct sink *s);
 
-/* The files that are open become this user's and group's, who will have to open them anew. */
+/* The files that are open become this user's and group's, who will have to open them anew; not those that
+ * have another name besides, which may be somebody else's. */
 void writer_give_to(struct writer *w, uid_t user, gid_t group);
 
 /* SIGUSR1: opens every file anew, on the writer's thread, before the lines that wait are written. */

@@ -230,8 +230,10 @@ static char *become_less(struct runtime *rt, struct snapshot *s)
     gid_t gid;
     raise_descriptor_limit(s);
     /* Log files are its own, or it could not open them anew. */
-    if (user.len && geteuid() == 0 && privileges_find(user, &uid, &gid, &reason) == 0)
+    if (user.len && geteuid() == 0 && privileges_find(user, &uid, &gid, &reason) == 0) {
         writer_give_to(rt->writer, uid, gid);
+        sockets_give_to(&rt->sockets, uid, gid);
+    }
     int result = privileges_drop(user, &reason);
     if (result == 0) {
         key = "sandbox";

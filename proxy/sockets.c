@@ -368,6 +368,15 @@ void sockets_given_up(struct sockets *s)
     }
 }
 
+void sockets_give_to(struct sockets *s, uid_t user, gid_t group)
+{
+    LIST_EACH (node, &s->all) {
+        const struct listening *l = CONTAINER_OF(node, struct listening, link);
+        for (size_t i = 0; i < l->count; i++)
+            (void)!fchown(l->fds[i], user, group);
+    }
+}
+
 void sockets_abandon(struct sockets *s)
 {
     sockets_begin(s);
