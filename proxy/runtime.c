@@ -137,12 +137,13 @@ int runtime_start(struct runtime *rt, const char *file, char **argv, const struc
     rt->program = realpath("/proc/self/exe", NULL);
     rt->writer = writer_create(); /* its thread comes with the workers', in what sandbox they are in */
     sandbox_inherit(&rt->sandbox);
-    notify_init(&rt->notify);
     if (!rt->file || !rt->writer || read_worker_count(rt) != 0)
         return -1;
     sockets_init(&rt->sockets, rt->worker_count);
     sockets_inherit(&rt->sockets);
     activation_take(&rt->sockets);
+    notify_init(
+        &rt->notify); /* after it: whatever has a number that LISTEN_FDS counts in is taken or closed */
     if (create_parts(rt) != 0) {
         fprintf(stderr, "weir: cannot start: %s\n", strerror(errno));
         return -1;

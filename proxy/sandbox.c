@@ -10,6 +10,7 @@
 #include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "core/log.h"
 #include "proxy/sandbox_internal.h"
@@ -156,19 +157,36 @@ static void gather_system(struct sandbox *sb, const char *program)
     add_real(sb, "/dev/null", SANDBOX_READ | SANDBOX_DEVICE);
 }
 
+/* Of `sandbox.read` and `sandbox.write`: a folder for later, which nothing in the file needs now. */
+static bool is_for_later(const struct snapshot *s, const struct config_named *n)
+{
+    const struct sandbox_settings *lists = s->settings.sandbox;
+    for (size_t i = 0; lists && i < lists->read.count; i++)
+        if (lists->read.at[i].at == n->path)
+            return true;
+    for (size_t i = 0; lists && i < lists->write.count; i++)
+        if (lists->write.at[i].at == n->path)
+            return true;
+    return false;
+}
+
 static void gather_named(struct sandbox *sb, const struct snapshot *s)
 {
-    for (size_t i = 0; i < s->config.named_count; i++)
-        add_named(sb, s->config.named[i].path, 1u << s->config.named[i].use);
+    for (size_t i = 0; i < s->config.named_count; i++) {
+        const struct config_named *n = &s->config.named[i];
+        if (!is_for_later(s, n))
+            add_named(sb, n->path, 1u << n->use);
+        else if (access(n->path, F_OK) == 0)
+            add_named(sb, n->path, n->use == CONFIG_READS ? SANDBOX_READ : SANDBOX_WRITE | SANDBOX_BIND);
+        else /* the folder above would let far more in than was asked for */
+            log_info("not there, so not in the sandbox", LOG_TEXT("folder", n->path));
+    }
     for (size_t i = 0; i < s->listener_count; i++) {
         const struct listener_config *l = &s->listeners[i];
         for (size_t k = 0; k < l->address_count; k++)
             if (l->addresses[k].any.sa_family == AF_UNIX && l->addresses[k].un.sun_path[0])
                 add_folder_of(sb, l->addresses[k].un.sun_path, SANDBOX_BIND);
     }
-    const struct option_texts *write = &s->settings.sandbox->write;
-    for (size_t i = 0; i < write->count; i++)
-        add_named(sb, write->at[i].at, SANDBOX_BIND);
 }
 
 /* A reload. */
@@ -190,7 +208,12 @@ void sandbox_check(const struct sandbox *sb, struct snapshot *s)
         return;
     for (size_t i = 0; i < s->config.named_count; i++) {
         const struct config_named *n = &s->config.named[i];
-        check_path(sb, &s->config, n->at, n->path, n->use);
+        if (!is_for_later(s, n))
+            check_path(sb, &s->config, n->at, n->path, n->use);
+        else if (access(n->path, F_OK) == 0 && !has(sb, n->path, 1u << n->use))
+            config_warn(&s->config, n->at,
+                        "%s is not in the sandbox that weir entered when it started; a restart takes it up",
+                        n->path);
     }
     for (size_t i = 0; i < s->listener_count; i++) {
         const struct listener_config *l = &s->listeners[i];

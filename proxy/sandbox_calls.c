@@ -93,7 +93,9 @@ static int add_equal(scmp_filter_ctx filter, int call, unsigned argument, const 
 static int add_by_argument(scmp_filter_ctx filter)
 {
     static const uint64_t families[] = {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK};
-    static const uint64_t controls[] = {FIONBIO, FIONREAD, FIOCLEX, TCGETS, TIOCOUTQ};
+    /* the last two are the names of link-local addresses' interfaces */
+    static const uint64_t controls[] = {FIONBIO,  FIONREAD,     FIOCLEX,    TCGETS,
+                                        TIOCOUTQ, SIOCGIFINDEX, SIOCGIFNAME};
     static const uint64_t processes[] = {PR_SET_NAME,     PR_GET_NAME,         PR_SET_DUMPABLE,
                                          PR_GET_DUMPABLE, PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS,
                                          PR_GET_SECCOMP,  PR_CAPBSET_READ,     PR_SET_VMA};
@@ -130,6 +132,8 @@ static int build(scmp_filter_ctx filter)
      */
     if (!error)
         error = seccomp_attr_set(filter, SCMP_FLTATR_CTL_LOG, 1);
+    if (error == -EOPNOTSUPP)
+        error = 0; /* a kernel that cannot log them */
     if (!error)
         error = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
     if (!error)

@@ -109,6 +109,50 @@ def test_a_log_file_that_cannot_be_opened_anew_is_told_and_the_old_one_goes_on(o
     wait_until(lambda: "/still" in open(log + ".1").read(), 10, "the line in the old file")
 
 
+@needs_root
+def test_an_address_that_overlaps_one_that_root_bound_can_be_bound_by_a_reload(open_folder, weirs):
+    """The system lets sockets of one user share an address, no others."""
+    weir = weirs(open_folder, {**OK, "user": "nobody", "listeners": {"web": {}, "more": {}}})
+    port = weir.port("more")
+    weir.reload(listeners={"web": {}, "more": {"bind": f"0.0.0.0:{port}"}})
+    assert weir.get(listener="more").text == "ok\n"
+
+
+@needs_root
+def test_an_upgrade_to_more_workers_opens_their_sockets_beside_those_that_root_bound(open_folder, weirs):
+    weir = weirs(open_folder, {**OK, "user": "nobody", "workers": 1})
+    weir.change(workers=3)
+    weir.upgrade()
+    assert all(weir.get().text == "ok\n" for _ in range(12))
+
+
+@needs_root
+def test_root_does_not_follow_another_users_link_to_a_log(open_folder, weirs):
+    """Who may write to the folder of logs shall not choose which files root appends to and gives away."""
+    log, target = f"{open_folder}/access.log", f"{open_folder}/target"
+    with open(target, "w") as f:
+        f.write("root's\n")
+    os.symlink(target, log)
+    os.lchown(log, NOBODY, NOBODY)
+    weir = weirs(open_folder, {**OK, "user": "nobody", "log": {"access": {"output": log}}}, start=False)
+    done = weir.cli("run", seconds=20)
+    assert done.returncode == 1 and "root follows no link of another user's" in done.stderr
+    assert os.stat(target).st_uid == 0
+    os.lchown(log, 0, 0)  # a link of root's is meant
+    weir.start()
+    assert weir.get("/followed").status == 200
+    wait_until(lambda: "/followed" in open(target).read(), 10, "the line behind the link")
+
+
+@needs_root
+def test_a_file_that_has_another_name_is_not_given_away_as_a_log(open_folder, weirs):
+    log, target = f"{open_folder}/access.log", f"{open_folder}/target"
+    open(target, "w").close()
+    os.link(target, log)
+    weir = weirs(open_folder, {**OK, "user": "nobody", "log": {"access": {"output": log}}})
+    assert weir.get().text == "ok\n" and os.stat(target).st_uid == 0
+
+
 # -- sandbox: -------------------------------------------------------------------------------------------------------------------------
 
 def sandboxed(weirs, folder, **more):
@@ -193,6 +237,30 @@ def test_folders_can_be_opened_for_later_reloads(tmp_path, weirs):
                 listeners={"web": {}, "unix": {"bind": f"unix:{tmp_path}/inside/sock"}})
     assert weir.get("/page").text == "page\n"
     wait_until(lambda: "/page" in (tmp_path / "inside" / "access.log").read_text(), 10, "the access log")
+
+
+def test_a_folder_for_later_that_is_not_there_does_not_open_the_one_above(tmp_path, weirs):
+    above = tmp_path / "above"
+    os.makedirs(above)
+    lists = {"read": [str(above / "later")], "write": [str(above / "later")]}
+    weir = sandboxed(weirs, tmp_path, sandbox=lists)
+    weir.await_log("not there, so not in the sandbox", "later")
+    weir.reload(routes=[{"respond": {"body": "again\n"}}])  # no reason to refuse a reload
+    os.makedirs(above / "later")
+    weir.reload(routes=OK["routes"])
+    if not has_landlock(weir):
+        pytest.skip("this kernel has no Landlock")
+    for change in ({"routes": [{"files": {"root": str(above)}}]}, {"log": {"access": {"output": str(above / "access.log")}}}):
+        weir.change(**change)
+        answer = weir.admin.reload()
+        assert answer.status == 422 and "lies outside of the sandbox" in answer.text
+        weir.change(routes=OK["routes"], log={})
+
+
+def test_a_reload_in_the_sandbox_may_name_a_link_local_address_by_its_interface(tmp_path, weirs):
+    weir = sandboxed(weirs, tmp_path)
+    weir.reload(upstreams={"local": {"servers": ["[fe80::1%lo]:80"]}}, routes=[*OK["routes"], {"path": "/local", "upstream": "local"}])
+    assert weir.get().text == "ok\n"
 
 
 def test_log_files_are_opened_anew_in_the_sandbox(tmp_path, weirs):
