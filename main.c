@@ -43,8 +43,8 @@ static int wrong_call(const char *command, const char *format, ...) __attribute_
 
 static bool takes_json(const char *command)
 {
-    return strcmp(command, "upstreams") == 0 || strcmp(command, "requests") == 0 ||
-           strcmp(command, "top") == 0;
+    return strcmp(command, "status") == 0 || strcmp(command, "upstreams") == 0 ||
+           strcmp(command, "requests") == 0 || strcmp(command, "top") == 0;
 }
 
 static int parse(const char *command, int argc, char **argv, size_t least, size_t most, struct arguments *out)
@@ -242,7 +242,7 @@ static int status(int argc, char **argv)
 {
     struct arguments a;
     int wrong = parse("status", argc, argv, 0, 0, &a);
-    return wrong ? wrong : command_status(client_socket(a.config, a.socket));
+    return wrong ? wrong : command_status(client_socket(a.config, a.socket), a.json);
 }
 
 static int upstreams(int argc, char **argv)
@@ -336,7 +336,7 @@ static const struct command commands[] = {
     {"diff", diff, "-c FILE [-s SOCKET]", "says what a reload with that file would change"},
     {"stop", stop, "[-c FILE | -s SOCKET]", "lets open exchanges end, then stops"},
     {"upgrade", upgrade, "[-c FILE | -s SOCKET]", "starts the program anew in place of the running one"},
-    {"status", status, "[-c FILE | -s SOCKET]", "says how the running process does"},
+    {"status", status, "[-c FILE | -s SOCKET] [--json]", "says how the running process does"},
     {"upstreams", upstreams, "[-c FILE | -s SOCKET] [--json]",
      "prints a table of all servers and how they do"},
     {"requests", requests, "[-c FILE | -s SOCKET] [--json] [ID]",

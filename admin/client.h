@@ -26,7 +26,8 @@ int command_reload(char *socket);
 int command_stop(char *socket);
 /* Until the next process serves. */
 int command_upgrade(char *socket);
-int command_status(char *socket);
+/* `json`: as the API answers, listeners and upstreams in one. */
+int command_status(char *socket, bool json);
 /* `json`: as the API answers. */
 int command_upstreams(char *socket, bool json);
 /* What the flight recorder keeps; of one request only when `id` is not NULL. */

@@ -203,25 +203,30 @@ int command_upgrade(char *socket)
     return status;
 }
 
-int command_status(char *socket)
+static void print_json(const json_t *answer)
+{
+    json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
+    putchar('\n');
+}
+
+int command_status(char *socket, bool json)
 {
     json_t *status = socket ? ask(socket, "GET", "/api/v1/status", NULL) : NULL;
     json_t *listeners = status ? ask(socket, "GET", "/api/v1/listeners", NULL) : NULL;
     json_t *upstreams = listeners ? ask(socket, "GET", "/api/v1/upstreams", NULL) : NULL;
     int result = upstreams ? 0 : 1;
-    if (upstreams)
+    if (upstreams && json) {
+        json_object_update_missing(status, listeners);
+        json_object_update_missing(status, upstreams);
+        print_json(status);
+    } else if (upstreams) {
         status_print(status, listeners, upstreams, stdout);
+    }
     json_decref(status);
     json_decref(listeners);
     json_decref(upstreams);
     free(socket);
     return result;
-}
-
-static void print_json(const json_t *answer)
-{
-    json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
-    putchar('\n');
 }
 
 int command_upstreams(char *socket, bool json)

@@ -97,6 +97,13 @@ class Screen:
         os.close(self.slave)
 
 
+def test_the_status_as_json_is_what_the_api_answers(served):
+    told = json.loads(served.cli("status", "--json").stdout)
+    assert told["pid"] == served.pid and told["state"] == "serving"
+    assert [entry["name"] for entry in told["listeners"]] == ["web"]
+    assert {entry["name"] for entry in told["upstreams"]} == {"app", "idle"}
+
+
 @pytest.fixture
 def screen(served):
     opened = []
