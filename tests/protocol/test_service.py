@@ -165,10 +165,13 @@ def sandboxed(weirs, folder, **more):
 def test_every_thread_is_in_the_sandbox(tmp_path, weirs):
     weir = sandboxed(weirs, tmp_path)
     weir.await_log("in the sandbox")
+    names = set()
     for task in os.listdir(f"/proc/{weir.pid}/task"):
         with open(f"/proc/{weir.pid}/task/{task}/status") as f:
             said = f.read()
         assert re.search(r"Seccomp:\s+2", said) and re.search(r"NoNewPrivs:\s+1", said)
+        names.add(re.search(r"Name:\s+(\S+)", said)[1])
+    assert {"weir-log", "weir-0", "weir-1"} < names
 
 
 def test_a_reload_inside_the_sandbox_works(tmp_path, weirs, authority):
