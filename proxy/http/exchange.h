@@ -91,7 +91,8 @@ struct responder {
     enum conn_spliced (*splice)(struct exchange *x, struct conn *from, uint64_t max, size_t *moved);
     /* The client takes more again: go on sending. */
     void (*resume)(struct exchange *x);
-    /* weir stops, and will cut what is left when the time to drain is over. */
+    /* weir stops, and will cut what is left when the time to drain is over. Says nothing and ends nothing in
+     * this call: a connection's streams are being walked. */
     void (*drain)(struct exchange *x);
     void (*cancel)(struct exchange *x);
 };

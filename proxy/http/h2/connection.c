@@ -104,7 +104,8 @@ int h2_take_over(struct conn *conn, struct client *client, struct slice kept, vo
 
 /* Reading. */
 
-/* Requests that are not whole cannot become so; the others are answered yet. */
+/* Requests that are not whole cannot become so; the others are answered yet. A reset leaves with the flush:
+ * no stream goes while they are walked. */
 static void half_close(struct h2_connection *c)
 {
     c->half_closed = true;
