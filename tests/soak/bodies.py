@@ -71,21 +71,12 @@ class Bodies:
         self.certificate = authority.leaf("soak.example")
         self.backends = [Backend() for _ in range(3)]
         self.weir = Weir(os.path.join(folder, "weir"), self._configuration(), start=False)
+        self.weir.start()
         if options.files:
-            self._start_with_few_files(options.files)
-        else:
-            self.weir.start()
+            resource.prlimit(self.weir.pid, resource.RLIMIT_NOFILE, (options.files, options.files))
         names = ["web", "stream"] + ([] if options.no_tls else ["secure"])
         ports = {name: self.weir.port(name) for name in names}
         self.clients = [Clients(options.seed * 2 + n, options.threads // 2, ports, authority.file) for n in range(2)]
-
-    def _start_with_few_files(self, files):
-        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))  # hard, too: what is started may not raise it
-        try:
-            self.weir.start()
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
     def _configuration(self):
         check = {"type": "tcp", "interval": "300ms", "timeout": "500ms", "rise": 1, "fall": 1}
