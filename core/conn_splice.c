@@ -52,8 +52,8 @@ static bool is_open(const struct conn *c)
 }
 
 /* splice() says that there is nothing where it stands before urgent data or gets no memory, too, and no edge
- * tells of what is behind. So when it moved nothing conn_read() is asked, and otherwise a second look is taken
- * later (see conn_raw_read). */
+ * tells of what is behind. So when it moved nothing conn_read() is asked, and otherwise a second look is
+ * taken later (see conn_raw_read). */
 static enum conn_spliced is_empty(struct conn *from, bool moved)
 {
     if (!moved)

@@ -303,7 +303,8 @@ static bool relay_bulk(struct tcp_stream *s, struct conn *from, struct conn *to,
 {
     size_t moved;
     enum conn_spliced result = conn_splice(from, to, UINT64_MAX, &moved);
-    *is_bulk = moved >= CONN_SPLICE_MIN || result == SPLICE_FULL;
+    if (result != SPLICE_NOT)
+        *is_bulk = moved >= CONN_SPLICE_MIN || result == SPLICE_FULL;
     if (moved) {
         s->active_us = loop_now_us(&s->worker->loop);
         note_bytes(s, from);
@@ -321,10 +322,10 @@ static bool relay_bulk(struct tcp_stream *s, struct conn *from, struct conn *to,
 static void relay(struct tcp_stream *s, struct conn *from, struct conn *to, bool *eof, bool *is_bulk)
 {
     struct slice in;
+    bool copied = from->transport || to->transport || *is_bulk; /* what can be spliced does not come so far */
     if (*is_bulk && relay_bulk(s, from, to, is_bulk))
         return;
-    enum conn_status status =
-        conn_read_some(from, &in, from->transport || to->transport ? LOOP_READ_BUFFER : FIRST_READ);
+    enum conn_status status = conn_read_some(from, &in, copied ? LOOP_READ_BUFFER : FIRST_READ);
     s->active_us = loop_now_us(&s->worker->loop);
     if (status == CONN_ERROR) {
         if (from == &s->conn)
@@ -353,8 +354,8 @@ static void relay(struct tcp_stream *s, struct conn *from, struct conn *to, bool
             both_ended(s);
         return;
     }
-    *is_bulk = in.len == FIRST_READ && from->can_read && !from->transport && !to->transport;
-    if (*is_bulk && relay_bulk(s, from, to, is_bulk))
+    *is_bulk = in.len >= FIRST_READ && from->can_read && !from->transport && !to->transport;
+    if (*is_bulk && !copied && relay_bulk(s, from, to, is_bulk))
         return;
     if (conn_backlog(to) >= CONN_HIGH_WATER)
         conn_want_read(from, false);

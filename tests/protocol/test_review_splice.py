@@ -1,12 +1,12 @@
 """What splice(2) and a late registration with the event loop could lose: bytes behind an urgent mark, a request that was in the
 socket before the loop knew of it, answers behind those that wait in a pipe, and the ends of clients that nobody reads."""
 
+import resource
 import socket
 import threading
 
 import pytest
 
-from harness import SCALE, wait_until
 from harness.http_backend import pattern
 
 KiB, MiB = 1 << 10, 1 << 20
@@ -20,13 +20,13 @@ def raw(site, server):
 
 @pytest.fixture
 def stream(site, server):
-    """(client, the server's end) of one TCP stream."""
+    """(weir, client, the server's end) of one TCP stream."""
     weir = site(None, {"db": server.address}, {"db": {"protocol": "tcp", "upstream": "db"}}, workers=1)
     with weir.client("db") as client:
         client.send(b"!")
         up = server.accept()
         up.read_exact(1)
-        yield client, up
+        yield weir, client, up
 
 
 def in_background(run):
@@ -48,7 +48,7 @@ def send_with_mark(peer, data, at):
 @pytest.mark.parametrize("who", ["client", "server"])
 @pytest.mark.parametrize("at", [64 * KiB, 4 * MiB - 100 * KiB])
 def test_a_stream_goes_on_behind_an_urgent_mark(stream, who, at):
-    client, up = stream
+    weir, client, up = stream
     sender, reader = (client, up) if who == "client" else (up, client)
     data = pattern(4 * MiB)
     thread = in_background(lambda: send_with_mark(sender, data, at))
@@ -81,3 +81,51 @@ def test_a_request_goes_on_behind_an_urgent_mark(raw, at):
         thread = in_background(lambda: send_with_mark(client, body, at))
         assert up.read_exact(len(body), 20) == body
         thread.join()
+
+
+# -- cut ----------------------------------------------------------------------------------------------------------------------------
+
+def test_a_response_until_close_that_is_reset_is_no_whole_one_for_an_http_1_0_client(raw):
+    weir, server = raw
+    with weir.client() as client:
+        client.send(b"GET / HTTP/1.0\r\nHost: t.example\r\n\r\n")
+        up = server.accept()
+        up.read_request()
+        up.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + pattern(MiB))
+        client.read_until(b"\r\n\r\n")
+        client.read_exact(MiB, 20)
+        up.reset()
+        client.read_to_end(20)
+        assert client.ended == "reset"
+
+
+def test_a_client_that_resets_at_once_ends_its_request(raw):
+    weir, server = raw
+    with weir.client() as client:
+        client.send_request()
+        up = server.accept()
+        up.read_request()
+        client.reset()
+        up.expect_end(20)
+
+
+def test_a_client_that_resets_at_once_ends_its_stream(stream):
+    weir, client, up = stream
+    client.reset()
+    up.read_to_end(20)
+    assert up.ended == "reset"
+
+
+# -- bounds -------------------------------------------------------------------------------------------------------------------------
+
+def test_a_stream_without_descriptors_is_copied_both_ways_and_spliced_again_later(stream):
+    weir, client, up = stream
+    data = pattern(4 * MiB)
+    limits = resource.prlimit(weir.pid, resource.RLIMIT_NOFILE)
+    for limit in ((3, limits[1]), limits):
+        resource.prlimit(weir.pid, resource.RLIMIT_NOFILE, limit)
+        for sender, reader in ((client, up), (up, client)):
+            thread = in_background(lambda: sender.send(data, seconds=60))
+            assert reader.read_exact(len(data), 20) == data
+            thread.join()
+    resource.prlimit(weir.pid, resource.RLIMIT_NOFILE, limits)
