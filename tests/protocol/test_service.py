@@ -416,7 +416,7 @@ for i, fd in enumerate(map(int, fds)):
 for i in range(len(fds)):
     os.dup2(100 + i, 3 + i)
     os.close(100 + i)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(fds)), LISTEN_FDNAMES=names)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(names.count(":") + 1), LISTEN_FDNAMES=names)
 os.execv(sys.argv[3], sys.argv[3:])
 """
 
@@ -458,8 +458,8 @@ def listening(port=0, kind=socket.SOCK_STREAM):
 def activated():
     all_of_them = []
 
-    def make(folder, config, sockets, names):
-        weir = Activated(folder, config, sockets, names)
+    def make(folder, config, sockets, names, **options):
+        weir = Activated(folder, config, sockets, names, **options)
         all_of_them.append((weir, sockets))
         return weir
     yield make
@@ -554,6 +554,14 @@ def test_a_unix_socket_of_the_manager_stays_when_weir_ends(tmp_path, activated):
     weir.stop()
     assert os.path.exists(path)
     weir.start()
+
+
+def test_descriptors_that_are_counted_but_not_there_take_none_of_weirs_own(tmp_path, activated, manager):
+    s = listening()
+    activated(tmp_path / "home", {**OK, "listeners": {"web": {"bind": f"127.0.0.1:{s.getsockname()[1]}"}}}, [s], ["web", "x", "x", "x", "x"],
+              environment={"NOTIFY_SOCKET": manager.path})
+    manager.await_said(READY="1")
+    assert ask(s.getsockname()[1]) == [b"ok\n"]
 
 
 def test_variables_for_another_process_are_not_followed(tmp_path, weirs):
