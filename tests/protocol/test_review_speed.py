@@ -223,3 +223,58 @@ def test_the_log_counts_a_body_once(site, http_backend, tmp_path):
         client.send(head_of(4000) + pattern(4000))
         assert client.read_response("PUT").body == pattern(4000)
     wait_until(lambda: "PUT 4000 4000" in path.read_text().splitlines(), 10, "the line of the PUT")
+
+
+# -- heads of hits in lines ------------------------------------------------------------------------------------------------------
+
+FIELDS = [("Cache-Control", "max-age=600"), ("Content-Type", "text/plain"), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("ETag", '"v"'),
+          ("Last-Modified", "Mon, 02 Nov 2026 10:00:00 GMT"), ("Connection", "x-hop"), ("X-Hop", "1"), ("Keep-Alive", "timeout=5"), ("Age", "7")]
+
+
+@pytest.fixture
+def stored(site, cache_origin, tmp_path):
+    """What one answer gives as a hit: (in lines, field by field), which the route's response_headers force; and the log."""
+    path = tmp_path / "access.log"
+    route = {"upstream": "origin", "cache": True, "retries": {"attempts": 0}}
+    weir = site([{**route, "path": "/told", "response_headers": {"remove": ["x-nothing"]}}, route], {"origin": cache_origin.address},
+                log={"access": {"format": "${target} ${status} ${cache} ${bytes_out}", "output": str(path)}})
+    return weir, Cached(weir, cache_origin, "/x"), Cached(weir, cache_origin, "/told/x"), path
+
+
+def same(answer):
+    changing = ("age", "cache-status", "date", "x-request-id")
+    body = b"" if answer.status == 412 else answer.body  # a page of weir's own, with the request's id
+    return answer.status, answer.reason, sorted((n.lower(), v) for n, v in answer.fields if n.lower() not in changing), body
+
+
+@pytest.mark.parametrize("status", [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_hit_says_the_same_in_lines_and_field_by_field(stored, status, method):
+    _, lines, fields, log = stored
+    public = [(n, "public, max-age=600" if n == "Cache-Control" else v) for n, v in FIELDS if n != "Set-Cookie"]
+    hits = []
+    for each in (lines, fields):
+        each.store(Answer(status, public, b"" if status == 204 else b"body"))
+        hits.append(each.hit(method=method))
+    assert same(hits[0]) == same(hits[1])
+    for hit in hits:
+        assert "x-hop" not in [n.lower() for n, _ in hit.fields] and int(hit["age"]) >= 7 and len(hit.fields.all("age")) == 1
+        assert len(hit.fields.all("date")) == 1 and len(hit.fields.all("via")) == 1
+    told = [f"{each.path} {status} hit {len(hits[0].body)}" for each in (lines, fields)]
+    wait_until(lambda: set(told) <= set(log.read_text().splitlines()), 10, "the lines of both hits")
+
+
+@pytest.mark.parametrize("asked", [
+    [("If-None-Match", '"v"')], [("If-None-Match", '"w"')], [("If-Modified-Since", "Mon, 02 Nov 2026 10:00:00 GMT")],
+    [("If-Match", '"w"')], [("If-Unmodified-Since", "Mon, 02 Nov 2020 10:00:00 GMT")], [("Range", "bytes=1-2")], [("Range", "bytes=9-")],
+    [("Range", "bytes=1-2"), ("If-Range", '"w"')], [("Connection", "if-none-match"), ("If-None-Match", '"v"')],
+    [("Pragma", "x")], [("Cache-Control", "max-age=500")], [("Cache-Control", "max-stale")], [("Cookie", "a=b")]])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_conditions_are_seen_on_both_ways(stored, asked, method):
+    _, lines, fields, _ = stored
+    public = [f for f in FIELDS if f[0] not in ("Set-Cookie", "Age")]
+    hits = []
+    for each in (lines, fields):
+        each.store(Answer(200, public, b"body"))
+        hits.append(each.hit(asked, method=method))
+    assert same(hits[0]) == same(hits[1])
