@@ -48,11 +48,10 @@ struct upstream_conn {
     bool idle;
     bool on_trial; /* idle for longer than it may be: to see whether it lasts, and not to be used */
     uint32_t address_version;
-    uint32_t told_ms;    /* how long the server says that it keeps it idle; 0 = it does not say */
-    msec_t keepalive_ms; /* idle: for how long it was given back … */
-    msec_t idled_ms;     /* … and how long it was, when it was taken */
-    uint64_t transport;  /* the upstream's, when it was made */
-    struct conn conn;
+    uint32_t told_ms;      /* how long the server says that it keeps it idle; 0 = it does not say */
+    msec_t keepalive_ms;   /* idle: for how long it was given back … */
+    msec_t idled_ms;       /* … and how long it was, when it was taken */
+    uint64_t transport;    /* the upstream's, when it was made */
     struct server *server; /* held */
     struct pool *pool;
     struct list link;
@@ -60,6 +59,7 @@ struct upstream_conn {
     uint64_t bytes_in, bytes_out;     /* of conn's, counted already */
     usec_t since_us;                  /* connect begun; when idle: given back */
     void *user;
+    struct conn conn;
     /* While it is listed: it has no future, or the worker ends. */
     void (*retire)(struct upstream_conn *);
     struct task bury;

@@ -97,15 +97,15 @@ struct conn {
     char *kept;        /* bytes that the handler did not consume */
     uint32_t kept_len, kept_capacity;
     uint64_t bytes_in, bytes_out; /* on the wire */
+    struct event event;
+    struct timer timer; /* conn_timer */
+    struct timer look;  /* runs while the last read was short: was that all? */
     struct task task;
-    struct timer timer;          /* conn_timer */
-    struct timer look;           /* runs while the last read was short: was that all? */
     void (*gone)(struct conn *); /* conn_linger */
     void *owner;                 /* for a handler whose memory this is not in; conn.c leaves it alone */
     msec_t linger_ms;
     msec_t handshake_ms;  /* conn_timer_connect */
     uint64_t linger_sent; /* bytes_out when the timer was set */
-    struct event event;
 };
 
 /* Takes over a connected socket (non-blocking). 0, or -1 (the descriptor is closed). */

@@ -138,17 +138,6 @@ struct exchange {
     const struct responder *responder;
     void *responder_state;
 
-    struct http_request request; /* in the arena */
-    struct slice host;           /* normalised: lower case, no port */
-    struct slice path;           /* normalised; what was matched, and (after a rewrite) what is sent */
-    struct route_match match;
-    const struct ip *destination; /* where a PROXY header says that the connection came to; NULL = nothing
-                                   * said */
-    struct ip peer;               /* of the connection */
-    struct ip client;             /* the true one */
-    struct slice client_text;
-    struct slice request_id;
-
     bool request_done;  /* the whole request body has come */
     bool head_sent;     /* of the final response */
     bool response_done; /* the response's end was handed to the codec */
@@ -180,19 +169,30 @@ struct exchange {
     struct upstream *upstream;
     struct server_set *servers; /* the upstream's, held until the exchange ends; NULL = not entered */
     const struct http_response
-        *response;        /* during exchange_respond, for templates and the access log's hook; else NULL */
-    struct fields logged; /* response fields that the access log asked for (copied) */
-
-    struct fields trailers; /* of the request; set before its end is told */
-    /* While exchange_begin() runs: what exchange_body() will be given next, if it is known already. A
-     * responder may use it at once, and pass over it when it is told. */
-    struct iovec at_hand;
+        *response;         /* during exchange_respond, for templates and the access log's hook; else NULL */
     struct buffer body;    /* of the request: come, but not taken by the responder */
     struct timer deadline; /* the route's `timeout`, or what grpc-timeout says */
     usec_t expires_us;     /* when it runs out, of a gRPC request with a grpc-timeout; 0 = of others */
     struct arena arena;
     struct list link; /* in the worker's free ones */
     struct task bury;
+
+    /* What the beginning makes, and the answer's way back seldom looks at: that stands before. */
+    struct http_request request; /* in the arena */
+    struct slice host;           /* normalised: lower case, no port */
+    struct slice path;           /* normalised; what was matched, and (after a rewrite) what is sent */
+    struct route_match match;
+    const struct ip *destination; /* where a PROXY header says that the connection came to; NULL = nothing
+                                   * said */
+    struct ip peer;               /* of the connection */
+    struct ip client;             /* the true one */
+    struct slice client_text;
+    struct slice request_id;
+    struct fields logged;   /* response fields that the access log asked for (copied) */
+    struct fields trailers; /* of the request; set before its end is told */
+    /* While exchange_begin() runs: what exchange_body() will be given next, if it is known already. A
+     * responder may use it at once, and pass over it when it is told. */
+    struct iovec at_hand;
     char first[EXCHANGE_ARENA];
 };
 

@@ -15,7 +15,9 @@ bool forward_takes_token(const struct forward *f)
 
 static void start(struct exchange *x)
 {
-    struct forward *f = arena_zalloc(&x->arena, sizeof *f);
+    struct forward *f = arena_alloc(&x->arena, sizeof *f);
+    if (f)
+        clear_bytes(f, FORWARD_CLEARED);
     if (!f || forward_fields(x, &f->fields) != 0) {
         exchange_fail(x, 503, "out of memory");
         return;

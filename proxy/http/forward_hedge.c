@@ -51,7 +51,7 @@ static struct forward *make_twin(struct forward *f)
     twin->resent = f->resent;
     twin->failure = f->failure;
     twin->tried_count = f->tried_count;
-    memcpy(twin->tried, f->tried, sizeof twin->tried);
+    memcpy(twin->tried, f->tried, f->tried_count * sizeof f->tried[0]);
     return twin;
 }
 

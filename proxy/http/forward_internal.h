@@ -72,38 +72,44 @@ struct forward {
     bool paused;               /* the client takes no more of the response: it is not read */
     enum outcome_kind outcome; /* of the attempt, so far */
     bool watches_sending;      /* the timer runs for the server to take more of the request */
+    /* What every answer asks for stands together: many requests are under way, and each line of memory is
+     * one that the cache has lost since the last event. */
     struct exchange *x;
     struct upstream *upstream;
-    struct affinity affinity;
-    struct queue_waiter waiter;
     const struct forward_side *side; /* NULL between attempts */
     struct upstream_conn *uc;        /* over HTTP/1.1; NULL between attempts */
-    struct forward_h2 *h2;           /* made with the first attempt that needs it */
-    struct server *tried[FORWARD_ATTEMPTS_MAX];
-    unsigned tried_count;
-    struct server *server; /* of this attempt */
-    struct forward *twin;  /* the other attempt of a hedged request; NULL = there is none */
-    struct timer hedge_timer;
-    struct server *next; /* picked and counted in already, for the attempt to come; NULL = not yet */
-    struct forward_failure failure;
-    struct attempt first_attempt, *attempt; /* what is told of this one */
-    struct timer backoff;
-    size_t ahead;     /* bytes of the body that went with the head, and are not to be sent once more */
-    unsigned resent;  /* attempts after one that had been sent */
-    unsigned refused; /* attempts that the server did not process, and said so */
-    usec_t attempt_us;
-    usec_t limit_us;       /* retries.timeout runs from here: without what the client took for its body */
-    uint64_t progress_out; /* side->progress() when that timer was set */
-    struct fields fields;  /* of the request, as servers see it */
+    struct server *server;           /* of this attempt */
+    struct server *next;     /* picked and counted in already, for the attempt to come; NULL = not yet */
+    struct forward *twin;    /* the other attempt of a hedged request; NULL = there is none */
+    struct attempt *attempt; /* what is told of this one */
     /* The response. */
     uint16_t status;
     unsigned interim; /* 1xx so far */
     enum body_kind body;
     uint64_t body_left;
-    struct h1_chunked chunked;
     size_t scanned;
+    usec_t attempt_us;
+    struct attempt first_attempt;
+    struct h1_chunked chunked;
+    /* From here on what an answer that simply comes has little use for. */
+    struct fields fields; /* of the request, as servers see it */
+    struct affinity affinity;
+    struct forward_h2 *h2; /* made with the first attempt that needs it */
+    struct forward_failure failure;
+    size_t ahead;          /* bytes of the body that went with the head, and are not to be sent once more */
+    unsigned resent;       /* attempts after one that had been sent */
+    unsigned refused;      /* attempts that the server did not process, and said so */
+    usec_t limit_us;       /* retries.timeout runs from here: without what the client took for its body */
+    uint64_t progress_out; /* side->progress() when that timer was set */
     struct tunnel *tunnel; /* forward_tunnel.c's; NULL until there is one */
+    unsigned tried_count;
+    struct queue_waiter waiter; /* its `queue` begins cleared, as all before it; what follows does not */
+    struct server *tried[FORWARD_ATTEMPTS_MAX];
+    struct timer hedge_timer, backoff;
 };
+
+/* So many bytes of it begin cleared. */
+#define FORWARD_CLEARED (offsetof(struct forward, waiter.queue) + sizeof(void *))
 
 static inline struct forward *forward_of_conn(struct conn *c)
 {

@@ -119,15 +119,15 @@ struct h2_stream {
     uint32_t heads_wait; /* that nghttp2 has, and has not sent yet */
     uint32_t dropped;    /* of the rest of the request's body */
     struct list resume;
-    struct buffer pending; /* of the response's body */
+    struct buffer pending;  /* of the response's body */
+    struct buffer early;    /* came before the tunnel was there */
+    struct field *trailers; /* of the response: one block of memory */
+    uint32_t trailer_count;
     uint64_t sent, progress;
     struct timer timer;
     uint64_t length, received; /* of the request's body: told, and come */
     size_t unconsumed;         /* received, and not yet given back to the window */
     msec_t begun;
-    struct field *trailers; /* of the response: one block of memory */
-    uint32_t trailer_count;
-    struct buffer early; /* came before the tunnel was there */
 };
 
 static inline const struct timeouts *h2_timeouts(const struct h2_connection *c)
