@@ -99,6 +99,23 @@ def test_a_response_until_close_that_is_reset_is_no_whole_one_for_an_http_1_0_cl
         assert client.ended == "reset"
 
 
+@pytest.mark.parametrize("used", [False, True], ids=["its first request", "a later one"])
+def test_who_sends_on_behind_his_last_request_sees_the_end_and_no_reset(site, http_backend, used):
+    weir = site([{"upstream": "app"}], {"app": http_backend().address}, workers=1)
+    seen = set()
+    for _ in range(200):
+        with weir.client() as client:
+            if used:
+                client.get("/bytes/5")
+            client.send_request("GET", "/bytes/5", [("Connection", "close")])
+            for _ in range(3):
+                client.send_quietly(b"GET /x HTTP/1.1\r\nHost: t.example\r\n\r\n")
+            assert client.read_response().body == pattern(5)
+            client.read_to_end()
+            seen.add(client.ended)
+    assert seen == {"closed"}
+
+
 def test_a_client_that_resets_at_once_ends_its_request(raw):
     weir, server = raw
     with weir.client() as client:

@@ -238,7 +238,8 @@ void downstream_finish(struct h1_downstream *d, msec_t linger_ms)
     struct conn *c = &d->conn;
     bool clean = !c->can_read && !c->kept_len && conn_backlog(c) == 0 && linger_ms == LINGER_MS;
     if (c->broken || (clean && !c->transport_pending && (c->watched || !has_input(c)))) {
-        if (!c->broken && c->transport)
+        /* What came meanwhile makes a reset of the close: behind an end, where the client has its answer. */
+        if (!c->broken)
             conn_shutdown(c);
         downstream_hang_up(d);
         return;
