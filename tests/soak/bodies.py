@@ -7,8 +7,7 @@ while weir is reloaded, upgraded and stopped, and servers are killed. Every byte
 WEIR_BINARY names the binary (default build/weir). --files bounds weir's descriptors: connections are refused then, and nothing else is
 wrong for it. Prints what was done and a summary; exits 1 when a byte was wrong, a request failed or hung that a healthy server could have
 answered, a descriptor was left over when all were gone, memory grew from the middle of the run to its end, or weir ended badly. A body
-or stream that is cut, and a PUT
-that is refused, within two seconds of the kill of a server is allowed for."""
+or stream that is cut, and a PUT that is refused, within two seconds of the kill of a server is allowed for."""
 
 import argparse
 import collections
