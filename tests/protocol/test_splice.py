@@ -468,7 +468,7 @@ def test_no_descriptors_are_left_over(raw):
     base = sockets(weir)
     for _ in range(3):
         cut_ones()
-    wait_until(lambda: sockets(weir) == base, 20, "every socket closed")
+    wait_until(lambda: sockets(weir) <= base, 20, "every socket closed")  # the harness's look at the port may still count in `base`
     assert pipes(weir) <= 2 * 16 + 4
 
 
