@@ -25,6 +25,14 @@ static struct tls_state *state_of(const struct conn *c)
     return s;
 }
 
+/* SSL_get_error() looks at the thread's errors, so none may be there from before. There nearly never is one,
+ * and to clear none takes ten times as long as to look. */
+static void clear_errors(void)
+{
+    if (ERR_peek_error())
+        ERR_clear_error();
+}
+
 /* Life. */
 
 struct tls_state *tls_state_create(struct conn *c, SSL_CTX *context, struct tls_slot *slot, bool server)
@@ -177,7 +185,7 @@ static size_t read_plain(struct tls_state *s, char *buf, size_t size)
 {
     struct conn *c = s->conn;
     size_t len = 0;
-    ERR_clear_error();
+    clear_errors();
     while (len < size) {
         size_t got = 0, had = s->in_len;
         bool could = c->can_read;
@@ -295,7 +303,7 @@ static int transport_write(struct conn *c, const struct iovec *iov, int count)
     if (now - s->last_write_us > RECORD_IDLE_US)
         s->paced = 0;
     s->last_write_us = now;
-    ERR_clear_error();
+    clear_errors();
     int error = put_vectors(s, iov, count);
     tls_wire_flush(s);
     return error;
