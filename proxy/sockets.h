@@ -58,9 +58,9 @@ void sockets_given_up(struct sockets *s);
 /* Gives up all. */
 void sockets_abandon(struct sockets *s);
 
-/* Sockets share an address with those of the same user alone (SO_REUSEPORT): those that root opened become the
- * user's that the process is about to be, or neither a reload nor an upgrade could open more beside them. The
- * files of Unix sockets stay root's. */
+/* Sockets share an address with those of the same user alone (SO_REUSEPORT): those that root opened become
+ * the user's that the process is about to be, or neither a reload nor an upgrade could open more beside them.
+ * The files of Unix sockets stay root's. */
 void sockets_give_to(struct sockets *s, uid_t user, gid_t group);
 
 /* The files of Unix sockets go with the sockets from now on, or stay: they are another process's. */

@@ -11,10 +11,10 @@
  *
  * It needs the sources that Debian's node-llhttp has, built strict. As a fuzzer:
  *     clang -I. -I/usr/share/include/llhttp -DLLHTTP_STRICT_MODE=1 -fsanitize=fuzzer,address
- *         tests/fuzz/differential_llhttp.c proxy/http/message.c proxy/http/field_id.c proxy/http/bytes.c proxy/http/h1/?*.c core/slice.c core/base.c
- *         /usr/share/llhttp/?*.c -o differential_llhttp
- * and with -DPLAIN_PROGRAM and without -fsanitize=fuzzer as a program that takes the names of corpus files.
- * Inputs are those of fuzz_h1_request and fuzz_h1_response; one that begins with "HTTP/" is a response. */
+ *         tests/fuzz/differential_llhttp.c proxy/http/message.c proxy/http/field_id.c proxy/http/bytes.c
+ * proxy/http/h1/?*.c core/slice.c core/base.c /usr/share/llhttp/?*.c -o differential_llhttp and with
+ * -DPLAIN_PROGRAM and without -fsanitize=fuzzer as a program that takes the names of corpus files. Inputs are
+ * those of fuzz_h1_request and fuzz_h1_response; one that begins with "HTTP/" is a response. */
 #include "tests/fuzz/h1_cuts.h"
 #include <llhttp.h>
 
