@@ -52,8 +52,7 @@ static const struct slice names[FIELD_ID_COUNT] = {
 #define INLINE static inline __attribute__((always_inline))
 
 /* Eight bytes at a time against lower-case letters and hyphens: where the wanted byte is a letter (0x40 is
- * set), either case will do; a hyphen must be one. With a literal everything but one load, one OR and one
- * compare is folded away. */
+ * set), either case will do; a hyphen must be one. */
 INLINE bool same_8(const char *name, const char *lower)
 {
     uint64_t have, want;
@@ -89,109 +88,55 @@ INLINE bool same(const char *name, const char *lower, size_t len)
     return true;
 }
 
-/* For the switch below: the answer, if the name is this one. */
-#define NAMED(literal, id) return same(name.at, literal, sizeof(literal) - 1) ? (id) : FIELD_OTHER
+/* The names of each length: what they begin with, and their ids; FIELD_OTHER ends them. */
+#define SHORTEST 2
+#define LONGEST  19
+static const struct candidate {
+    char first;
+    unsigned char id;
+} of_length[LONGEST + 1][8] = {
+    [2] = {{'t', FIELD_TE}},
+    [3] = {{'a', FIELD_AGE}, {'v', FIELD_VIA}},
+    [4] = {{'h', FIELD_HOST}, {'d', FIELD_DATE}, {'e', FIELD_ETAG}, {'v', FIELD_VARY}},
+    [5] = {{'r', FIELD_RANGE}},
+    [6] = {{'a', FIELD_ACCEPT},
+           {'c', FIELD_COOKIE},
+           {'s', FIELD_SERVER},
+           {'o', FIELD_ORIGIN},
+           {'p', FIELD_PRAGMA},
+           {'e', FIELD_EXPECT}},
+    [7] = {{'u', FIELD_UPGRADE}, {'e', FIELD_EXPIRES}, {'t', FIELD_TRAILER}},
+    [8] = {{'l', FIELD_LOCATION}, {'i', FIELD_IF_MATCH}, {'i', FIELD_IF_RANGE}},
+    [9] = {{'f', FIELD_FORWARDED}},
+    [10] = {{'u', FIELD_USER_AGENT},
+            {'c', FIELD_CONNECTION},
+            {'s', FIELD_SET_COOKIE},
+            {'k', FIELD_KEEP_ALIVE}},
+    [11] = {{'r', FIELD_RETRY_AFTER}},
+    [12] = {{'c', FIELD_CONTENT_TYPE}, {'x', FIELD_X_REQUEST_ID}},
+    [13] = {{'c', FIELD_CACHE_CONTROL},
+            {'c', FIELD_CONTENT_RANGE},
+            {'i', FIELD_IF_NONE_MATCH},
+            {'l', FIELD_LAST_MODIFIED},
+            {'a', FIELD_AUTHORIZATION}},
+    [14] = {{'c', FIELD_CONTENT_LENGTH}},
+    [15] = {{'a', FIELD_ACCEPT_ENCODING}, {'x', FIELD_X_FORWARDED_FOR}},
+    [16] = {{'c', FIELD_CONTENT_ENCODING}, {'x', FIELD_X_FORWARDED_HOST}, {'p', FIELD_PROXY_CONNECTION}},
+    [17] = {{'t', FIELD_TRANSFER_ENCODING}, {'i', FIELD_IF_MODIFIED_SINCE}, {'x', FIELD_X_FORWARDED_PROTO}},
+    [18] = {{'p', FIELD_PROXY_AUTHENTICATE}},
+    [19] = {{'i', FIELD_IF_UNMODIFIED_SINCE}, {'p', FIELD_PROXY_AUTHORIZATION}},
+};
 
 INLINE enum field_id id_of(struct slice name)
 {
-    if (name.len < 2 || name.len > 19)
+    if (name.len < SHORTEST || name.len > LONGEST)
         return FIELD_OTHER;
 
-    char first = (char)(name.at[0] | 0x20);
-    switch (name.len) {
-    case 2:
-        NAMED("te", FIELD_TE);
-    case 3:
-        if (first == 'a')
-            NAMED("age", FIELD_AGE);
-        NAMED("via", FIELD_VIA);
-    case 4:
-        if (first == 'h')
-            NAMED("host", FIELD_HOST);
-        if (first == 'd')
-            NAMED("date", FIELD_DATE);
-        if (first == 'e')
-            NAMED("etag", FIELD_ETAG);
-        NAMED("vary", FIELD_VARY);
-    case 5:
-        NAMED("range", FIELD_RANGE);
-    case 6:
-        if (first == 'a')
-            NAMED("accept", FIELD_ACCEPT);
-        if (first == 'c')
-            NAMED("cookie", FIELD_COOKIE);
-        if (first == 's')
-            NAMED("server", FIELD_SERVER);
-        if (first == 'o')
-            NAMED("origin", FIELD_ORIGIN);
-        if (first == 'p')
-            NAMED("pragma", FIELD_PRAGMA);
-        NAMED("expect", FIELD_EXPECT);
-    case 7:
-        if (first == 'u')
-            NAMED("upgrade", FIELD_UPGRADE);
-        if (first == 'e')
-            NAMED("expires", FIELD_EXPIRES);
-        NAMED("trailer", FIELD_TRAILER);
-    case 8:
-        if (first == 'l')
-            NAMED("location", FIELD_LOCATION);
-        if (name.at[3] == 'm' || name.at[3] == 'M')
-            NAMED("if-match", FIELD_IF_MATCH);
-        NAMED("if-range", FIELD_IF_RANGE);
-    case 9:
-        NAMED("forwarded", FIELD_FORWARDED);
-    case 10:
-        if (first == 'u')
-            NAMED("user-agent", FIELD_USER_AGENT);
-        if (first == 'c')
-            NAMED("connection", FIELD_CONNECTION);
-        if (first == 's')
-            NAMED("set-cookie", FIELD_SET_COOKIE);
-        NAMED("keep-alive", FIELD_KEEP_ALIVE);
-    case 11:
-        NAMED("retry-after", FIELD_RETRY_AFTER);
-    case 12:
-        if (first == 'c')
-            NAMED("content-type", FIELD_CONTENT_TYPE);
-        NAMED("x-request-id", FIELD_X_REQUEST_ID);
-    case 13:
-        if (first == 'c' && (name.at[1] | 0x20) == 'a')
-            NAMED("cache-control", FIELD_CACHE_CONTROL);
-        if (first == 'c')
-            NAMED("content-range", FIELD_CONTENT_RANGE);
-        if (first == 'i')
-            NAMED("if-none-match", FIELD_IF_NONE_MATCH);
-        if (first == 'l')
-            NAMED("last-modified", FIELD_LAST_MODIFIED);
-        NAMED("authorization", FIELD_AUTHORIZATION);
-    case 14:
-        NAMED("content-length", FIELD_CONTENT_LENGTH);
-    case 15:
-        if (first == 'a')
-            NAMED("accept-encoding", FIELD_ACCEPT_ENCODING);
-        NAMED("x-forwarded-for", FIELD_X_FORWARDED_FOR);
-    case 16:
-        if (first == 'c')
-            NAMED("content-encoding", FIELD_CONTENT_ENCODING);
-        if (first == 'x')
-            NAMED("x-forwarded-host", FIELD_X_FORWARDED_HOST);
-        NAMED("proxy-connection", FIELD_PROXY_CONNECTION);
-    case 17:
-        if (first == 't')
-            NAMED("transfer-encoding", FIELD_TRANSFER_ENCODING);
-        if (first == 'i')
-            NAMED("if-modified-since", FIELD_IF_MODIFIED_SINCE);
-        NAMED("x-forwarded-proto", FIELD_X_FORWARDED_PROTO);
-    case 18:
-        NAMED("proxy-authenticate", FIELD_PROXY_AUTHENTICATE);
-    case 19:
-        if (first == 'i')
-            NAMED("if-unmodified-since", FIELD_IF_UNMODIFIED_SINCE);
-        NAMED("proxy-authorization", FIELD_PROXY_AUTHORIZATION);
-    default:
-        return FIELD_OTHER;
-    }
+    const char first = (char)(name.at[0] | 0x20);
+    for (const struct candidate *c = of_length[name.len]; c->id != FIELD_OTHER; c++)
+        if (c->first == first && same(name.at, names[c->id].at, name.len))
+            return (enum field_id)c->id;
+    return FIELD_OTHER;
 }
 
 enum field_id field_id(struct slice name)
