@@ -11,7 +11,7 @@ static const struct option options[] = {
               .flags = OPTION_FLAG_REQUIRED | OPTION_FLAG_NONEMPTY, .help = "The cookie's name."),
     OPTION_AT(struct sticky_settings, ttl, "ttl", OPTION_DURATION, .fallback = "1h",
               .help = "How long a client stays, from its first answer on. 0: until its browser is closed."),
-    OPTION_AT(struct sticky_settings, secret, "secret", OPTION_TEXT,
+    OPTION_AT(struct sticky_settings, secret, "secret", OPTION_TEXT, .flags = OPTION_FLAG_SECRET,
               .help =
                   "Keys the cookie's value, so that nobody else can make one; the same on every weir of a "
                   "fleet. Without it the value only keeps addresses out of sight."),

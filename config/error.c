@@ -182,6 +182,8 @@ const char *node_describe(struct config *c, const struct config_node *node)
     case NODE_SCALAR:
         break;
     }
+    if (node->is_secret)
+        return "a text that is kept secret";
     return config_quote(c, node->text);
 }
 

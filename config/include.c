@@ -28,6 +28,12 @@ struct load {
     int rc; /* the worst so far: 0, 1 faults, -1 no tree */
 };
 
+/* The identity of what is read: of the disk's file, or as it was when the text was kept. */
+struct identity {
+    dev_t device;
+    ino_t inode;
+};
+
 static void load_file(struct load *load, const char *path, const struct config_node *at);
 static void load_includes(struct load *load, struct config_node *include);
 
@@ -96,11 +102,11 @@ static int read_all(int fd, char **text, size_t *len)
 }
 
 /* True when the file is to be read: not yet read, and not one of those that ask for it. */
-static bool admit(struct load *load, const char *path, const struct config_node *at, const struct stat *st,
+static bool admit(struct load *load, const char *path, const struct config_node *at, struct identity id,
                   size_t *index)
 {
     for (size_t i = 0; i < load->file_count; i++) {
-        if (load->files[i].device != st->st_dev || load->files[i].inode != st->st_ino)
+        if (load->files[i].device != id.device || load->files[i].inode != id.inode)
             continue;
         if (load->files[i].open)
             file_fault(load, path, at, "includes itself");
@@ -123,7 +129,7 @@ static bool admit(struct load *load, const char *path, const struct config_node 
         load->file_capacity = capacity;
     }
     *index = load->file_count++;
-    load->files[*index] = (struct file_id){st->st_dev, st->st_ino, true};
+    load->files[*index] = (struct file_id){id.device, id.inode, true};
     return true;
 }
 
@@ -186,21 +192,47 @@ static void load_text(struct load *load, const char *path, struct slice text)
     }
 }
 
+/* From what is kept in place of the disk. */
+static void load_kept(struct load *load, const char *path, const struct config_node *at)
+{
+    const struct config_source_file *f = config_source_find(load->c->kept, path);
+    size_t index;
+    if (!f) {
+        file_fault(load, path, at, "is not among the files that were kept");
+    } else if (admit(load, path, at, (struct identity){f->device, f->inode}, &index)) {
+        load_text(load, path, slice_of(f->text, f->len));
+        load->files[index].open = false;
+    }
+}
+
+/* Kept before it is parsed, for what it includes follows on it. */
+static void take_text(struct load *load, const char *path, struct identity id, struct slice text)
+{
+    struct config_source *keep = load->c->keep;
+    if (keep && config_source_add(keep, path, id.device, id.inode, text) != 0)
+        out_of_memory(load);
+    load_text(load, path, text);
+}
+
 static void load_file(struct load *load, const char *path, const struct config_node *at)
 {
     struct stat st;
     size_t index, len;
     char *text;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     config_name_path(load->c, at, path, CONFIG_READS);
+    if (load->c->kept) {
+        load_kept(load, path, at);
+        return;
+    }
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     if (fd < 0 || fstat(fd, &st)) {
         file_fault(load, path, at, "cannot be read: %s", strerrordesc_np(errno));
-    } else if (admit(load, path, at, &st, &index)) {
+    } else if (admit(load, path, at, (struct identity){st.st_dev, st.st_ino}, &index)) {
         if (read_all(fd, &text, &len)) {
             file_fault(load, path, at, "cannot be read: %s",
                        errno == EFBIG ? "it is larger than 16 MiB" : strerrordesc_np(errno));
         } else {
-            load_text(load, path, slice_of(text, len));
+            take_text(load, path, (struct identity){st.st_dev, st.st_ino}, slice_of(text, len));
             free(text);
         }
         load->files[index].open = false;
@@ -239,6 +271,17 @@ static const char *folder_of_pattern(struct config *c, const char *pattern)
     return len ? arena_printf(&c->arena, "%.*s", (int)len, pattern) : ".";
 }
 
+static void load_found(struct load *load, const struct config_node *at, char *const *paths, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct slice path = arena_copy(&load->c->arena, slice_text(paths[i]));
+        if (path.at)
+            load_file(load, path.at, at);
+        else
+            out_of_memory(load);
+    }
+}
+
 static void load_pattern(struct load *load, const struct config_node *at)
 {
     char *pattern = beside(load->c, at);
@@ -250,19 +293,24 @@ static void load_pattern(struct load *load, const struct config_node *at)
     const char *folder = folder_of_pattern(load->c, pattern);
     if (folder)
         config_name_path(load->c, at, folder, CONFIG_READS);
+    if (load->c->kept) {
+        const struct config_source_match *m = config_source_find_match(load->c->kept, pattern);
+        load_found(load, at, m ? m->paths : NULL, m ? m->count : 0);
+        return;
+    }
     int rc = glob(pattern, 0, NULL, &found);
     /* A pattern may match nothing; a name without wildcards means a file. */
     if (rc == GLOB_NOMATCH && !strpbrk(at->text.at, "*?["))
         file_fault(load, config_quote(load->c, at->text), at, "there is no such file");
-    else if (rc && rc != GLOB_NOMATCH)
+    else if (rc == GLOB_NOMATCH)
+        config_warn(load->c, at, "%s matches no file now", config_quote(load->c, at->text));
+    else if (rc)
         file_fault(load, config_quote(load->c, at->text), at, "cannot be read");
-    for (size_t i = 0; !rc && i < found.gl_pathc; i++) {
-        struct slice path = arena_copy(&load->c->arena, slice_text(found.gl_pathv[i]));
-        if (path.at)
-            load_file(load, path.at, at);
-        else
-            out_of_memory(load);
-    }
+    if (!rc && load->c->keep &&
+        config_source_add_match(load->c->keep, pattern, found.gl_pathv, found.gl_pathc) != 0)
+        out_of_memory(load);
+    if (!rc)
+        load_found(load, at, found.gl_pathv, found.gl_pathc);
     globfree(&found);
 }
 

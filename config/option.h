@@ -47,6 +47,7 @@ enum option_flags {
     OPTION_FLAG_LIST =
         1 << 4, /* a NODE whose `table` (for schema and reference) is of each element of a list */
     OPTION_FLAG_NONEMPTY = 1 << 3, /* a TEXT, TEXTS, LIST or MAP that may not be empty */
+    OPTION_FLAG_SECRET = 1 << 5,   /* never shown: see config_mark_secrets */
 };
 
 struct option_texts {
@@ -118,6 +119,11 @@ struct option_table {
  * on after a fault, so that all are found. 0, or -1 when this call recorded any fault. */
 int option_apply(struct config *c, const struct option_table *table, const struct config_node *node,
                  void *object);
+
+/* Marks what may not be shown in a tree that `table` is for: the values of options with OPTION_FLAG_SECRET,
+ * and, where a file chooses the names (header fields and the like), of names that sound like a secret:
+ * Authorization, Cookie, X-Api-Key, … Before option_apply(), so that no fault quotes them. */
+void config_mark_secrets(const struct option_table *table, struct config_node *node);
 
 /* The value readers, for CUSTOM parsers. 0, or -1 after recording the fault at the node. */
 int option_bool(struct config *c, const struct config_node *node, bool *out);

@@ -17,6 +17,7 @@
  * printed. */
 #pragma once
 
+#include "config/source.h"
 #include "core/arena.h"
 #include "core/base.h"
 
@@ -32,7 +33,9 @@ struct config_node {
     bool quoted;           /* a quoted scalar is text, whatever it looks like */
     bool faulty;           /* had a fault while it was read: further ones at this value are not recorded */
     bool is_merge;         /* the value of a merge key `<<`; only while its map is being read */
+    bool is_secret;        /* never shown; config_mark_secrets() */
     uint16_t height;       /* levels, itself included */
+    bool has_variables;    /* of the environment: config_written() is not the text */
     uint32_t weight;       /* nodes that a walk over it visits, itself included */
     const char *file;      /* as given on the command line or in include */
     uint32_t line, column; /* from 1; of the value */
@@ -74,6 +77,10 @@ struct config {
     size_t named_count, named_capacity;
     /* Where `${NAME}` comes from; NULL = getenv. */
     const char *(*environment)(const char *name);
+    /* Set before config_load(), whose caller holds them: gets every file that is read; is read from in place
+     * of the disk. NULL = neither. */
+    struct config_source *keep;
+    const struct config_source *kept;
 };
 
 #define CONFIG_FILE_BYTES_MAX (16u << 20)
@@ -122,6 +129,18 @@ const char *config_mend(struct config *c, struct slice word, const char *const *
 /* Sorted by file and place, one a line: `weir.yaml:12:15: …\n`; in the arena. */
 const char *config_errors_text(struct config *c);
 const char *config_warnings_text(struct config *c);
+/* The same order; NULL when out of memory. In the arena. */
+const struct config_error **config_errors_sorted(struct config *c);
+const struct config_error **config_warnings_sorted(struct config *c);
+/* What stands behind the last "; " outside of quotes of a fault's words is how to mend it; empty when nothing
+ * does. *what gets the rest. */
+struct slice config_error_mend(const struct config_error *error, struct slice *what);
+
+/* A scalar as it stands in the file, variables of the environment and all. */
+static inline struct slice config_written(const struct config_node *node)
+{
+    return node->has_variables ? slice_text(node->text.at + node->text.len + 1) : node->text;
+}
 
 /* The value of a map's key, or NULL. */
 struct config_node *config_get(const struct config_node *map, const char *key);

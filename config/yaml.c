@@ -234,15 +234,33 @@ static bool is_null_word(struct slice text)
            slice_equal(text, S("Null")) || slice_equal(text, S("NULL"));
 }
 
+/* Behind the text's end, where config_written() finds it. */
+static int keep_written(struct builder *b, struct config_node *node, struct slice written)
+{
+    if (slice_equal(node->text, written))
+        return 0;
+    char *both = arena_alloc(&b->c->arena, node->text.len + written.len + 2);
+    if (!both)
+        return memory_fault(b);
+    memcpy(both, node->text.at, node->text.len);
+    both[node->text.len] = 0;
+    memcpy(both + node->text.len + 1, written.at, written.len);
+    both[node->text.len + 1 + written.len] = 0;
+    node->text.at = both;
+    node->has_variables = true;
+    return 0;
+}
+
 static void resolve_scalar(struct builder *b, struct config_node *node, const yaml_event_t *event)
 {
     const char *tag = (const char *)event->data.scalar.tag;
     node->quoted = event->data.scalar.style != YAML_PLAIN_SCALAR_STYLE ||
                    (tag && (strcmp(tag, "!") == 0 || strcmp(tag, YAML_STR_TAG) == 0));
     bool was_null = is_null_word(node->text);
+    struct slice written = node->text;
 
     if (b->source->expand && slice_find(node->text, '$') < node->text.len &&
-        environment_expand(b->c, node, node->text, &node->text)) {
+        (environment_expand(b->c, node, node->text, &node->text) || keep_written(b, node, written))) {
         node->faulty = true;
         b->faults = true;
     }

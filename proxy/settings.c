@@ -105,7 +105,7 @@ static const struct option admin_options[] = {
     OPTION_AT(struct admin_settings, bind, "bind", OPTION_TEXTS,
               .help =
                   "Where the dashboard, the API and the metrics are; absent = none but the control socket."),
-    OPTION_AT(struct admin_settings, token, "token", OPTION_TEXT,
+    OPTION_AT(struct admin_settings, token, "token", OPTION_TEXT, .flags = OPTION_FLAG_SECRET,
               .help = "When set, asked for (Authorization: Bearer) on everything but /metrics and /health."),
     OPTION_AT(struct admin_settings, socket, "socket", OPTION_TEXT, .fallback = "/run/weir.sock",
               .help = "The control socket of weir reload, stop, status, …; mode 0600. Empty = none."),
@@ -368,6 +368,7 @@ static int load_routes(struct config *c, struct settings *out)
 
 int settings_load(struct config *c, struct settings *out)
 {
+    config_mark_secrets(&settings_table, c->root);
     inherit_all(c, c->root);
     int failed = option_apply(c, &settings_table, c->root, out);
     if (!out->admin) {

@@ -11,7 +11,7 @@ static const struct option redis_options[] = {
                       "network, or a tunnel."),
     OPTION_AT(struct cache_redis_settings, username, "username", OPTION_TEXT,
               .help = "For AUTH, with a `password`."),
-    OPTION_AT(struct cache_redis_settings, password, "password", OPTION_TEXT,
+    OPTION_AT(struct cache_redis_settings, password, "password", OPTION_TEXT, .flags = OPTION_FLAG_SECRET,
               .help = "For AUTH. `${NAME}` keeps it out of the file."),
     OPTION_AT(struct cache_redis_settings, database, "database", OPTION_COUNT, .fallback = "0", .max = 65535,
               .help = "For SELECT."),
