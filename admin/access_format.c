@@ -153,6 +153,8 @@ void access_format_json(struct access_text *t, const struct access_entry *e)
     if (e->cache.len)
         text(t, "cache", e->cache);
     text(t, "request_id", e->request_id);
+    if (e->trace_id.len)
+        text(t, "trace_id", e->trace_id);
     text(t, "referer", e->referer);
     text(t, "user_agent", e->user_agent);
     text(t, "tls_version", e->tls_version);

@@ -9,7 +9,7 @@
 struct access_entry {
     int64_t wall_us; /* since the epoch; of its end */
     struct slice client, method, host, target, protocol, listener, route, upstream, server, request_id,
-        referer, user_agent, tls_version, reason, grpc_status, cache;
+        referer, user_agent, tls_version, reason, grpc_status, cache, trace_id;
     const char *termination; /* termination.h */
     const char *end;         /* "complete", "client gone", … */
     unsigned status;

@@ -329,6 +329,7 @@ static void describe(struct exchange *x, struct access_entry *e)
         .status = x->status ? x->status : 499,
         .grpc_status = variable(x, TEMPLATE_GRPC_STATUS),
         .cache = variable(x, TEMPLATE_CACHE),
+        .trace_id = x->snapshot->tracing ? variable(x, TEMPLATE_TRACE_ID) : S(""),
         .attempts = x->attempts,
         .bytes_in = x->request_bytes,
         .bytes_out = x->response_bytes,

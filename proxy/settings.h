@@ -11,6 +11,7 @@
 #include "core/address.h"
 #include "core/log.h"
 #include "proxy/http/route.h"
+#include "proxy/http/trace_settings.h"
 #include "tls/settings.h"
 
 struct limits {
@@ -93,6 +94,7 @@ struct settings {
     struct option_list upstreams; /* of struct upstream_settings */
     struct cache_settings cache;
     const struct config_node *tests;
+    struct tracing_settings *tracing; /* NULL = none */
     struct slice user;
     struct sandbox_settings *sandbox; /* NULL = none */
 };

@@ -19,6 +19,7 @@ static int build(struct snapshot *s, const struct snapshot_context *context)
         return c->error_count ? 0 : -1;
     if (settings_load(c, &s->settings) != 0 && c->error_count == 0)
         return -1;
+    s->tracing = s->settings.tracing;
     /* Every part is built, faults or not, so that all faults are found. */
     if (build_upstreams(s, context) != 0 || build_listeners(s, context) != 0 || build_routes(s, context) != 0)
         return -1;

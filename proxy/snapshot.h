@@ -50,6 +50,7 @@ struct snapshot {
     struct route *routes;
     size_t route_count;
     struct router *router;
+    const struct tracing_settings *tracing; /* NULL = none; beside the router, as each request asks for both */
     struct upstream **upstreams;
     size_t upstream_count;
     uint32_t *route_stats_ids; /* by route index */

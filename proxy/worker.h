@@ -18,6 +18,7 @@ struct cache_store;
 struct exchange;
 struct listener;
 struct listener_sockets;
+struct span_ring;
 struct udp_batches;
 
 /* What hears of the data path's events; admin/ provides them. Called on the worker's thread; must not block.
@@ -30,6 +31,8 @@ struct observers {
     /* Whether there is anything of the response's fields that response_begins looks at; NULL = no. */
     bool (*wants_response)(void *argument, const struct exchange *x);
     void (*exchange_ended)(void *argument, struct exchange *x);
+    /* Where this worker's spans go (http/trace_ring.h); NULL = nowhere. */
+    struct span_ring *(*spans)(void *argument, unsigned worker);
     /* Access logs are flushed at most this long after a line was written. */
     void (*worker_tick)(void *argument, unsigned worker);
 };

@@ -9,6 +9,7 @@
 #include "proxy/http/hops.h"
 #include "proxy/http/respond.h"
 #include "proxy/http/target.h"
+#include "proxy/http/trace.h"
 #include "tls/info.h"
 #include "tls/server.h"
 
@@ -107,6 +108,8 @@ void exchange_end(struct exchange *x)
         if (w->observers && w->observers->exchange_ended)
             w->observers->exchange_ended(w->observers->argument, x);
     }
+    if (UNLIKELY(x->snapshot->tracing != NULL))
+        trace_end(x);
     if (UNLIKELY(x->cache != NULL))
         cache_end(x);
     buffer_clear(&x->body, &w->loop.blocks);

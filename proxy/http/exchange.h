@@ -173,6 +173,7 @@ struct exchange {
     struct buffer body;    /* of the request: come, but not taken by the responder */
     struct timer deadline; /* the route's `timeout`, or what grpc-timeout says */
     usec_t expires_us;     /* when it runs out, of a gRPC request with a grpc-timeout; 0 = of others */
+    struct trace *trace;   /* trace.h; NULL = none, or not asked for yet */
     struct arena arena;
     struct list link; /* in the worker's free ones */
     struct task bury;

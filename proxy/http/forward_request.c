@@ -4,6 +4,7 @@
 #include "proxy/http/fields.h"
 #include "proxy/http/forwarded.h"
 #include "proxy/http/hops.h"
+#include "proxy/http/trace.h"
 #include "proxy/http/websocket.h"
 
 /* Fields that are set anew whatever came. */
@@ -193,6 +194,8 @@ int forward_fields(struct exchange *x, struct fields *out)
     failed |= add_forwarded(x, out, trusted);
     failed |= hops_count_down(a, &x->request, out);
     failed |= add_upgrade(x, out);
+    if (UNLIKELY(x->snapshot->tracing != NULL))
+        failed |= trace_fields(x, out);
     if (x->route->request_headers.count)
         failed |= edits_apply(&x->route->request_headers, out, a, exchange_variable, x);
     return failed;

@@ -1,5 +1,6 @@
 #include "proxy/http/forward_internal.h"
 #include "proxy/http/forward_request.h"
+#include "proxy/http/trace.h"
 
 /* What had come of the body before there was a connection. */
 static void send_kept_body(struct forward *f)
@@ -37,6 +38,8 @@ void forward_send_request(struct forward *f)
     struct exchange *x = f->x;
     if (x->expires_us)
         forward_put_deadline(x, &f->fields);
+    if (UNLIKELY(x->trace != NULL))
+        trace_attempt(x, f->attempt);
     if (f->side->send_head(f) != 0) {
         forward_let_go(f, false);
         exchange_fail(x, 431, "the request's head is too large to be passed on");

@@ -13,6 +13,7 @@
 #include "proxy/http/retries.h"
 #include "proxy/http/rewrite.h"
 #include "proxy/http/template.h"
+#include "proxy/http/trace_settings.h"
 
 struct upstream;
 struct route_cache;
@@ -85,6 +86,8 @@ struct route_settings {
     struct option_texts allow, deny;
     struct option_pairs errors;
     struct route_cache_settings *cache; /* NULL = off */
+    struct route_tracing_settings *tracing; /* NULL = off where has_tracing, else as everywhere */
+    bool has_tracing;
     bool normalize;
 };
 

@@ -39,6 +39,8 @@ static const struct {
     [TEMPLATE_LISTENER] = {"listener", false, false},
     [TEMPLATE_GRPC_STATUS] = {"grpc_status", false, true},
     [TEMPLATE_TERMINATION] = {"termination", false, true},
+    [TEMPLATE_TRACE_ID] = {"trace_id", false, false},
+    [TEMPLATE_SPAN_ID] = {"span_id", false, false},
 };
 
 const char *template_name(enum template_id id)

@@ -40,6 +40,8 @@ enum template_id {
     TEMPLATE_LISTENER,
     TEMPLATE_GRPC_STATUS, /* a number; empty where none was told */
     TEMPLATE_TERMINATION, /* how it ended: termination.h */
+    TEMPLATE_TRACE_ID,    /* 32 digits; with tracing, or where the request brings one */
+    TEMPLATE_SPAN_ID,     /* 16 digits, of the request's own span; with tracing alone */
     TEMPLATE_ID_COUNT,
 };
 

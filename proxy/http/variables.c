@@ -5,6 +5,7 @@
 #include "proxy/http/cache/cache.h"
 #include "proxy/http/exchange.h"
 #include "proxy/http/target.h"
+#include "proxy/http/trace.h"
 #include "tls/info.h"
 
 static struct slice number(struct exchange *x, uint64_t value)
@@ -179,6 +180,10 @@ struct slice exchange_variable(void *exchange, const struct template_variable *v
         return x->grpc_status != GRPC_STATUS_NONE ? number(x, x->grpc_status) : slice_of("", 0);
     case TEMPLATE_TERMINATION:
         return slice_text(termination_word(termination_of(x)));
+    case TEMPLATE_TRACE_ID:
+        return trace_id_text(x);
+    case TEMPLATE_SPAN_ID:
+        return trace_span_text(x);
     case TEMPLATE_ID_COUNT:
         break;
     }

@@ -1,4 +1,5 @@
 #include "proxy/http/cache/fetch_internal.h"
+#include "proxy/http/trace.h"
 
 static const struct downstream_ops fetch_ops;
 
@@ -108,6 +109,8 @@ void cache_fetch(struct exchange_cache *from, struct cache_fill *fill, bool has_
         return;
     }
     f->key.hash = from->key.hash;
+    if (UNLIKELY(f->x->snapshot->tracing != NULL))
+        trace_lead(f->x, from->x);
     if (has_client) {
         f->from = from;
         from->fetch = f;
