@@ -18,6 +18,19 @@ _Static_assert(COUNT_OF(known) + 6 == COUNTERS_STATUSES, "a known status, a slot
 static const uint32_t bounds[COUNTERS_DURATIONS - 1] = {500,     1000,    2500,    5000,     10000,
                                                         25000,   50000,   100000,  250000,   500000,
                                                         1000000, 2500000, 5000000, 10000000, 30000000};
+static const uint32_t fine_bounds[COUNTERS_FINE - 1] = {
+    50,      63,      80,      100,      125,      160,      200,     250,     315,     400,
+    500,     630,     800,     1000,     1250,     1600,     2000,    2500,    3150,    4000,
+    5000,    6300,    8000,    10000,    12500,    16000,    20000,   25000,   31500,   40000,
+    50000,   63000,   80000,   100000,   125000,   160000,   200000,  250000,  315000,  400000,
+    500000,  630000,  800000,  1000000,  1250000,  1600000,  2000000, 2500000, 3150000, 4000000,
+    5000000, 6300000, 8000000, 10000000, 15000000, 20000000, 30000000};
+/* The first whose bound is at least 2^(bits - 1): where the search begins. */
+static const uint8_t fine_starts[] = {0,  0,  0,  0,  0,  0,  0,  2,  5,  8,  11, 14, 17,
+                                      20, 23, 26, 29, 32, 35, 38, 41, 44, 47, 50, 53, 55};
+static const uint8_t coarse_of[COUNTERS_FINE] = {
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1,  1,  2,  2,  2,  2,  3,  3,  3,  4,  4,  4,  5,  5,  5,  5,  6,
+    6, 6, 7, 7, 7, 8, 8, 8, 8, 9, 9, 9, 10, 10, 10, 11, 11, 11, 11, 12, 12, 12, 13, 13, 13, 14, 14, 14, 15};
 
 unsigned counters_status_slot(unsigned status)
 {
@@ -44,12 +57,30 @@ const char *counters_status_text(unsigned slot)
     return slot < COUNTERS_STATUSES ? texts[slot] : NULL;
 }
 
-unsigned counters_duration_slot(usec_t took_us)
+unsigned counters_fine_slot(usec_t took_us)
 {
-    unsigned bucket = 0;
-    while (bucket < COUNT_OF(bounds) && took_us > bounds[bucket])
+    unsigned bits = 64u - (unsigned)__builtin_clzll(took_us | 1);
+    if (bits >= COUNT_OF(fine_starts))
+        return COUNTERS_FINE - 1;
+    unsigned bucket = fine_starts[bits];
+    while (bucket < COUNT_OF(fine_bounds) && took_us > fine_bounds[bucket])
         bucket++;
     return bucket;
+}
+
+usec_t counters_fine_bound(unsigned bucket)
+{
+    return bucket < COUNT_OF(fine_bounds) ? fine_bounds[bucket] : 0;
+}
+
+unsigned counters_fine_duration(unsigned fine)
+{
+    return coarse_of[fine];
+}
+
+unsigned counters_duration_slot(usec_t took_us)
+{
+    return counters_fine_duration(counters_fine_slot(took_us));
 }
 
 usec_t counters_duration_bound(unsigned bucket)
@@ -80,6 +111,8 @@ static void start_anew(struct server_counters *c, uint64_t serial)
         atomic_store_explicit(single[i], 0, memory_order_relaxed);
     for (size_t i = 0; i < COUNTERS_DURATIONS; i++)
         atomic_store_explicit(&c->durations[i], 0, memory_order_relaxed);
+    for (size_t i = 0; i < COUNTERS_FINE; i++)
+        atomic_store_explicit(&c->fine[i], 0, memory_order_relaxed);
     for (size_t i = 0; i < COUNTERS_STATUSES; i++)
         atomic_store_explicit(&c->statuses[i], 0, memory_order_relaxed);
     atomic_store_explicit(&c->serial, serial, memory_order_release);
@@ -105,7 +138,9 @@ struct server_counters *counters_make(struct counters *t, const struct server *s
 
 void counters_response(struct server_counters *c, unsigned status, usec_t took_us)
 {
-    counter_add(&c->durations[counters_duration_slot(took_us)], 1);
+    unsigned fine = counters_fine_slot(took_us);
+    counter_add(&c->fine[fine], 1);
+    counter_add(&c->durations[counters_fine_duration(fine)], 1);
     counter_add(&c->duration_us, took_us);
     counter_add(&c->statuses[counters_status_slot(status)], 1);
 }
@@ -125,6 +160,8 @@ static void add(struct server_totals *out, const struct server_counters *c)
     out->duration_us += counter_get(&c->duration_us);
     for (size_t i = 0; i < COUNTERS_DURATIONS; i++)
         out->durations[i] += counter_get(&c->durations[i]);
+    for (size_t i = 0; i < COUNTERS_FINE; i++)
+        out->fine[i] += counter_get(&c->fine[i]);
     for (size_t i = 0; i < COUNTERS_STATUSES; i++)
         out->statuses[i] += counter_get(&c->statuses[i]);
 }

@@ -12,6 +12,7 @@
 #define COUNTERS_BLOCK     64u
 #define COUNTERS_BLOCKS    (SERVER_ID_MAX / COUNTERS_BLOCK)
 #define COUNTERS_DURATIONS 16u /* buckets, the last without a bound */
+#define COUNTERS_FINE      58u /* the same in smaller ones, ten a decade, for percentiles */
 #define COUNTERS_STATUSES  32u
 
 struct server_counters {
@@ -25,13 +26,14 @@ struct server_counters {
     counter bytes_in, bytes_out;
     counter duration_us; /* sum */
     counter durations[COUNTERS_DURATIONS];
+    counter fine[COUNTERS_FINE];
     counter statuses[COUNTERS_STATUSES]; /* by counters_status_slot */
 };
 
 struct server_totals {
     uint64_t opened, reused, failed, retries, hedges, hedges_won, idle, busy, bytes_in, bytes_out,
         duration_us;
-    uint64_t durations[COUNTERS_DURATIONS];
+    uint64_t durations[COUNTERS_DURATIONS], fine[COUNTERS_FINE];
     uint64_t statuses[COUNTERS_STATUSES];
 };
 
@@ -80,3 +82,7 @@ unsigned counters_duration_slot(usec_t took_us);
 const char *counters_status_text(unsigned slot);
 /* Upper bound of a bucket in microseconds; 0 for the last (no bound). */
 usec_t counters_duration_bound(unsigned bucket);
+/* The same of the finer buckets; each lies within one of the others. */
+unsigned counters_fine_slot(usec_t took_us);
+usec_t counters_fine_bound(unsigned bucket);
+unsigned counters_fine_duration(unsigned fine);

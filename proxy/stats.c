@@ -139,6 +139,8 @@ const struct route_stats *stats_peek(const struct listener_stats *l, unsigned wo
 void route_stats_count(struct route_stats *r, unsigned status, usec_t duration)
 {
     counter_add(&r->statuses[counters_status_slot(status)], 1);
-    counter_add(&r->durations[counters_duration_slot(duration)], 1);
+    unsigned fine = counters_fine_slot(duration);
+    counter_add(&r->fine[fine], 1);
+    counter_add(&r->durations[counters_fine_duration(fine)], 1);
     counter_add(&r->duration_us, duration);
 }

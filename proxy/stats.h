@@ -20,6 +20,7 @@
 struct route_stats {
     counter statuses[COUNTERS_STATUSES];   /* by counters_status_slot */
     counter durations[COUNTERS_DURATIONS]; /* by counters_duration_bound */
+    counter fine[COUNTERS_FINE];           /* by counters_fine_bound */
     counter duration_us;
 };
 

@@ -33,6 +33,28 @@ static void test_workers_counts_are_summed(void **state)
     server_ids_release(ids);
 }
 
+static void test_a_duration_is_in_the_bucket_of_its_size(void **state)
+{
+    (void)state;
+    for (usec_t us = 0; us < 80000000; us += us / 97 + 1) {
+        unsigned fine = counters_fine_slot(us), coarse = counters_duration_slot(us);
+        assert_true(fine < COUNTERS_FINE && coarse < COUNTERS_DURATIONS);
+        assert_true(!counters_fine_bound(fine) || us <= counters_fine_bound(fine));
+        assert_true(fine == 0 || us > counters_fine_bound(fine - 1));
+        assert_true(!counters_duration_bound(coarse) || us <= counters_duration_bound(coarse));
+        assert_true(coarse == 0 || us > counters_duration_bound(coarse - 1));
+    }
+    assert_int_equal(counters_fine_slot(UINT64_MAX), COUNTERS_FINE - 1);
+    for (unsigned i = 0; i + 1 < COUNTERS_FINE; i++) {
+        assert_int_equal(counters_fine_slot(counters_fine_bound(i)), i);
+        assert_int_equal(counters_fine_slot(counters_fine_bound(i) + 1), i + 1);
+        assert_int_equal(counters_duration_slot(counters_fine_bound(i)), counters_fine_duration(i));
+    }
+    /* So fine that a percentile is off by an eighth at the most, from 50 us on. */
+    for (unsigned i = 1; i + 4 < COUNTERS_FINE; i++)
+        assert_true((double)counters_fine_bound(i) <= 1.29 * (double)counters_fine_bound(i - 1));
+}
+
 static void test_statuses_have_slots_of_their_own_or_their_classes(void **state)
 {
     (void)state;
@@ -136,6 +158,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_workers_counts_are_summed),
+        cmocka_unit_test(test_a_duration_is_in_the_bucket_of_its_size),
         cmocka_unit_test(test_statuses_have_slots_of_their_own_or_their_classes),
         cmocka_unit_test(test_an_id_used_again_begins_at_zero),
         cmocka_unit_test(test_ids_are_dense_and_the_lowest_free_one_is_given),
