@@ -52,6 +52,10 @@ void key_index_free(struct key_index *index);
 void config_fault_place(struct config *c, const char *file, uint32_t line, uint32_t column,
                         const char *format, ...) __attribute__((format(printf, 5, 6)));
 /* What a node is, for "found …": `a list`, `the text "x"`, `nothing`. */
+/* The next of our keys that another program's word may mean, from the place `from` on (0 at first); NULL when
+ * there is none. */
+const char *config_foreign_key(struct slice word, size_t *from);
+
 const char *node_describe(struct config *c, const struct config_node *node);
 /* Has room for one more fault that is worth wording. */
 bool config_wants_faults(const struct config *c);

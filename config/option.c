@@ -1,6 +1,8 @@
 /* A table of options applied to a node of the tree. */
 #include "config/option_internal.h"
 
+#define OPTIONS_LISTED 32
+
 static int apply_option(struct config *c, const struct option *o, const struct config_node *node,
                         char *object);
 static int apply_fallback(struct config *c, const struct option *o, void *field);
@@ -20,11 +22,28 @@ const struct option *option_find(const struct option_table *table, struct slice 
     return NULL;
 }
 
+/* bind:":80" was meant to be a key and its value. */
+static bool lacks_space(const struct config_node *node)
+{
+    if (node->kind != NODE_SCALAR || node->quoted)
+        return false;
+    size_t colon = 0;
+    while (colon < node->text.len &&
+           (ascii_lower(node->text.at[colon]) == '_' ||
+            (ascii_lower(node->text.at[colon]) >= 'a' && ascii_lower(node->text.at[colon]) <= 'z')))
+        colon++;
+    return colon && colon + 1 < node->text.len && node->text.at[colon] == ':' &&
+           node->text.at[colon + 1] != '/';
+}
+
 static int refuse_kind(struct config *c, const struct option_table *table, const struct config_node *node)
 {
     const struct option *o = table->shorthand ? option_find(table, slice_text(table->shorthand)) : NULL;
     if (o)
         config_fault(c, node, "expected a map or just its %s, written {%s: …}; found %s", o->name, o->name,
+                     node_describe(c, node));
+    else if (lacks_space(node))
+        config_fault(c, node, "expected a map; found %s: a space is missing behind its \":\"",
                      node_describe(c, node));
     else
         value_fault(c, node, "a map", "{name: value} or \"name: value\" line by line");
@@ -78,14 +97,24 @@ static int apply_shorthand(struct config *c, const struct option_table *table, c
     return apply_option(c, o, node, object);
 }
 
-/* The names that may be meant; what is planned is not offered. */
+/* The names that may be meant, or that there are; what is planned is not offered. */
 static const char *nearest_key(struct config *c, const struct option_table *table, struct slice key)
 {
+    const char *names[OPTIONS_LISTED], *ours;
+    size_t count = 0;
     struct suggestion s = {.word = key};
     for (size_t i = 0; i < table->count; i++)
-        if (table->options[i].type != OPTION_PLANNED)
+        if (table->options[i].type != OPTION_PLANNED) {
             suggestion_consider(&s, table->options[i].name);
-    const char *mend = s.best ? arena_printf(&c->arena, "; did you mean \"%s\"?", s.best) : "";
+            if (count < COUNT_OF(names))
+                names[count++] = table->options[i].name;
+        }
+    for (size_t i = 0; !s.best && (ours = config_foreign_key(key, &i)) != NULL;)
+        if (option_find(table, slice_text(ours)))
+            s.best = ours;
+    if (!s.best)
+        return config_mend(c, key, names, count, count < COUNT_OF(names));
+    const char *mend = arena_printf(&c->arena, "; did you mean \"%s\"?", s.best);
     return mend ? mend : "";
 }
 

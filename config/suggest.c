@@ -5,7 +5,7 @@
 #define WORD_MAX     64
 #define DISTANCE_MAX 2
 #define SHORT_MIN    5 /* letters of a word that is short for another */
-#define LIST_MAX     12
+#define LIST_MAX     16
 
 static size_t least(size_t a, size_t b)
 {
@@ -70,6 +70,59 @@ void suggestion_consider(struct suggestion *s, const char *candidate)
         return;
     s->best = candidate;
     s->distance = d;
+}
+
+/* What other programs call it. */
+static const char *const foreign_keys[][2] = {
+    {"listen", "bind"},
+    {"listen", "listeners"},
+    {"port", "bind"},
+    {"address", "bind"},
+    {"url", "address"},
+    {"frontends", "listeners"},
+    {"entrypoints", "listeners"},
+    {"server", "listeners"},
+    {"backend", "upstream"},
+    {"service", "upstream"},
+    {"cluster", "upstream"},
+    {"proxy_pass", "upstream"},
+    {"reverse_proxy", "upstream"},
+    {"default_backend", "upstream"},
+    {"servers", "upstream"},
+    {"backends", "upstreams"},
+    {"services", "upstreams"},
+    {"clusters", "upstreams"},
+    {"endpoints", "servers"},
+    {"targets", "servers"},
+    {"location", "path"},
+    {"location", "routes"},
+    {"rules", "routes"},
+    {"server_name", "host"},
+    {"domain", "host"},
+    {"root", "files"},
+    {"return", "redirect"},
+    {"ssl", "tls"},
+    {"ssl_certificate", "cert"},
+    {"certificate", "cert"},
+    {"ssl_certificate_key", "key"},
+    {"private_key", "key"},
+    {"policy", "balance"},
+    {"lb_policy", "balance"},
+    {"algorithm", "balance"},
+    {"check", "health_check"},
+    {"add_header", "response_headers"},
+    {"proxy_set_header", "request_headers"},
+    {"client_max_body_size", "body_size"},
+};
+
+const char *config_foreign_key(struct slice word, size_t *from)
+{
+    while (*from < COUNT_OF(foreign_keys)) {
+        const char *const *pair = foreign_keys[(*from)++];
+        if (slice_equal_nocase(word, slice_text(pair[0])))
+            return pair[1];
+    }
+    return NULL;
 }
 
 const char *config_suggest(struct slice word, const char *const *words, size_t count)

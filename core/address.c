@@ -118,23 +118,44 @@ static bool is_host_name(struct slice host)
     return !digits_only;
 }
 
+/* What is wrong with a text that is no address. */
+static const char *wrong_with(struct slice text)
+{
+    size_t colons = 0, digits = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        colons += text.at[i] == ':';
+        digits += text.at[i] >= '0' && text.at[i] <= '9';
+    }
+    if (memmem(text.at, text.len, "://", 3))
+        return "an address has no scheme; write 127.0.0.1:80 or name.example:80, without http://";
+    if (memchr(text.at, '/', text.len))
+        return "an address has no path; write 127.0.0.1:80 or name.example:80";
+    if (text.len && digits == text.len)
+        return "a port alone has a colon before it, like :80";
+    if (colons > 1 && text.at[0] != '[')
+        return "an IPv6 address stands in brackets before its port, like [::1]:80";
+    if (colons == 0 || text.at[text.len - 1] == ']')
+        return "the port is missing: expected an address like 127.0.0.1:80";
+    return "expected an address like 127.0.0.1:80, [::1]:80, name.example:80 or unix:/run/app.sock";
+}
+
 enum address_kind address_parse(struct slice text, struct address *out, struct slice *host, uint16_t *port,
                                 const char **why)
 {
-    *why = "expected an address like 127.0.0.1:80, [::1]:80, name.example:80 or unix:/run/app.sock";
+    *why = wrong_with(text);
     if (slice_begins(text, S("unix:")))
         return parse_unix(slice_skip(text, 5), out, why);
     size_t colon = text.len;
     while (colon > 0 && text.at[colon - 1] != ':')
         colon--;
-    if (colon == 0) {
-        *why = "the port is missing: expected an address like 127.0.0.1:80";
+    if (colon == 0)
         return ADDRESS_BAD;
-    }
     struct slice name = slice_of(text.at, colon - 1);
     uint16_t number;
     if (parse_port(slice_skip(text, colon), &number) != 0) {
-        *why = "the port must be a number from 0 to 65535";
+        if (!memchr(text.at, '/', text.len) && text.at[text.len - 1] != ']' &&
+            !memchr(name.at, ':', name.len))
+            *why = "the port must be a number from 0 to 65535";
         return ADDRESS_BAD;
     }
     struct address a = {0};

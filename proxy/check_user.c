@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -77,7 +79,12 @@ static void try_all(struct slice user, const struct paths *p, int out)
 static void tell(struct snapshot *s, const struct config_node *at, const char *path, int error)
 {
     struct slice user = s->settings.user;
-    if (error == NO_USER)
+    char name[256];
+    snprintf(name, sizeof name, "%.*s", SLICE_FMT(user));
+    if (error == NO_USER && !getpwnam(name))
+        config_warn(&s->config, at, "there is no user %s: weir would not start as root",
+                    config_quote(&s->config, user));
+    else if (error == NO_USER)
         config_warn(&s->config, at, "weir cannot become %.*s here: it would not start as root",
                     SLICE_FMT(user));
     else if (error)

@@ -166,6 +166,20 @@ static void want_sockets(struct runtime *rt, const struct snapshot *s)
     }
 }
 
+/* What to do when an address cannot be had. */
+static const char *socket_mend(int error, const struct address *a)
+{
+    if (a->any.sa_family == AF_UNIX)
+        return error == ENOENT ? "; its folder must be there" : "";
+    if (error == EADDRINUSE)
+        return "; another process listens there: `ss -ltnup` says which";
+    if (error == EADDRNOTAVAIL)
+        return "; this machine has no such address: `ip address` lists those that it has";
+    if (error == EACCES)
+        return "; ports under 1024 are for root, or need CAP_NET_BIND_SERVICE";
+    return "";
+}
+
 /* Opens what the configuration listens on. */
 static char *open_sockets(struct runtime *rt, struct snapshot *s)
 {
@@ -178,11 +192,12 @@ static char *open_sockets(struct runtime *rt, struct snapshot *s)
                 continue;
             char *text = NULL;
             int error = errno;
+            const char *mend = socket_mend(error, &l->addresses[k]);
             const struct option_texts *bind = &l->settings->bind;
             const struct config_node *at = bind->nodes[k < bind->count ? k : 0];
-            if (asprintf(&text, "%s:%u:%u: listeners.%.*s.bind: cannot listen on %.*s: %s: %s\n", at->file,
+            if (asprintf(&text, "%s:%u:%u: listeners.%.*s.bind: cannot listen on %.*s: %s: %s%s\n", at->file,
                          at->line, at->column, SLICE_FMT(l->name), SLICE_FMT(bind->at[k]), what,
-                         strerror(error)) < 0)
+                         strerror(error), mend) < 0)
                 return copy_text("out of memory\n");
             return text;
         }

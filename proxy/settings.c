@@ -110,13 +110,31 @@ static const struct option admin_options[] = {
     OPTION_AT(struct admin_settings, socket, "socket", OPTION_TEXT, .fallback = "/run/weir.sock",
               .help = "The control socket of weir reload, stop, status, …; mode 0600. Empty = none."),
 };
+static void check_admin(struct config *c, const struct config_node *node, void *object)
+{
+    const struct admin_settings *s = object;
+    (void)node;
+    for (size_t i = 0; i < s->bind.count; i++) {
+        struct address a;
+        struct slice host;
+        uint16_t port;
+        const char *why;
+        enum address_kind kind =
+            s->bind.at[i].len ? address_parse(s->bind.at[i], &a, &host, &port, &why) : ADDRESS_SOCKET;
+        if (kind != ADDRESS_SOCKET)
+            config_fault(c, s->bind.nodes[i], "%s",
+                         kind == ADDRESS_NAME ? "an address is needed, not a name" : why);
+    }
+}
+
 static const struct option_table admin_table = {.name = "admin",
                                                 .help = "How weir is seen and steered while it runs.",
                                                 .options = admin_options,
                                                 .count = COUNT_OF(admin_options),
                                                 .size = sizeof(struct admin_settings),
                                                 .has_node = true,
-                                                .node_offset = offsetof(struct admin_settings, node)};
+                                                .node_offset = offsetof(struct admin_settings, node),
+                                                .check = check_admin};
 
 static void name_folders(struct config *c, struct option_texts *folders, enum config_use use)
 {
@@ -357,7 +375,7 @@ static int load_routes(struct config *c, struct settings *out)
     if (!routes || routes->kind == NODE_NULL)
         return failed;
     if (routes->kind != NODE_LIST) {
-        config_fault(c, routes, "expected a list of routes");
+        config_fault(c, routes, "expected a list of routes, each with \"- \" before it");
         return -1;
     }
     struct route_settings *at = arena_zalloc(&c->arena, (routes->count + 1) * sizeof *at);

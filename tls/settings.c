@@ -171,7 +171,7 @@ static void check_server(struct config *c, const struct config_node *node, void 
         config_fault(c, node, "needs certificates: [{cert: …, key: …}], or self_signed: [names]");
 
     if (s->client_verify != TLS_VERIFY_OFF && !s->client_ca.len)
-        config_fault(c, node, "client_verify needs client_ca");
+        config_fault(c, node, "client_verify needs client_ca: a PEM file of the authorities");
     const struct tls_certificate_settings *entries = s->certificates.at;
     for (size_t i = 0; i < s->certificates.count; i++) {
         if (entries[i].client_verify > TLS_VERIFY_OFF && !entries[i].client_ca.len && !s->client_ca.len)

@@ -104,6 +104,11 @@ static int compile_host(struct config *c, const struct config_node *at, struct s
         out->name = S("");
         return 0;
     }
+    if (memmem(text.at, text.len, "://", 3)) {
+        config_fault(c, at, "%s is no host: leave the scheme away, and a path goes under \"path\"",
+                     config_quote(c, text));
+        return -1;
+    }
     if (host_port(text).len) {
         config_fault(c, at, "hosts are compared without their port; leave \":%.*s\" away",
                      SLICE_FMT(host_port(text)));
@@ -173,6 +178,10 @@ static int compile_path(struct config *c, const struct route_settings *s, struct
                      "a path has no \"?\" and no \"#\"; conditions on the query go under \"query\"");
         return -1;
     }
+    if (from->text.at[from->text.len - 1] == '*')
+        config_warn(c, from->node,
+                    "\"*\" is a character like others here; a prefix needs none, a pattern is written "
+                    "{regex: \"…\"}");
     struct slice path;
     int fault = target_from_text(&c->arena, from->text, &path);
     if (fault) {
@@ -264,7 +273,10 @@ static void check_upstream(const struct compilation *k, const struct config_node
     uint64_t slot;
     if (table_get(k->upstreams, name, &slot))
         return;
-    const char *mend = config_mend(k->c, name, names->upstreams, names->upstream_count, false);
+    bool is_near = config_suggest(name, names->upstreams, names->upstream_count) != NULL;
+    const char *mend = config_mend(k->c, name, names->upstreams, names->upstream_count, !is_near);
+    if (memchr(name.at, ':', name.len))
+        mend = "; an action names one of the `upstreams`, where addresses stand";
     if (at_key)
         config_fault_key(k->c, at, "no upstream is called %s%s", config_quote(k->c, name), mend);
     else

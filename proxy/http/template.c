@@ -48,11 +48,37 @@ const char *template_name(enum template_id id)
     return variables[id].name;
 }
 
+/* What nginx calls them. */
+static const char *const foreign[][2] = {
+    {"remote_addr", "client"},
+    {"request_uri", "target"},
+    {"uri", "path"},
+    {"args", "query"},
+    {"query_string", "query"},
+    {"request_method", "method"},
+    {"http_host", "host"},
+    {"server_name", "host"},
+    {"request_time", "duration_ms"},
+    {"body_bytes_sent", "bytes_out"},
+    {"upstream_addr", "server"},
+    {"server_protocol", "protocol"},
+    {"ssl_protocol", "tls_version"},
+    {"ssl_cipher", "tls_cipher"},
+    {"ssl_server_name", "tls_sni"},
+    {"client_ip", "client"},
+};
+
 static int refuse_unknown(struct config *c, const struct config_node *at, struct slice word)
 {
     const char *words[TEMPLATE_ID_COUNT];
     for (size_t i = 0; i < TEMPLATE_ID_COUNT; i++)
         words[i] = variables[i].name;
+    for (size_t i = 0; i < COUNT_OF(foreign); i++)
+        if (slice_equal_nocase(word, slice_text(foreign[i][0]))) {
+            config_fault(c, at, "unknown variable ${%.*s}; did you mean \"%s\"?", SLICE_FMT(word),
+                         foreign[i][1]);
+            return -1;
+        }
     config_fault(c, at, "unknown variable ${%.*s}%s", SLICE_FMT(word),
                  config_mend(c, word, words, TEMPLATE_ID_COUNT, false));
     return -1;
