@@ -7,21 +7,14 @@ import subprocess
 import pytest
 import yaml
 
+from docs_pages import PAGES, blocks, read
 from harness import run_cli
 from harness.weir import BINARY, ROOT
 
-PAGES = ["README.md"] + sorted(os.path.join("docs", n) for n in os.listdir(os.path.join(ROOT, "docs")) if n.endswith(".md") and not n.endswith(".head.md"))
-FENCE = re.compile(r"^```yaml\n(# weir\.yaml\n.*?)^```$", re.M | re.S)
 PLACES = ("/etc/weir/", "/var/log/weir/", "/srv/")  # absolute paths of examples, which a test has under its own folder
 
 
-def read(page):
-    with open(os.path.join(ROOT, page), encoding="utf-8") as f:
-        return f.read()
-
-
-EXAMPLES = [pytest.param(match[1], id=f"{page}:{read(page)[:match.start()].count(chr(10)) + 2}")
-            for page in PAGES for match in FENCE.finditer(read(page))]
+EXAMPLES = [pytest.param(b.text, id=f"{page}:{b.line}") for page in PAGES for b in blocks(read(page)) if b.is_whole]
 
 
 def values(node, *keys):
@@ -94,7 +87,16 @@ def check_example(text, folder, authority):
 
 
 def test_there_are_examples():
-    assert len(EXAMPLES) >= 10
+    assert len(EXAMPLES) >= 30
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_yaml_block_names_its_file(page):
+    nameless = [b.line for b in blocks(read(page)) if b.kind == "yaml" and not b.file]
+    assert not nameless, "begin it with `# weir.yaml`, a whole file, which is checked; or with the name of what it is"
+    for block in blocks(read(page)):
+        if block.kind == "yaml":
+            yaml.safe_load(block.text)
 
 
 @pytest.mark.parametrize("text", EXAMPLES)
