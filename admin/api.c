@@ -53,8 +53,9 @@ void api_reply(struct http_call *c, unsigned status, json_t *value)
 
 static json_t *problem_of(unsigned status, const char *detail)
 {
-    return json_pack("{s:s, s:o, s:i, s:s}", "type", "about:blank", "title",
-                     json_slice(status_reason(status)), "status", (int)status, "detail", detail);
+    return json_pack("{s:s, s:o, s:i, s:o}", "type", "about:blank", "title",
+                     json_slice(status_reason(status)), "status", (int)status, "detail",
+                     json_slice(slice_text(detail)));
 }
 
 void api_problem(struct http_call *c, unsigned status, const char *detail, const char *extra)

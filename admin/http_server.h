@@ -2,10 +2,17 @@
  * socket, which speaks HTTP too so that `curl --unix-socket` can. It shares the parser with the data path and
  * nothing else: it may be slow, and it is never proxied.
  *
- * A table of endpoints says who answers. A handler runs once the whole request is there (bodies up to
- * HTTP_BODY_MAX) and answers before it returns, by http_call_reply() or http_call_stream(). Connections are
- * kept alive; a pipelined request waits for the one before; a client that does not take its answer is read
- * from no more.
+ * A table of endpoints says who answers. As soon as a head is there it is known who would answer, and `guard`
+ * is asked: what it refuses, and what no endpoint takes, is answered without a byte of the body being read. A
+ * handler runs once the whole request is there and answers before it returns, by http_call_reply() or
+ * http_call_stream(). Connections are kept alive; a pipelined request waits for the one before, and for other
+ * connections' turn; a client that does not take its answer is read from no more.
+ *
+ * What clients can make it hold is bounded: connections, by the descriptors of the process too - a new one
+ * takes the place of the one that has been idle longest -; the time for a head, a body and an answer that
+ * does not move; one body, all bodies, all answers that are not taken yet, a stream's backlog, and streams.
+ *
+ * Every answer says to browsers that it is not to be stored, guessed at, framed, or embedded by other sites.
  *
  * Ownership: a server owns its listening descriptor and its connections. Closed, it is freed after its last
  * connection. */
@@ -16,9 +23,12 @@
 #include "proxy/http/h1/parse.h"
 
 #define HTTP_BODY_MAX        (1u << 20)
+#define HTTP_BODIES_MAX      (16u << 20) /* of all connections; past it 503 */
+#define HTTP_BACKLOG_MAX     (64u << 20) /* of all connections; past it the one that is furthest behind ends */
 #define HTTP_FIELDS_MAX      64u
 #define HTTP_ARGUMENTS_MAX   3u
-#define HTTP_CONNECTIONS_MAX 512u
+#define HTTP_CONNECTIONS_MAX 512u         /* over all TCP listeners, and as many over the others */
+#define HTTP_STREAMS_MAX     128u         /* likewise; past it 503 */
 #define HTTP_STREAM_MAX      (256u << 10) /* a stream's backlog; past it the client is too slow and is closed */
 
 struct http_server;
@@ -51,8 +61,8 @@ struct http_server_options {
     void *context;
     bool is_local;
     struct list *servers; /* which the server is in until it is freed */
-    /* Asked before anything is said of a request, also of one that no endpoint has (NULL). False: it has
-     * answered. May be NULL. */
+    /* Asked when a request's head is there and before anything is said of it, also of one that no endpoint
+     * has (NULL); its body is not there yet. False: it has answered. May be NULL. */
     bool (*guard)(struct http_call *c, const struct http_endpoint *e);
     /* Answers instead of a handler: 404, 405 (with the head line "Allow: …\r\n"), and what cannot be parsed.
      */
@@ -80,5 +90,11 @@ void http_call_stream(struct http_call *c, const char *type, const char *extra, 
 void http_stream_send(struct http_stream *s, struct slice text);
 void http_stream_close(struct http_stream *s);
 
-/* The value of a header field, or {NULL, 0}. */
+/* The value of a header field, or {NULL, 0}; the first of several. */
 struct slice http_call_field(const struct http_call *c, const char *name);
+/* How often the field is there. */
+size_t http_call_field_count(const struct http_call *c, const char *name);
+/* Whether a body comes, or came. */
+bool http_call_has_body(const struct http_call *c);
+/* The client's address. 0 or -1. */
+int http_call_peer(const struct http_call *c, struct address *out);

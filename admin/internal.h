@@ -7,9 +7,11 @@
 #include "admin/access_log.h"
 #include "admin/admin.h"
 #include "admin/doors.h"
+#include "admin/guard_tries.h"
 #include "admin/http_server.h"
 #include "admin/recorder.h"
 #include "core/log.h"
+#include "core/log_limit.h"
 #include "proxy/runtime.h"
 
 #define ADMIN_MAGIC     0x41444d4eu
@@ -21,6 +23,17 @@ struct notice {
     int64_t wall_us;
     char kind[24];
     char text[232];
+};
+
+/* Why guard.c refused a request. */
+enum guard_refusal {
+    GUARD_NO_TOKEN,
+    GUARD_WRONG_TOKEN,
+    GUARD_TOO_MANY, /* wrong tokens before */
+    GUARD_HOST,
+    GUARD_OTHER_SITE,
+    GUARD_LOCAL_ONLY,
+    GUARD_REFUSALS
 };
 
 struct admin {
@@ -37,6 +50,10 @@ struct admin {
     struct notice notices[NOTICES_KEPT];
     uint64_t notice_count;
     struct recorder *recorder;
+    struct otlp *otlp;
+    struct guard_tries tries;
+    uint64_t refused[GUARD_REFUSALS];
+    struct log_limit log_limit;
     struct task stop; /* after the answer to /api/v1/stop is out */
 };
 
@@ -50,10 +67,12 @@ static inline struct admin *admin_of(struct http_call *c)
 /* Endpoints' flags. */
 #define ENDPOINT_OPEN    1u /* no token is asked for */
 #define ENDPOINT_LOCAL   2u /* by the control socket alone */
-#define ENDPOINT_CHANGES 4u /* not from another site's page */
+#define ENDPOINT_CHANGES 4u /* the state is another afterwards; never a GET */
 
 /* guard.c */
 bool guard_allows(struct http_call *c, const struct http_endpoint *e);
+/* "wrong_token". */
+const char *guard_refusal_word(enum guard_refusal why);
 /* The call shows the token, or none is asked for. */
 bool guard_has_token(const struct http_call *c);
 /* Whether two texts are equal, in a time that does not tell where they differ. */

@@ -87,6 +87,7 @@ function state(text, className) {
 
 async function ask(method, path, body) {
   const headers = token ? { authorization: "Bearer " + token } : {};
+  if (body) headers["content-type"] = "application/json";
   const answer = await fetch(path, { method, headers, cache: "no-store", body: body && JSON.stringify(body) });
   if (answer.status === 401) throw Object.assign(new Error("token"), { isToken: true });
   return answer;
