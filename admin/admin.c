@@ -14,6 +14,7 @@ static void on_event(void *argument, const char *kind, const char *text);
 static void response_begins(void *argument, struct exchange *x);
 static bool wants_response(void *argument, const struct exchange *x);
 static void exchange_ended(void *argument, struct exchange *x);
+static struct span_ring *spans(void *argument, unsigned worker);
 static void worker_tick(void *argument, unsigned worker);
 
 struct admin *admin_create(void)
@@ -24,9 +25,10 @@ struct admin *admin_create(void)
     a->magic = ADMIN_MAGIC;
     a->logs = access_logs_create();
     a->recorder = recorder_create();
+    a->otlp = otlp_create();
     a->token = strdup("");
     a->control = strdup("");
-    if (!a->logs || !a->recorder || !a->token || !a->control) {
+    if (!a->logs || !a->recorder || !a->otlp || !a->token || !a->control) {
         admin_free(a);
         return NULL;
     }
@@ -40,6 +42,7 @@ struct admin *admin_create(void)
                                       .close = close_all,
                                       .event = on_event};
     a->observers = (struct observers){.argument = a,
+                                      .spans = spans,
                                       .response_begins = response_begins,
                                       .wants_response = wants_response,
                                       .exchange_ended = exchange_ended,
@@ -58,6 +61,7 @@ void admin_free(struct admin *a)
         return;
     access_logs_free(a->logs);
     recorder_free(a->recorder);
+    otlp_free(a->otlp);
     free(a->token);
     free(a->control);
     a->magic = 0;
@@ -110,6 +114,12 @@ static void exchange_ended(void *argument, struct exchange *x)
     struct admin *a = argument;
     recorder_exchange_ended(a->recorder, x);
     access_log_exchange_ended(x);
+}
+
+static struct span_ring *spans(void *argument, unsigned worker)
+{
+    struct admin *a = argument;
+    return otlp_spans(a->otlp, worker);
 }
 
 static void worker_tick(void *argument, unsigned worker)
@@ -205,7 +215,8 @@ static int apply(void *argument, struct snapshot *s, bool first, char **why)
     if (prepare(a, &s->config, settings, first, &token) != 0)
         return -1;
     doors_unwant(&a->doors);
-    if (open_doors(a, settings, why) != 0 || open_control(a, settings, why) != 0) {
+    if (open_doors(a, settings, why) != 0 || open_control(a, settings, why) != 0 ||
+        otlp_apply(a->otlp, a->runtime, s, first, why) != 0) {
         free(token);
         doors_restore(&a->doors);
         return -1;

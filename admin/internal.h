@@ -9,6 +9,8 @@
 #include "admin/doors.h"
 #include "admin/guard_tries.h"
 #include "admin/http_server.h"
+#include "admin/metrics_text.h"
+#include "admin/otlp.h"
 #include "admin/recorder.h"
 #include "core/log.h"
 #include "core/log_limit.h"
