@@ -34,6 +34,7 @@ struct arguments {
     size_t rest_count;
     const char *seconds; /* -d */
     const char *prefix, *tag;
+    const char *client, *listener; /* of explain */
     bool json, once, all, soft;
 };
 
@@ -44,7 +45,7 @@ static int wrong_call(const char *command, const char *format, ...) __attribute_
 static bool takes_json(const char *command)
 {
     return strcmp(command, "status") == 0 || strcmp(command, "upstreams") == 0 ||
-           strcmp(command, "requests") == 0 || strcmp(command, "top") == 0;
+           strcmp(command, "requests") == 0 || strcmp(command, "top") == 0 || strcmp(command, "explain") == 0;
 }
 
 static int parse(const char *command, int argc, char **argv, size_t least, size_t most, struct arguments *out)
@@ -70,14 +71,16 @@ static int parse(const char *command, int argc, char **argv, size_t least, size_
             *(a[2] == 'a' ? &out->all : &out->soft) = true;
             continue;
         }
-        const char **value = strcmp(a, "-c") == 0 || strcmp(a, "--config") == 0            ? &out->config
-                             : strcmp(a, "-s") == 0 || strcmp(a, "--socket") == 0          ? &out->socket
-                             : strcmp(a, "-d") == 0 && strcmp(command, "top") == 0         ? &out->seconds
-                             : strcmp(command, "purge") == 0 && strcmp(a, "--prefix") == 0 ? &out->prefix
-                             : strcmp(command, "purge") == 0 && strcmp(a, "--tag") == 0    ? &out->tag
-                             : strcmp(a, "-H") == 0 && out->header_count < 64
-                                 ? &out->headers[out->header_count]
-                                 : NULL;
+        const char **value =
+            strcmp(a, "-c") == 0 || strcmp(a, "--config") == 0                ? &out->config
+            : strcmp(a, "-s") == 0 || strcmp(a, "--socket") == 0              ? &out->socket
+            : strcmp(a, "-d") == 0 && strcmp(command, "top") == 0             ? &out->seconds
+            : strcmp(command, "purge") == 0 && strcmp(a, "--prefix") == 0     ? &out->prefix
+            : strcmp(command, "purge") == 0 && strcmp(a, "--tag") == 0        ? &out->tag
+            : strcmp(command, "explain") == 0 && strcmp(a, "--client") == 0   ? &out->client
+            : strcmp(command, "explain") == 0 && strcmp(a, "--listener") == 0 ? &out->listener
+            : strcmp(a, "-H") == 0 && out->header_count < 64 ? &out->headers[out->header_count]
+                                                             : NULL;
         if (!value)
             return wrong_call(command, "unknown option \"%s\"", a);
         if (i + 1 >= argc)
@@ -211,10 +214,19 @@ static int version(int argc, char **argv)
 static int explain(int argc, char **argv)
 {
     struct arguments a;
-    int wrong = parse("explain", argc, argv, 2, 2, &a);
+    int wrong = parse("explain", argc, argv, 1, 2, &a);
     if (wrong)
         return wrong;
-    return command_explain(a.config, a.socket, a.rest[0], a.rest[1], a.headers, a.header_count);
+    if (a.rest_count == 1 && !strstr(a.rest[0], "://"))
+        return wrong_call("explain", "a URL is missing");
+    struct explain_question q = {.method = a.rest_count == 2 ? a.rest[0] : "GET",
+                                 .url = a.rest[a.rest_count - 1],
+                                 .headers = a.headers,
+                                 .header_count = a.header_count,
+                                 .client = a.client,
+                                 .listener = a.listener,
+                                 .json = a.json};
+    return command_explain(a.config, a.socket, &q);
 }
 
 static int reload(int argc, char **argv)
@@ -329,7 +341,8 @@ static const struct command commands[] = {
     {"run", run, "-c FILE", "serves in the foreground; logs go to standard error"},
     {"check", check, "-c FILE",
      "says everything that is wrong with a file, and runs its tests; exits 0 or 1"},
-    {"explain", explain, "[-c FILE] [-H 'name: value']... METHOD URL",
+    {"explain", explain,
+     "[-c FILE | -s SOCKET] [-H 'name: value']... [--client ADDRESS] [--listener NAME] [--json] [METHOD] URL",
      "says which listener, route and upstream a request would meet, and why; with a file, or in the running "
      "process"},
     {"reload", reload, "[-c FILE | -s SOCKET]", "reads the configuration anew, and says what changed"},

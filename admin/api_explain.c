@@ -1,9 +1,6 @@
-/* POST /api/v1/explain: {"method", "url", "headers", "client"} -> what `weir explain` says, of the running
- * configuration. */
-#include <stdlib.h>
-
-#include "admin/explain_cache.h"
-#include "admin/explain_text.h"
+/* POST /api/v1/explain: {"method", "url", "headers", "client", "listener"} -> what `weir explain` says, of
+ * the running configuration. */
+#include "admin/explain_json.h"
 #include "admin/internal.h"
 
 static struct slice text_of(const json_t *value)
@@ -50,75 +47,26 @@ static const char *read_headers(struct http_call *c, const json_t *headers, stru
     return NULL;
 }
 
-static json_t *printed(const struct explained *e, void (*print)(const struct explained *, FILE *))
-{
-    char *text = NULL;
-    size_t len = 0;
-    FILE *out = open_memstream(&text, &len);
-    if (!out)
-        return NULL;
-    print(e, out);
-    fclose(out);
-    json_t *value = text ? json_slice(slice_of(text, len)) : NULL;
-    free(text);
-    return value;
-}
-
-static json_t *upstreams_of(const struct explained *e)
-{
-    const struct route *r = e->why.route;
-    json_t *names = json_array();
-    if (names && e->stream_upstream)
-        json_array_append_new(names, json_slice(e->stream_upstream->name));
-    for (size_t i = 0; names && r && i < r->target_count; i++)
-        json_array_append_new(names, json_slice(r->targets[i].name));
-    return names;
-}
-
-/* null where the route has none. */
-static json_t *explained_cache_json(const struct explained *e, struct arena *a)
-{
-    struct explained_cache c;
-    if (!explain_cache(e, a, &c))
-        return json_null();
-    return json_pack("{s:b, s:o, s:o, s:o}", "lookup", c.refused == NULL, "reason",
-                     c.refused ? json_string(c.refused) : json_null(), "key",
-                     c.refused ? json_null() : json_slice(c.names.key), "url",
-                     c.names.url.at ? json_slice(c.names.url) : json_null());
-}
-
-static json_t *explained_json(const struct explained *e, struct arena *a)
-{
-    const struct route *r = e->why.route;
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "listener",
-                     e->stream     ? json_slice(e->stream->name)
-                     : e->listener ? json_slice(e->listener->name)
-                                   : json_null(),
-                     "route", r ? json_slice(r->name) : json_null(), "upstreams", upstreams_of(e), "status",
-                     e->why.status ? json_integer(e->why.status) : json_null(), "path",
-                     e->why.path.at ? json_slice(e->why.path) : json_null(), "cache",
-                     explained_cache_json(e, a), "action", printed(e, explain_print_action), "text",
-                     printed(e, explain_print));
-}
-
 static void answer(struct http_call *c, const json_t *body)
 {
     struct explained e;
     struct fields fields = {0};
     const json_t *method = json_object_get(body, "method"), *url = json_object_get(body, "url");
-    const json_t *client = json_object_get(body, "client");
+    const json_t *client = json_object_get(body, "client"), *listener = json_object_get(body, "listener");
     const char *why =
         "\"method\" and \"url\" must be texts: {\"method\": \"GET\", \"url\": \"https://example.com/path\"}";
-    bool good =
-        (!method || json_is_string(method)) && json_is_string(url) && (!client || json_is_string(client));
+    bool good = (!method || json_is_string(method)) && json_is_string(url) &&
+                (!client || json_is_string(client)) && (!listener || json_is_string(listener));
     if (good && (why = read_headers(c, json_object_get(body, "headers"), &fields)) == NULL) {
         struct explain_input in = {.method = method ? text_of(method) : S("GET"),
                                    .url = text_of(url),
                                    .headers = fields.at,
                                    .header_count = fields.count,
-                                   .client = client ? text_of(client) : S("")};
+                                   .client = client ? text_of(client) : S(""),
+                                   .listener = listener ? text_of(listener) : S(""),
+                                   .cache = admin_of(c)->runtime->cache};
         if (explain_request(admin_of(c)->runtime->snapshot, &in, &c->arena, &e, &why) == 0) {
-            api_reply(c, 200, explained_json(&e, &c->arena));
+            api_reply(c, 200, explain_json(&e, &c->arena));
             return;
         }
     }
@@ -127,7 +75,7 @@ static void answer(struct http_call *c, const json_t *body)
 
 void api_explain(struct http_call *c)
 {
-    static const char *const keys[] = {"method", "url", "headers", "client", NULL};
+    static const char *const keys[] = {"method", "url", "headers", "client", "listener", NULL};
     json_t *body = api_body(c);
     if (body && api_only_keys(c, body, keys))
         answer(c, body);

@@ -41,6 +41,12 @@ struct purge_question {
 };
 int command_purge(char *socket, const struct purge_question *q);
 
-/* Of a file; or, without one, of the running process. Headers are "name: value". */
-int command_explain(const char *config, const char *socket, const char *method, const char *url,
-                    const char **headers, size_t header_count);
+struct explain_question {
+    const char *method, *url;
+    const char *const *headers; /* "name: value" */
+    size_t header_count;
+    const char *client, *listener; /* NULL = 127.0.0.1; the one that the URL leads to */
+    bool json;                     /* as the API answers */
+};
+/* Of a file; or, without one, of the running process. */
+int command_explain(const char *config, const char *socket, const struct explain_question *q);

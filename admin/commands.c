@@ -10,7 +10,7 @@
 #include <jansson.h>
 
 #include "admin/client.h"
-#include "admin/explain_text.h"
+#include "admin/explain_json.h"
 #include "admin/requests_text.h"
 #include "admin/status_text.h"
 
@@ -307,7 +307,7 @@ static int read_header(const char *text, struct field *out)
     return -1;
 }
 
-static int explain_with(const struct snapshot *s, const struct explain_input *in)
+static int explain_with(const struct snapshot *s, const struct explain_input *in, bool json)
 {
     struct arena arena;
     struct explained e;
@@ -315,7 +315,13 @@ static int explain_with(const struct snapshot *s, const struct explain_input *in
     int status = 0;
     arena_init(&arena, NULL, 0);
     if (explain_request(s, in, &arena, &e, &why) == 0) {
-        explain_print(&e, stdout);
+        json_t *all = json ? explain_json(&e, &arena) : NULL;
+        if (json)
+            print_json(all);
+        else
+            explain_print(&e, stdout);
+        status = json && !all;
+        json_decref(all);
     } else {
         fprintf(stderr, "weir explain: %s\n", why);
         status = 2;
@@ -324,7 +330,7 @@ static int explain_with(const struct snapshot *s, const struct explain_input *in
     return status;
 }
 
-static int explain_file(const char *file, const struct explain_input *in)
+static int explain_file(const char *file, const struct explain_input *in, bool json)
 {
     struct snapshot_context context = {.workers = 1, .dry = true};
     struct snapshot *s = snapshot_build(file, &context);
@@ -336,7 +342,7 @@ static int explain_file(const char *file, const struct explain_input *in)
     if (s->config.error_count)
         fputs(config_errors_text(&s->config), stderr);
     else
-        status = explain_with(s, in);
+        status = explain_with(s, in, json);
     snapshot_free(s);
     return status;
 }
@@ -355,17 +361,25 @@ static json_t *question_of(const struct explain_input *in)
         }
         json_array_append_new(list, json_stringn(in->headers[i].value.at, in->headers[i].value.len));
     }
-    return json_pack("{s:s, s:s, s:o}", "method", in->method.at, "url", in->url.at, "headers", headers);
+    json_t *question =
+        json_pack("{s:s, s:s, s:o}", "method", in->method.at, "url", in->url.at, "headers", headers);
+    if (question && in->client.len)
+        json_object_set_new(question, "client", json_stringn(in->client.at, in->client.len));
+    if (question && in->listener.len)
+        json_object_set_new(question, "listener", json_stringn(in->listener.at, in->listener.len));
+    return question;
 }
 
-static int explain_running(const char *socket, const struct explain_input *in)
+static int explain_running(const char *socket, const struct explain_input *in, bool json)
 {
     json_t *question = question_of(in);
     char *body = question ? json_dumps(question, 0) : NULL;
     json_t *answer = body ? ask(socket, "POST", "/api/v1/explain", body) : NULL;
     const char *text = json_string_value(json_object_get(answer, "text"));
     int status = text ? 0 : 1;
-    if (text)
+    if (text && json)
+        print_json(answer);
+    else if (text)
         fputs(text, stdout);
     json_decref(answer);
     free(body);
@@ -373,20 +387,21 @@ static int explain_running(const char *socket, const struct explain_input *in)
     return status;
 }
 
-int command_explain(const char *config, const char *socket, const char *method, const char *url,
-                    const char **headers, size_t header_count)
+int command_explain(const char *config, const char *socket, const struct explain_question *q)
 {
-    struct field *fields = calloc(header_count + 1, sizeof *fields);
+    struct field *fields = calloc(q->header_count + 1, sizeof *fields);
     int status = fields ? 0 : 1;
-    for (size_t i = 0; fields && i < header_count && status == 0; i++)
-        status = read_header(headers[i], &fields[i]) ? 2 : 0;
-    struct explain_input in = {.method = slice_text(method),
-                               .url = slice_text(url),
+    for (size_t i = 0; fields && i < q->header_count && status == 0; i++)
+        status = read_header(q->headers[i], &fields[i]) ? 2 : 0;
+    struct explain_input in = {.method = slice_text(q->method),
+                               .url = slice_text(q->url),
                                .headers = fields,
-                               .header_count = header_count};
+                               .header_count = q->header_count,
+                               .client = slice_text(q->client ? q->client : ""),
+                               .listener = slice_text(q->listener ? q->listener : "")};
     if (status == 0) {
         char *path = config ? NULL : client_socket(NULL, socket);
-        status = config ? explain_file(config, &in) : path ? explain_running(path, &in) : 1;
+        status = config ? explain_file(config, &in, q->json) : path ? explain_running(path, &in, q->json) : 1;
         free(path);
     }
     free(fields);

@@ -5,7 +5,9 @@
 
 #include "balancer/ewma.h"
 #include "balancer/hashing.h"
+#include "balancer/sticky.h"
 #include "proxy/http/affinity.h"
+#include "proxy/http/conditions.h"
 
 static usec_t now_us(void)
 {
@@ -56,6 +58,8 @@ static struct server *pick_from(const struct policy *policy, const struct tier *
 static struct server *preview(const struct upstream *u, struct pick *p)
 {
     const struct server_set *set = u->set;
+    if (p->prefer)
+        return p->prefer;
     for (size_t t = 0; t < set->tier_count; t++) {
         const struct tier *tier = &set->tiers[t];
         struct server *s = tier->count ? pick_from(set->policy, tier, p) : NULL;
@@ -84,19 +88,39 @@ static void print_reason(const struct upstream *u, struct server *s, const struc
     fprintf(out, "%u in flight of weight %u)", r.in_flight, r.weight);
 }
 
-bool explain_pick(const struct explained *e, const struct upstream *u, FILE *out)
+/* The server that its cookie names, if it can be had. */
+static struct server *session_of(const struct explained *e, const struct upstream *u, bool *has_cookie)
 {
+    struct slice token = S("");
+    *has_cookie = u->affinity && u->affinity->sticky &&
+                  cookie_value(&e->request.request.fields, u->affinity->sticky->cookie, &token);
+    struct server *s = *has_cookie ? sticky_find(u->set->sticky, token) : NULL;
+    bool drains = s && atomic_load_explicit(&s->admin, memory_order_relaxed) == ADMIN_DRAIN;
+    return s && !server_full(s) && (server_usable(s) || (drains && !server_is_down(s))) ? s : NULL;
+}
+
+bool explain_pick(const struct explained *e, const struct upstream *u, struct slice *server, FILE *out)
+{
+    bool has_cookie;
     struct pick p = {.now_us = now_us(), .hash = hash_of(e, u)};
     if (!u->active)
         return false;
+    p.prefer = session_of(e, u, &has_cookie);
     struct server *s = preview(u, &p);
-    if (u->breaker && breaker_state(u->breaker) == BREAKER_OPEN) {
+    bool is_open = u->breaker && breaker_state(u->breaker) == BREAKER_OPEN;
+    bool is_known = u->policy != &policy_round_robin || p.prefer || u->set->count == 1;
+    *server = s && !is_open && is_known ? s->name : (struct slice){NULL, 0};
+    if (is_open) {
         fprintf(out, "would pick none: the breaker is open");
     } else if (!s) {
         enum pick_failure why = server_set_state(u->set);
         fprintf(out, "would pick none: %s", pick_failure_text(why));
         if (why == PICK_ALL_BUSY && u->queue)
             fprintf(out, "; it would wait in the queue, where %zu are", (size_t)queue_waiting(u->queue));
+    } else if (p.prefer) {
+        fprintf(out, "would pick %.*s (sticky: the cookie %.*s names it)", SLICE_FMT(s->name),
+                SLICE_FMT(u->affinity->sticky->cookie));
+        return true;
     } else if (u->policy == &policy_round_robin) {
         fprintf(out, "would pick the next in turn (round_robin: by weight, each worker for itself)");
     } else {
@@ -106,7 +130,10 @@ bool explain_pick(const struct explained *e, const struct upstream *u, FILE *out
                 u->policy == &policy_random_two || u->policy == &policy_ewma ? ", of two that are drawn"
                                                                              : "");
     }
-    if (u->affinity && u->affinity->sticky)
-        fprintf(out, ", unless its cookie names another");
+    if (has_cookie)
+        fprintf(out, "; its cookie %.*s names no server that can be had",
+                SLICE_FMT(u->affinity->sticky->cookie));
+    else if (u->affinity && u->affinity->sticky)
+        fprintf(out, "; it has no cookie %.*s", SLICE_FMT(u->affinity->sticky->cookie));
     return true;
 }

@@ -35,11 +35,12 @@ static const struct upstream *by_name(const struct explained *e, const struct li
     return l->names ? server_names_find(l->names, asked_for(e)) : NULL;
 }
 
-static const struct listener_config *tcp_listener(const struct explained *e)
+static const struct listener_config *stream_listener(const struct explained *e)
 {
     const struct snapshot *s = e->snapshot;
+    enum listener_protocol wanted = e->scheme == EXPLAIN_UDP ? LISTENER_UDP : LISTENER_TCP;
     for (size_t i = 0; i < s->listener_count; i++)
-        if (s->listeners[i].protocol == LISTENER_TCP && has_port(&s->listeners[i], port_of(e)))
+        if (s->listeners[i].protocol == wanted && has_port(&s->listeners[i], port_of(e)))
             return &s->listeners[i];
     return NULL;
 }
@@ -48,7 +49,8 @@ bool explain_stream(struct explained *out)
 {
     const struct listener_config *http =
         out->listener ? &out->snapshot->listeners[out->listener->slot] : NULL;
-    const struct listener_config *l = http && has_port(http, port_of(out)) ? NULL : tcp_listener(out);
+    const struct listener_config *l =
+        http && out->scheme == EXPLAIN_HTTP && has_port(http, port_of(out)) ? NULL : stream_listener(out);
     const struct upstream *u;
     if (l) {
         u = by_name(out, l);
@@ -56,9 +58,11 @@ bool explain_stream(struct explained *out)
         out->stream_upstream = u ? u : l->upstream;
         return true;
     }
-    u = http ? by_name(out, http) : NULL;
-    if (!u)
-        return false;
+    u = http && out->scheme != EXPLAIN_UDP ? by_name(out, http) : NULL;
+    if (!u) {
+        out->no_stream = out->scheme != EXPLAIN_HTTP;
+        return out->no_stream;
+    }
     out->stream = http;
     out->stream_upstream = u;
     return true;
@@ -77,7 +81,9 @@ void explain_stream_action(const struct explained *e, FILE *out)
         return;
     }
     fprintf(out, "upstream %.*s, ", SLICE_FMT(e->stream_upstream->name));
-    if (l->tls && !by_name(e, l))
+    if (l->protocol == LISTENER_UDP)
+        fprintf(out, "as datagrams: one session for each client's address and port");
+    else if (l->tls && !by_name(e, l))
         fprintf(out, "as a stream of bytes; TLS ends here");
     else if (l->names && name.len)
         fprintf(out, "undecrypted, by the name %.*s", SLICE_FMT(name));

@@ -399,7 +399,8 @@ size_t snapshot_plain_listeners(const struct snapshot *s, struct arena *a, struc
                                                .slot = l->slot,
                                                .is_tls = l->tls != NULL,
                                                .ports = ports,
-                                               .port_count = l->address_count};
+                                               .port_count = l->address_count,
+                                               .config = l};
     }
     *out = all;
     return count;
@@ -409,7 +410,11 @@ static void check_requests(struct snapshot *s)
 {
     struct plain_listener *listeners;
     size_t count = snapshot_plain_listeners(s, &s->config.arena, &listeners);
-    struct checks with = {.router = s->router, .listeners = listeners, .listener_count = count};
+    struct checks with = {.router = s->router,
+                          .listeners = listeners,
+                          .listener_count = count,
+                          .routes = s->routes,
+                          .route_count = s->route_count};
     if (listeners)
         checks_run(&s->config, s->settings.tests, &with, &s->tests_passed);
 }

@@ -1,9 +1,13 @@
 #include "proxy/http/checks.h"
 
+#include "proxy/http/explain_fields.h"
+#include "proxy/http/explain_lookup.h"
+
 struct expectation {
     const struct config_node *node;
     const struct config_node *route; /* for the table alone */
-    struct slice upstream, location, path;
+    const struct config_node *request_headers, *response_headers;
+    struct slice upstream, location, path, cache_key;
     uint64_t status; /* 0 = none given */
 };
 
@@ -24,6 +28,16 @@ static const struct option expect_options[] = {
     OPTION_AT(struct expectation, location, "location", OPTION_TEXT, .help = "The Location of a redirect."),
     OPTION_AT(struct expectation, path, "path", OPTION_TEXT,
               .help = "The path that is sent on, after a rewrite."),
+    OPTION_AT(struct expectation, request_headers, "request_headers", OPTION_NODE,
+              .schema = "{\"type\": \"object\"}", .shape = "{name: value}, or null for none",
+              .help = "Header fields as a server would get them."),
+    OPTION_AT(struct expectation, response_headers, "response_headers", OPTION_NODE,
+              .schema = "{\"type\": \"object\"}", .shape = "{name: value}, or null for none",
+              .help = "Header fields that weir puts into the answer."),
+    OPTION_AT(struct expectation, cache_key, "cache_key", OPTION_TEXT,
+              .help =
+                  "The key by which it is looked up in the cache, as `weir explain` shows it; the last line "
+                  "of it is enough."),
 };
 
 static const struct option_table expect_table = {
@@ -68,6 +82,7 @@ struct run {
     const struct check *check;
     struct plain_request request;
     struct explanation got;
+    struct router_scratch *scratch;
 };
 
 static const struct config_node *place(const struct run *run, const char *key)
@@ -96,6 +111,7 @@ static int choose_listener(struct run *run)
         if (slice_equal(with->listeners[i].name, name)) {
             run->request.listener = name;
             run->request.listener_slot = with->listeners[i].slot;
+            run->request.config = with->listeners[i].config;
             return 0;
         }
     config_fault(run->c, place(run, "listener"), "no http listener is called %s", config_quote(run->c, name));
@@ -131,10 +147,27 @@ static const char *describe(const struct run *run)
     struct config *c = run->c;
     const struct explanation *got = &run->got;
     if (!got->route)
-        return arena_printf(&c->arena, "no route (%u)", got->status);
+        return arena_printf(&c->arena, "no route (%u%s%s)", got->status, got->reason ? ": " : "",
+                            got->reason ? got->reason : "");
     return arena_printf(&c->arena, "route %s (%s:%u)%s", config_quote(c, got->route->name),
                         got->route->node->file, got->route->node->line,
                         got->action == EXPLAIN_DENIED ? ", which denies this client (403)" : "");
+}
+
+/* Why the route that was expected is not met, as `weir explain` says it; "" when nothing is to be said. */
+static const char *why_not(struct run *run, struct slice name)
+{
+    const struct checks *with = run->with;
+    struct explanation e;
+    if (!with->routes || router_explain(with->router, with->routes, with->route_count, &run->request,
+                                        run->scratch, &run->c->arena, &e) != 0)
+        return "";
+    for (size_t i = 0; i < e.step_count; i++)
+        if (slice_equal(e.steps[i].route->name, name))
+            return arena_printf(&run->c->arena, "; %.*s (%s:%u): %.*s", SLICE_FMT(name),
+                                e.steps[i].route->node->file, e.steps[i].route->node->line,
+                                SLICE_FMT(e.steps[i].text));
+    return "";
 }
 
 static void compare_route(struct run *run)
@@ -145,9 +178,13 @@ static void compare_route(struct run *run)
         return;
     struct slice name = want->kind == NODE_SCALAR ? want->text : S("");
     struct slice got = run->got.route ? run->got.route->name : S("");
-    if (!slice_equal(name, got))
-        config_fault(run->c, want, "expected %s%s, met %s", want->kind == NODE_NULL ? "no route" : "route ",
-                     want->kind == NODE_NULL ? "" : config_quote(run->c, name), describe(run));
+    if (slice_equal(name, got))
+        return;
+    if (want->kind == NODE_NULL)
+        config_fault(run->c, want, "expected no route, met %s", describe(run));
+    else
+        config_fault(run->c, want, "expected route %s, met %s%s", config_quote(run->c, name), describe(run),
+                     why_not(run, name));
 }
 
 static void compare_upstream(struct run *run)
@@ -186,13 +223,76 @@ static void compare_text(struct run *run, const char *key, struct slice want, st
                      got.len ? config_quote(run->c, got) : "none", describe(run));
 }
 
+static const struct field *field_with(const struct fields *f, struct slice name, struct slice value)
+{
+    for (uint32_t i = 0; i < f->count; i++)
+        if (slice_equal_nocase(f->at[i].name, name) && slice_equal(f->at[i].value, value))
+            return &f->at[i];
+    return NULL;
+}
+
+static void compare_headers(struct run *run, const struct config_node *want, const struct fields *got)
+{
+    for (size_t i = 0; i < want->count; i++) {
+        const struct config_node *item = want->items[i];
+        const struct field *there = fields_find_name(got, item->key);
+        if (item->kind == NODE_NULL && there)
+            config_fault(run->c, item, "expected none, got %s, from %s", config_quote(run->c, there->value),
+                         describe(run));
+        else if (item->kind != NODE_NULL && item->kind != NODE_SCALAR)
+            config_fault(run->c, item, "expected a value, or null for none");
+        else if (item->kind == NODE_SCALAR && !field_with(got, item->key, item->text))
+            config_fault(run->c, item, "expected %s, got %s, from %s", config_quote(run->c, item->text),
+                         there ? config_quote(run->c, there->value) : "none", describe(run));
+    }
+}
+
+/* Of a request that a server gets, and of an answer. */
+static void compare_all_headers(struct run *run)
+{
+    const struct expectation *e = &run->check->expect;
+    const struct config_node *const want[] = {e->request_headers, e->response_headers};
+    bool is_routed = run->got.action == EXPLAIN_ROUTED && !run->got.rewrite_fault && run->request.config;
+    for (size_t i = 0; i < COUNT_OF(want); i++) {
+        struct fields got = {0};
+        bool is_sent = is_routed && (i == 1 || run->got.route->target_count);
+        int failed = 0;
+        if (!want[i] || want[i]->kind == NODE_NULL)
+            continue;
+        if (want[i]->kind != NODE_MAP) {
+            config_fault(run->c, want[i], "expected {name: value}, or null for none");
+            continue;
+        }
+        if (is_sent)
+            failed = (i ? explain_response_fields : explain_request_fields)(&run->request, &run->got,
+                                                                            &run->c->arena, &got);
+        if (failed)
+            run->c->out_of_memory = true;
+        else
+            compare_headers(run, want[i], &got);
+    }
+}
+
+static void compare_key(struct run *run)
+{
+    struct slice want = run->check->expect.cache_key, key = S("");
+    struct explained_lookup lookup;
+    if (!want.len)
+        return;
+    if (explain_lookup(&run->request, &run->got, &run->c->arena, &lookup) && !lookup.refused)
+        key = lookup.names.key;
+    if (!slice_ends(key, want) || (key.len > want.len && key.at[key.len - want.len - 1] != '\n'))
+        compare_text(run, "cache_key", want, key);
+}
+
 static void run_one(struct config *c, const struct checks *with, const struct check *check,
                     struct router_scratch *scratch)
 {
-    struct run run = {.c = c, .with = with, .check = check};
+    struct run run = {.c = c, .with = with, .check = check, .scratch = scratch};
     if (make_request(&run) || choose_listener(&run))
         return;
-    if (router_decide(with->router, &run.request, scratch, &c->arena, &run.got)) {
+    if (plain_request_receive(&c->arena, &run.request) != 0 ||
+        router_decide(with->router, &run.request, scratch, &c->arena, &run.got)) {
         c->out_of_memory = true;
         return;
     }
@@ -201,6 +301,8 @@ static void run_one(struct config *c, const struct checks *with, const struct ch
     compare_status(&run);
     compare_text(&run, "location", check->expect.location, run.got.location);
     compare_text(&run, "path", check->expect.path, run.got.path);
+    compare_all_headers(&run);
+    compare_key(&run);
 }
 
 size_t checks_run(struct config *c, const struct config_node *tests, const struct checks *with,

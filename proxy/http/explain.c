@@ -1,5 +1,8 @@
 #include "proxy/http/explain.h"
 
+#include "proxy/http/hops.h"
+#include "proxy/snapshot.h"
+
 struct walk {
     const struct plain_request *p;
     struct router_scratch *scratch;
@@ -154,7 +157,8 @@ static void rank_steps(const struct walk *w, const struct route *winner, struct 
         } else if (steps[i].reason == EXPLAIN_WON) {
             compare(w, winner, steps[i].route, &why);
             steps[i].reason = EXPLAIN_LESS_SPECIFIC;
-            steps[i].text = TEXT(w->arena, "less specific than %.*s: %s", SLICE_FMT(winner->name), why);
+            steps[i].text = TEXT(w->arena, "less specific than %.*s (%s:%u): %s", SLICE_FMT(winner->name),
+                                 winner->node->file, winner->node->line, why);
         }
     }
 }
@@ -174,10 +178,21 @@ static int apply_rewrite(const struct plain_request *p, struct router_scratch *s
     return out->rewrite_fault == TARGET_NO_MEMORY ? -1 : 0;
 }
 
+static void refuse(struct explanation *out, unsigned status, const char *reason)
+{
+    out->action = EXPLAIN_REFUSED;
+    out->status = status;
+    out->reason = reason;
+}
+
 static int apply_action(const struct plain_request *p, struct arena *arena, struct explanation *out)
 {
     const struct route *r = out->route;
     struct plain_context context = {p, r, arena};
+    if (r->action == ROUTE_SPLIT && !split_pick(r, 0)) {
+        refuse(out, 503, "every weight of the split is 0");
+        return 0;
+    }
     if (r->action == ROUTE_RESPOND)
         out->status = r->respond.status;
     if (r->action != ROUTE_REDIRECT)
@@ -188,6 +203,42 @@ static int apply_action(const struct plain_request *p, struct arena *arena, stru
         return -1;
     out->location = edits_safe_value(arena, to);
     return out->location.at ? 0 : -1;
+}
+
+/* In the order of exchange_begin(), ahead of the route's action. */
+static bool is_refused(const struct plain_request *p, struct explanation *out)
+{
+    const struct route *r = out->route;
+    uint64_t limit = r->limits.has_body_size ? r->limits.body_size
+                     : p->config             ? p->config->settings->limits.body_size
+                                             : 0;
+    if (r->in_flight && atomic_load_explicit(r->in_flight, memory_order_relaxed) >= r->concurrency)
+        refuse(out, 503, "as many requests as `concurrency` allows are on this route");
+    else if (limit && p->request.body == BODY_LENGTH && p->request.content_length > limit)
+        refuse(out, 413, "the body is larger than the limit");
+    else
+        return false;
+    return true;
+}
+
+/* As hops_may_forward() says it. */
+static bool ends_here(const struct plain_request *p, struct explanation *out)
+{
+    const struct http_request *q = &p->request;
+    uint64_t left;
+    bool has_max = q->method_id == METHOD_TRACE || q->method_id == METHOD_OPTIONS;
+    const struct field *f = has_max ? fields_find_name(&q->fields, S("max-forwards")) : NULL;
+    if (!out->route->target_count)
+        return false;
+    if (hops_passed(&q->fields) >= HOPS_MAX) {
+        refuse(out, 508, "the request has passed through weir too often: it goes round in a loop");
+        return true;
+    }
+    if (!f || slice_to_u64(f->value, &left) != 0 || left > 0)
+        return false;
+    out->action = EXPLAIN_ANSWERED;
+    out->status = 200;
+    return true;
 }
 
 /* Everything behind the choice of the route. */
@@ -205,23 +256,31 @@ static int conclude(const struct router *r, const struct plain_request *p, struc
         out->status = 403;
         return 0;
     }
+    if (is_refused(p, out))
+        return 0;
     out->action = EXPLAIN_ROUTED;
     if (apply_rewrite(p, scratch, arena, out))
         return -1;
-    return out->rewrite_fault ? 0 : apply_action(p, arena, out);
+    if (out->rewrite_fault || ends_here(p, out))
+        return 0;
+    return apply_action(p, arena, out);
 }
 
-static struct explanation bad_path(void)
+/* Nothing is looked for: the path is no good, or the listener refuses. */
+static struct explanation nothing(const struct plain_request *p)
 {
-    return (struct explanation){
+    struct explanation e = {
         .action = EXPLAIN_BAD_PATH, .status = 400, .path = S(""), .allow = S(""), .location = S("")};
+    if (p->refused)
+        refuse(&e, p->refused, p->refusal);
+    return e;
 }
 
 int router_decide(const struct router *r, const struct plain_request *p, struct router_scratch *scratch,
                   struct arena *arena, struct explanation *out)
 {
-    *out = bad_path();
-    if (p->path_fault)
+    *out = nothing(p);
+    if (p->path_fault || p->refused)
         return 0;
     out->status = 0;
     out->route = router_find(r, p->listener_slot, &p->request, p->host, p->path, scratch, &out->match);
@@ -233,8 +292,8 @@ int router_explain(const struct router *r, const struct route *routes, size_t co
                    struct explanation *out)
 {
     struct walk w = {p, scratch, arena};
-    struct explanation e = bad_path();
-    if (!p->path_fault) {
+    struct explanation e = nothing(p);
+    if (!p->path_fault && !p->refused) {
         e.status = 0;
         e.steps = arena_alloc(arena, (count + 1) * sizeof *e.steps);
         if (!e.steps)

@@ -28,6 +28,8 @@ enum explain_action {
     EXPLAIN_NO_ROUTE,  /* 404 */
     EXPLAIN_NO_METHOD, /* 405 */
     EXPLAIN_DENIED,    /* 403 */
+    EXPLAIN_REFUSED,   /* before any route is asked, or in spite of one: see status and reason */
+    EXPLAIN_ANSWERED,  /* weir is the last recipient (Max-Forwards: 0): TRACE, OPTIONS */
 };
 
 struct explanation {
@@ -41,6 +43,7 @@ struct explanation {
     struct slice allow; /* of a 405 */
     struct slice location; /* of a redirect */
     struct slice path;     /* that is sent on, after rewrite; as received where normalize is false */
+    const char *reason;    /* of EXPLAIN_REFUSED, static text */
     int rewrite_fault;     /* an enum target_fault: then status is 400 */
 };
 

@@ -10,7 +10,8 @@ static int take_authority(struct slice *url, struct http_request *r, const char 
     else if (slice_equal_nocase(scheme, S("http")))
         r->scheme = S("http");
     if (!r->scheme.len || !slice_begins(rest, S("://"))) {
-        *why = "a URL begins with http://, https:// or, with a Host header, /";
+        *why =
+            "a URL begins with http://, https://, tcp://, tls:// or udp://, or, with a Host header, with /";
         return -1;
     }
     rest = slice_skip(rest, 3);
@@ -97,6 +98,7 @@ int plain_request_make(struct arena *arena, struct slice method, struct slice ur
         *why = "the client is no IP address";
         return -1;
     }
+    p.peer = p.client;
     p.host = host_normalise(arena, r->host);
     p.path_fault = target_normalise(arena, r->path, &p.path);
     if (!p.host.at || p.path_fault == TARGET_NO_MEMORY) {
@@ -141,6 +143,7 @@ const struct plain_listener *plain_request_listener(struct plain_request *p,
     if (best) {
         p->listener = best->name;
         p->listener_slot = best->slot;
+        p->config = best->config;
     }
     return best;
 }

@@ -2,8 +2,8 @@
 #include "tests/unit/routing_fixture.h"
 
 static const uint16_t web_ports[] = {8080, 80}, tls_ports[] = {443};
-static const struct plain_listener plain_listeners[] = {{SLICE("web"), 0, false, web_ports, 2},
-                                                        {SLICE("web-tls"), 1, true, tls_ports, 1}};
+static const struct plain_listener plain_listeners[] = {{SLICE("web"), 0, false, web_ports, 2, NULL},
+                                                        {SLICE("web-tls"), 1, true, tls_ports, 1, NULL}};
 
 #define ROUTES                                                                                               \
     "routes:\n"                                                                                              \
@@ -22,7 +22,7 @@ static void assert_checked(const char *tests, size_t passed, const char *faults)
     struct routing r;
     snprintf(text, sizeof text, "%stests:\n%s", ROUTES, tests);
     routing_make(&r, text);
-    const struct checks with = {r.router, plain_listeners, 2};
+    const struct checks with = {r.router, plain_listeners, 2, NULL, 0};
     size_t good = 0;
     size_t failed = checks_run(&r.c, config_get(r.c.root, "tests"), &with, &good);
     assert_string_equal(config_errors_text(&r.c), faults);
@@ -113,7 +113,7 @@ static void test_a_test_that_makes_no_sense_is_a_fault(void **state)
         struct routing r;
         snprintf(text, sizeof text, "%stests:\n%s\n", ROUTES, table[i][0]);
         routing_make(&r, text);
-        const struct checks with = {r.router, plain_listeners, 2};
+        const struct checks with = {r.router, plain_listeners, 2, NULL, 0};
         assert_int_equal(checks_run(&r.c, config_get(r.c.root, "tests"), &with, NULL), 1);
         if (r.c.error_count != 1 || !strstr(r.c.errors[0].message, table[i][1]))
             fail_msg("%s: %s", table[i][0], config_errors_text(&r.c));
@@ -125,8 +125,9 @@ static void test_a_url_leads_to_a_listener(void **state)
 {
     (void)state;
     static const uint16_t one[] = {8443}, two[] = {443}, three[] = {80};
-    static const struct plain_listener listeners[] = {
-        {SLICE("a"), 0, true, one, 1}, {SLICE("b"), 1, true, two, 1}, {SLICE("c"), 2, false, three, 1}};
+    static const struct plain_listener listeners[] = {{SLICE("a"), 0, true, one, 1, NULL},
+                                                      {SLICE("b"), 1, true, two, 1, NULL},
+                                                      {SLICE("c"), 2, false, three, 1, NULL}};
     static const struct {
         const char *request;
         unsigned slot;
@@ -166,10 +167,10 @@ static void test_every_route_is_told_why_it_lost(void **state)
         {EXPLAIN_CONDITION, "header x-a is not \"1\""},
         {EXPLAIN_CONDITION, "query argument q is not there"},
         {EXPLAIN_CONDITION, "cookie c does not match the regex ^y"},
-        {EXPLAIN_LESS_SPECIFIC, "less specific than winner: its host is less specific"},
-        {EXPLAIN_LESS_SPECIFIC, "less specific than winner: its path is less specific"},
+        {EXPLAIN_LESS_SPECIFIC, "less specific than winner (weir.yaml:13): its host is less specific"},
+        {EXPLAIN_LESS_SPECIFIC, "less specific than winner (weir.yaml:13): its path is less specific"},
         {EXPLAIN_WON, "host a.example, path prefix /v1/users, 1 condition"},
-        {EXPLAIN_LESS_SPECIFIC, "less specific than winner: it has fewer conditions"},
+        {EXPLAIN_LESS_SPECIFIC, "less specific than winner (weir.yaml:13): it has fewer conditions"},
     };
     struct routing r;
     routing_make(&r,
