@@ -9,7 +9,6 @@
 #include "admin/doors.h"
 #include "admin/guard_tries.h"
 #include "admin/http_server.h"
-#include "admin/metrics_text.h"
 #include "admin/otlp.h"
 #include "admin/recorder.h"
 #include "core/log.h"
