@@ -36,14 +36,30 @@ static uint64_t hash_of(const struct explained *e, const struct upstream *u)
     return hash;
 }
 
-static struct server *pick_from(const struct policy *policy, const struct tier *t, struct pick *p)
+/* Of a tier for a worker, as the worker has it: words that may be a moment old, and hold no pointers. NULL
+ * for a state that is made of more, and for any worker (`worker` < 0). */
+static const uint64_t *state_of(const struct server_set *set, size_t tier, int worker)
 {
-    size_t size = (policy->size(t) + 64) / 64 * 64;
-    void *state = aligned_alloc(64, size);
+    const struct tier *t = &set->tiers[tier];
+    bool is_words = set->policy == &policy_round_robin && set->policy->size(t) == t->count * sizeof(int64_t);
+    return worker >= 0 && is_words ? set->states[(size_t)worker * set->tier_count + tier] : NULL;
+}
+
+/* Asks the policy with a state of its own: a new one, or a copy. */
+static struct server *pick_from(const struct server_set *set, size_t tier, int worker, struct pick *p)
+{
+    const struct policy *policy = set->policy;
+    const struct tier *t = &set->tiers[tier];
+    const uint64_t *from = state_of(set, tier, worker);
+    size_t bytes = policy->size(t), size = (bytes + 64) / 64 * 64;
+    uint64_t *state = aligned_alloc(64, size);
     if (!state)
         return NULL;
     memset(state, 0, size);
-    policy->init(state, t, (unsigned)p->now_us);
+    for (size_t i = 0; from && i < bytes / sizeof *state; i++)
+        state[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+    if (!from)
+        policy->init(state, t, (unsigned)p->now_us);
     struct server *s = policy->pick(state, t, p);
     if (!s) {
         p->suspects_too = true;
@@ -55,14 +71,14 @@ static struct server *pick_from(const struct policy *policy, const struct tier *
 }
 
 /* As server_set_pick() goes through the tiers, for a first attempt. */
-static struct server *preview(const struct upstream *u, struct pick *p)
+static struct server *preview(const struct upstream *u, int worker, struct pick *p)
 {
     const struct server_set *set = u->set;
     if (p->prefer)
         return p->prefer;
     for (size_t t = 0; t < set->tier_count; t++) {
         const struct tier *tier = &set->tiers[t];
-        struct server *s = tier->count ? pick_from(set->policy, tier, p) : NULL;
+        struct server *s = tier->count ? pick_from(set, t, worker, p) : NULL;
         bool busy = false;
         for (size_t i = 0; !s && i < tier->count; i++)
             busy = busy || server_usable(tier->servers[i]);
@@ -72,11 +88,43 @@ static struct server *preview(const struct upstream *u, struct pick *p)
     return NULL;
 }
 
+/* Whose turn it is on every worker; NULL when they differ, or when it cannot be told. */
+static struct server *turn_of_all(const struct upstream *u, struct pick *p)
+{
+    struct server *first = NULL;
+    for (unsigned w = 0; w < u->workers; w++) {
+        bool is_known = true;
+        for (size_t t = 0; t < u->set->tier_count; t++)
+            is_known = is_known && (!u->set->tiers[t].count || state_of(u->set, t, (int)w));
+        struct server *s = is_known ? preview(u, (int)w, p) : NULL;
+        if (!s || (first && s != first))
+            return NULL;
+        first = s;
+    }
+    return first;
+}
+
+#define WORKERS_SHOWN 8u
+
+/* Each worker takes turns by itself. */
+static void print_turns(const struct upstream *u, struct pick *p, FILE *out)
+{
+    bool is_known = state_of(u->set, 0, 0) != NULL;
+    fprintf(out, "would pick the next in turn (round_robin: by weight, each worker for itself");
+    for (unsigned w = 0; is_known && w < u->workers && w < WORKERS_SHOWN; w++) {
+        const struct server *s = preview(u, (int)w, p);
+        if (s)
+            fprintf(out, "%s %u: %.*s", w ? "," : "; now on worker", w, SLICE_FMT(s->name));
+    }
+    fprintf(out, "%s)", is_known && u->workers > WORKERS_SHOWN ? ", ..." : "");
+}
+
 static void print_reason(const struct upstream *u, struct server *s, const struct pick *p, FILE *out)
 {
     struct server_report r;
     server_report(s, &r);
-    fprintf(out, "%.*s (%s: ", SLICE_FMT(s->name), u->policy->name);
+    fprintf(out, "%.*s (%s: %s", SLICE_FMT(s->name), u->policy->name,
+            u->policy == &policy_round_robin ? "it is its turn, " : "");
     if (u->policy->hashes)
         fprintf(out, "%s, ",
                 p->hash == 0                         ? "the request has no key, any will do"
@@ -106,10 +154,11 @@ bool explain_pick(const struct explained *e, const struct upstream *u, struct sl
     if (!u->active)
         return false;
     p.prefer = session_of(e, u, &has_cookie);
-    struct server *s = preview(u, &p);
+    bool takes_turns = u->policy == &policy_round_robin && !p.prefer;
+    struct server *s = preview(u, -1, &p), *turn = s && takes_turns ? turn_of_all(u, &p) : NULL;
     bool is_open = u->breaker && breaker_state(u->breaker) == BREAKER_OPEN;
-    bool is_known = u->policy != &policy_round_robin || p.prefer || u->set->count == 1;
-    *server = s && !is_open && is_known ? s->name : (struct slice){NULL, 0};
+    s = turn ? turn : s;
+    *server = s && !is_open && (turn || !takes_turns) ? s->name : (struct slice){NULL, 0};
     if (is_open) {
         fprintf(out, "would pick none: the breaker is open");
     } else if (!s) {
@@ -121,8 +170,8 @@ bool explain_pick(const struct explained *e, const struct upstream *u, struct sl
         fprintf(out, "would pick %.*s (sticky: the cookie %.*s names it)", SLICE_FMT(s->name),
                 SLICE_FMT(u->affinity->sticky->cookie));
         return true;
-    } else if (u->policy == &policy_round_robin) {
-        fprintf(out, "would pick the next in turn (round_robin: by weight, each worker for itself)");
+    } else if (takes_turns && !turn) {
+        print_turns(u, &p, out);
     } else {
         fprintf(out, "would pick ");
         print_reason(u, s, &p, out);

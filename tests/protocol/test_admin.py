@@ -236,7 +236,7 @@ def test_explain_tells_the_server_of_a_key(site, http_backend):
 def test_explain_says_why_no_server_is_picked(site, http_backend):
     backend = http_backend()
     weir = site([{"upstream": "app"}], {"app": backend.address})
-    assert "would pick the next in turn (round_robin" in explained(weir)
+    assert f"would pick {backend.address} (round_robin: it is its turn, " in explained(weir)
     weir.admin.request("PATCH", f"/api/v1/upstreams/app/servers/{backend.address}", {"state": "down"})
     assert "would pick none: " in explained(weir)
 
