@@ -225,6 +225,7 @@ static int apply(void *argument, struct snapshot *s, bool first, char **why)
     free(a->token);
     a->token = token;
     log_set((enum log_level)s->settings.log.level, (enum log_format)s->settings.log.format);
+    guard_warn(a);
     if (a->runtime->snapshot)
         routes_carry_weights(a->runtime->snapshot, s);
     return 0;

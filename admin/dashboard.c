@@ -67,11 +67,10 @@ static char *make_policy(bool asks)
     print_digest(out, asset("dashboard.css"));
     fprintf(out, "; script-src ");
     print_digest(out, asset("dashboard.js"));
-    fprintf(
-        out,
-        "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\nReferrer-Policy: no-referrer\r\n"
-        "Cross-Origin-Opener-Policy: same-origin\r\n%s",
-        asks ? "WWW-Authenticate: Bearer realm=\"weir\"\r\n" : "");
+    fprintf(out,
+            "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n"
+            "Cross-Origin-Opener-Policy: same-origin\r\n%s",
+            asks ? "WWW-Authenticate: Bearer realm=\"weir\"\r\n" : "");
     fclose(out);
     return text;
 }

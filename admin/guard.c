@@ -171,3 +171,25 @@ bool guard_allows(struct http_call *c, const struct http_endpoint *e)
     }
     return true;
 }
+
+/* The start. */
+
+static bool is_loopback(const struct address *a)
+{
+    static const uint8_t six[16] = {[15] = 1};
+    struct ip ip = ip_of_address(a);
+    return ip.is_unix || (ip_is_v4(&ip) ? ip.bytes[12] == 127 : memcmp(ip.bytes, six, sizeof six) == 0);
+}
+
+void guard_warn(const struct admin *a)
+{
+    LIST_EACH (node, &a->doors.all) {
+        const struct door *door = CONTAINER_OF(node, struct door, link);
+        char text[ADDRESS_TEXT_MAX];
+        if (a->token[0] || door->is_control || is_loopback(&door->address))
+            continue;
+        size_t n = address_print(&door->address, text, sizeof text);
+        log_warn("whoever reaches the admin interface can steer weir: set admin.token, or bind to 127.0.0.1",
+                 LOG_SLICE("bind", slice_of(text, n)));
+    }
+}

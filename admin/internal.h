@@ -74,6 +74,8 @@ static inline struct admin *admin_of(struct http_call *c)
 bool guard_allows(struct http_call *c, const struct http_endpoint *e);
 /* "wrong_token". */
 const char *guard_refusal_word(enum guard_refusal why);
+/* Says of each door that is open to others without a token. */
+void guard_warn(const struct admin *a);
 /* The call shows the token, or none is asked for. */
 bool guard_has_token(const struct http_call *c);
 /* Whether two texts are equal, in a time that does not tell where they differ. */
