@@ -100,6 +100,11 @@ void http_stream_close(struct http_stream *s)
     http_connection_finish(CONTAINER_OF(s, struct http_connection, stream));
 }
 
+size_t http_stream_backlog(const struct http_stream *s)
+{
+    return conn_backlog(&CONTAINER_OF(s, struct http_connection, stream)->conn);
+}
+
 /* What a call tells of its request. */
 
 struct slice http_call_field(const struct http_call *c, const char *name)

@@ -89,6 +89,8 @@ struct http_stream {
 void http_call_stream(struct http_call *c, const char *type, const char *extra, struct list *streams);
 void http_stream_send(struct http_stream *s, struct slice text);
 void http_stream_close(struct http_stream *s);
+/* What of it is not out yet, in bytes. */
+size_t http_stream_backlog(const struct http_stream *s);
 
 /* The value of a header field, or {NULL, 0}; the first of several. */
 struct slice http_call_field(const struct http_call *c, const char *name);

@@ -9,6 +9,7 @@
 #include "admin/doors.h"
 #include "admin/guard_tries.h"
 #include "admin/http_server.h"
+#include "admin/metrics_text.h"
 #include "admin/otlp.h"
 #include "admin/recorder.h"
 #include "core/log.h"
@@ -137,6 +138,6 @@ void events_notice(struct admin *a, const char *kind, const char *text);
 void events_close(struct admin *a);
 
 /* metrics.c, malloc'ed; NULL when out of memory. */
-char *metrics_text(struct admin *a, size_t *len);
+char *metrics_text(struct admin *a, enum metrics_format format, size_t *len);
 /* The tables of all workers, for counters_sum(); at most WORKERS_MAX. */
 size_t metrics_tables(const struct runtime *rt, struct counters **tables);

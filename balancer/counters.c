@@ -95,8 +95,13 @@ void counters_init(struct counters *t)
 
 void counters_free(struct counters *t)
 {
-    for (size_t i = 0; i < COUNTERS_BLOCKS; i++)
-        free(atomic_load_explicit(&t->blocks[i], memory_order_relaxed));
+    for (size_t i = 0; i < COUNTERS_BLOCKS; i++) {
+        struct counters_block *b = atomic_load_explicit(&t->blocks[i], memory_order_relaxed);
+        for (size_t k = 0; b && k < COUNTERS_BLOCK; k++)
+            exemplars_free(&b->at[k].exemplars);
+        free(b);
+    }
+    exemplars_free(&t->spare.exemplars);
     memset(t, 0, sizeof *t);
 }
 
@@ -115,6 +120,7 @@ static void start_anew(struct server_counters *c, uint64_t serial)
         atomic_store_explicit(&c->fine[i], 0, memory_order_relaxed);
     for (size_t i = 0; i < COUNTERS_STATUSES; i++)
         atomic_store_explicit(&c->statuses[i], 0, memory_order_relaxed);
+    exemplars_forget(&c->exemplars);
     atomic_store_explicit(&c->serial, serial, memory_order_release);
 }
 
@@ -136,13 +142,14 @@ struct server_counters *counters_make(struct counters *t, const struct server *s
     return c;
 }
 
-void counters_response(struct server_counters *c, unsigned status, usec_t took_us)
+unsigned counters_response(struct server_counters *c, unsigned status, usec_t took_us)
 {
-    unsigned fine = counters_fine_slot(took_us);
+    unsigned fine = counters_fine_slot(took_us), bucket = counters_fine_duration(fine);
+    counter_add(&c->durations[bucket], 1);
     counter_add(&c->fine[fine], 1);
-    counter_add(&c->durations[counters_fine_duration(fine)], 1);
     counter_add(&c->duration_us, took_us);
     counter_add(&c->statuses[counters_status_slot(status)], 1);
+    return bucket;
 }
 
 static void add(struct server_totals *out, const struct server_counters *c)
@@ -166,20 +173,36 @@ static void add(struct server_totals *out, const struct server_counters *c)
         out->statuses[i] += counter_get(&c->statuses[i]);
 }
 
+/* The caller holds the server, so while the serial is its own it stays so. */
+static struct server_counters *find(struct counters *t, const struct server *s)
+{
+    if (s->id >= SERVER_ID_MAX)
+        return NULL;
+    struct counters_block *b = atomic_load_explicit(&t->blocks[s->id / COUNTERS_BLOCK], memory_order_acquire);
+    struct server_counters *c = b ? &b->at[s->id % COUNTERS_BLOCK] : NULL;
+    return c && atomic_load_explicit(&c->serial, memory_order_acquire) == s->serial ? c : NULL;
+}
+
 void counters_sum(struct counters *const *tables, size_t count, const struct server *s,
                   struct server_totals *out)
 {
     *out = (struct server_totals){0};
-    if (s->id >= SERVER_ID_MAX)
-        return;
     for (size_t i = 0; i < count; i++) {
-        struct counters_block *b =
-            atomic_load_explicit(&tables[i]->blocks[s->id / COUNTERS_BLOCK], memory_order_acquire);
-        if (!b)
-            continue;
-        /* The caller holds the server, so while the serial is its own it stays so. */
-        struct server_counters *c = &b->at[s->id % COUNTERS_BLOCK];
-        if (atomic_load_explicit(&c->serial, memory_order_acquire) == s->serial)
+        const struct server_counters *c = find(tables[i], s);
+        if (c)
             add(out, c);
     }
+}
+
+bool counters_exemplar(struct counters *const *tables, size_t count, const struct server *s, unsigned bucket,
+                       struct exemplar_text *out)
+{
+    *out = (struct exemplar_text){0};
+    for (size_t i = 0; i < count; i++) {
+        struct exemplar_text text;
+        const struct server_counters *c = find(tables[i], s);
+        if (c && exemplars_get(&c->exemplars, bucket, &text) && text.wall_us >= out->wall_us)
+            *out = text;
+    }
+    return out->id_len != 0;
 }

@@ -8,6 +8,7 @@
 
 #include "balancer/server.h"
 #include "core/counter.h"
+#include "core/exemplars.h"
 
 #define COUNTERS_BLOCK     64u
 #define COUNTERS_BLOCKS    (SERVER_ID_MAX / COUNTERS_BLOCK)
@@ -28,6 +29,7 @@ struct server_counters {
     counter durations[COUNTERS_DURATIONS];
     counter fine[COUNTERS_FINE];
     counter statuses[COUNTERS_STATUSES]; /* by counters_status_slot */
+    struct exemplars exemplars;          /* of the durations */
 };
 
 struct server_totals {
@@ -67,12 +69,16 @@ static inline struct server_counters *counters_of(struct counters *t, const stru
     return counters_make(t, s); /* its first */
 }
 
-/* One response: its status (0 = none came), the time from the request's start to the response's end. */
-void counters_response(struct server_counters *c, unsigned status, usec_t took_us);
+/* One response: its status (0 = none came), the time from the request's start to the response's end. The
+ * bucket that the time falls in. */
+unsigned counters_response(struct server_counters *c, unsigned status, usec_t took_us);
 
 /* Any thread: the sum over `count` workers' tables. */
 void counters_sum(struct counters *const *tables, size_t count, const struct server *s,
                   struct server_totals *out);
+/* Any thread: the newest exemplar of a bucket; false when there is none. */
+bool counters_exemplar(struct counters *const *tables, size_t count, const struct server *s, unsigned bucket,
+                       struct exemplar_text *out);
 
 /* Known statuses have a slot each, others share one by class. The text of a slot is "200" or "4xx"; NULL past
  * the end. */

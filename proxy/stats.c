@@ -15,8 +15,12 @@ static void free_worker(struct listener_worker_stats *w)
 {
     for (unsigned i = 0; w && i < STATS_CHUNKS; i++) {
         struct route_stats_chunk *chunk = atomic_load(&w->chunks[i]);
-        for (unsigned k = 0; chunk && k < 256; k++)
-            free(atomic_load(&chunk->rows[k]));
+        for (unsigned k = 0; chunk && k < 256; k++) {
+            struct route_stats *row = atomic_load(&chunk->rows[k]);
+            if (row)
+                exemplars_free(&row->exemplars);
+            free(row);
+        }
         free(chunk);
     }
     free(w);
@@ -39,6 +43,7 @@ void stats_free(struct stats *s)
     }
     free(s->routes);
     free(s->in_flight);
+    free(s->route_gone_us);
     table_free(s->route_index);
 }
 
@@ -89,6 +94,10 @@ uint32_t stats_route_id(struct stats *s, struct slice name)
         if (!in_flight)
             return 0;
         s->in_flight = in_flight;
+        usec_t *gone_us = realloc(s->route_gone_us, capacity * sizeof *gone_us);
+        if (!gone_us)
+            return 0;
+        s->route_gone_us = gone_us;
         s->route_capacity = capacity;
     }
     char *copy = strndup(name.at, name.len);
@@ -98,6 +107,7 @@ uint32_t stats_route_id(struct stats *s, struct slice name)
     }
     s->routes[s->route_count] = copy;
     s->in_flight[s->route_count] = NULL;
+    s->route_gone_us[s->route_count] = 0;
     return s->route_count++;
 }
 
@@ -136,11 +146,32 @@ const struct route_stats *stats_peek(const struct listener_stats *l, unsigned wo
     return chunk ? atomic_load_explicit(&chunk->rows[route_id % 256], memory_order_acquire) : NULL;
 }
 
-void route_stats_count(struct route_stats *r, unsigned status, usec_t duration)
+void stats_mark_begin(struct stats *s, usec_t now)
 {
+    for (uint32_t i = 1; i < s->route_count; i++)
+        if (!s->route_gone_us[i])
+            s->route_gone_us[i] = now;
+    for (struct listener_stats *l = s->listeners; l; l = l->next)
+        if (!l->gone_us)
+            l->gone_us = now;
+}
+
+void stats_mark_route(struct stats *s, uint32_t route_id)
+{
+    s->route_gone_us[route_id] = 0;
+}
+
+void stats_mark_listener(struct listener_stats *l)
+{
+    l->gone_us = 0;
+}
+
+unsigned route_stats_count(struct route_stats *r, unsigned status, usec_t duration)
+{
+    unsigned fine = counters_fine_slot(duration), bucket = counters_fine_duration(fine);
     counter_add(&r->statuses[counters_status_slot(status)], 1);
-    unsigned fine = counters_fine_slot(duration);
+    counter_add(&r->durations[bucket], 1);
     counter_add(&r->fine[fine], 1);
-    counter_add(&r->durations[counters_fine_duration(fine)], 1);
     counter_add(&r->duration_us, duration);
+    return bucket;
 }

@@ -7,6 +7,7 @@
 
 #include "balancer/counters.h"
 #include "core/counter.h"
+#include "core/exemplars.h"
 #include "core/hash.h"
 #include "core/slice.h"
 #include "proxy/connection_limits.h"
@@ -22,6 +23,7 @@ struct route_stats {
     counter durations[COUNTERS_DURATIONS]; /* by counters_duration_bound */
     counter fine[COUNTERS_FINE];           /* by counters_fine_bound */
     counter duration_us;
+    struct exemplars exemplars; /* of the durations */
 };
 
 struct route_stats_chunk {
@@ -59,6 +61,7 @@ struct listener_worker_stats {
 struct listener_stats {
     struct listener_stats *next;
     char *name;
+    usec_t gone_us; /* as route_gone_us */
     struct connection_limits limits;
     struct listener_worker_stats *worker[WORKERS_MAX]; /* made with the row */
 };
@@ -69,10 +72,12 @@ struct stats {
     struct listener_stats *listeners;
     char **routes;                /* by id; 0 is "-": no route */
     _Atomic uint32_t **in_flight; /* by route id; NULL where no route of that name limits its concurrency */
+    usec_t *route_gone_us; /* by route id: since when the configuration has none of that name; 0 = it has */
     uint32_t route_count, route_capacity;
     unsigned workers;
     struct table *route_index;
     uint64_t reloads, reload_failures; /* of the configuration */
+    bool reload_failed;                /* the last one */
 };
 
 int stats_init(struct stats *s, unsigned workers);
@@ -92,5 +97,10 @@ struct route_stats *stats_route(struct listener_stats *l, unsigned worker, uint3
 /* From any thread: the row if it exists. */
 const struct route_stats *stats_peek(const struct listener_stats *l, unsigned worker, uint32_t route_id);
 
-/* Counts one finished exchange. */
-void route_stats_count(struct route_stats *r, unsigned status, usec_t duration);
+/* Which routes and listeners the configuration has now. */
+void stats_mark_begin(struct stats *s, usec_t now);
+void stats_mark_route(struct stats *s, uint32_t route_id);
+void stats_mark_listener(struct listener_stats *l);
+
+/* Counts one finished exchange; the bucket of its duration. */
+unsigned route_stats_count(struct route_stats *r, unsigned status, usec_t duration);

@@ -12,6 +12,7 @@
 #include "proxy/stream/udp.h"
 
 #define TICK_MS 100
+#define LAG_MS  15000
 
 static void *run(void *argument);
 static void on_tick(struct timer *t);
@@ -26,6 +27,7 @@ static int init(struct worker *w, unsigned index, const struct observers *o, str
     task_init(&w->drained_task);
     timer_init(&w->tick, on_tick);
     counters_init(&w->counters);
+    w->exemplars_left = EXEMPLARS_A_WORKER;
     w->head_buffer = malloc(HEAD_BUFFER);
     if (!w->head_buffer || getrandom(w->random, sizeof w->random, 0) != (ssize_t)sizeof w->random)
         return -1;
@@ -36,12 +38,18 @@ static int init(struct worker *w, unsigned index, const struct observers *o, str
     return 0;
 }
 
+static void set_tick(struct worker *w)
+{
+    w->tick_at = loop_now(&w->loop) + TICK_MS;
+    loop_timer(&w->loop, &w->tick, TICK_MS);
+}
+
 int worker_start(struct worker *w, unsigned index, const struct observers *o, struct cache_store *cache,
                  struct loop *control)
 {
     if (init(w, index, o, cache, control) != 0)
         return -1;
-    loop_timer(&w->loop, &w->tick, TICK_MS);
+    set_tick(w);
     int error = pthread_create(&w->thread, NULL, run, w);
     if (error) {
         errno = error;
@@ -85,13 +93,39 @@ void worker_join(struct worker *w)
     free(w->head_buffer);
 }
 
+static void measure_cpu(struct worker *w)
+{
+    struct timespec t;
+    if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) == 0)
+        atomic_store_explicit(&w->cpu_us, (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u,
+                              memory_order_relaxed);
+}
+
+/* How long the loop was at other things when the tick was due: what any event may have waited. */
+static void measure_lag(struct worker *w)
+{
+    msec_t now = loop_now(&w->loop);
+    usec_t late = now > w->tick_at ? (usec_t)(now - w->tick_at) * 1000 : 0;
+    if (now - w->lag_since >= LAG_MS) {
+        w->lag_since = now;
+        w->lag_most[0] = w->lag_most[1];
+        w->lag_most[1] = 0;
+    }
+    if (late > w->lag_most[1])
+        w->lag_most[1] = late;
+    usec_t most = w->lag_most[0] > w->lag_most[1] ? w->lag_most[0] : w->lag_most[1];
+    atomic_store_explicit(&w->lag_us, most, memory_order_relaxed);
+}
+
 static void on_tick(struct timer *t)
 {
     struct worker *w = CONTAINER_OF(t, struct worker, tick);
     if (w->observers && w->observers->worker_tick)
         w->observers->worker_tick(w->observers->argument, w->index);
     counter_add(&w->beats, 1);
-    loop_timer(&w->loop, &w->tick, TICK_MS);
+    measure_cpu(w);
+    measure_lag(w);
+    set_tick(w);
 }
 
 uint32_t worker_fields(const struct snapshot *s)

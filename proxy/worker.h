@@ -51,7 +51,8 @@ struct worker {
     struct recycler recycler; /* of what HTTP/2 allocates */
     struct list free_exchanges;
     unsigned free_exchange_count;
-    unsigned exchange_count;    /* in progress */
+    counter exchange_count;     /* in progress (a gauge) */
+    unsigned exemplars_left;    /* that its histograms may still be given (core/exemplars.h) */
     struct list fetches;        /* that weir makes for the cache */
     struct field *parse_fields; /* room for a head's fields while it is parsed */
     uint32_t parse_capacity;
@@ -67,7 +68,11 @@ struct worker {
     void (*drained)(struct worker *);
     struct task drained_task;
     struct timer tick;
-    counter beats;              /* of the tick: the loop goes round */
+    counter beats;      /* of the tick: the loop goes round */
+    counter cpu_us;     /* that its thread has used, at the last tick */
+    counter lag_us;     /* how late a tick was at most, of the last 15 to 30 seconds (a gauge) */
+    usec_t lag_most[2]; /* of the 15 seconds before and of these */
+    msec_t tick_at, lag_since;
     struct log_limit log_limit; /* see failure_log.h */
     const struct observers *observers;
     struct cache_store *cache; /* the process's; outlives the worker */

@@ -47,7 +47,7 @@ struct exchange *exchange_create(struct worker *w, struct listener *l, const str
     timer_init(&x->deadline, on_deadline);
     list_init(&x->link);
     task_init(&x->bury);
-    w->exchange_count++;
+    counter_add(&w->exchange_count, 1);
     return x;
 }
 
@@ -80,9 +80,12 @@ static void count(struct exchange *x)
     uint32_t id = x->route ? x->snapshot->route_stats_ids[x->route->index] : 0;
     struct route_stats *row = stats_route(config->stats, w->index, id);
     counter_add(&config->stats->worker[w->index]->terminations[x->termination], 1);
-    if (row)
-        route_stats_count(row, x->status ? exchange_meant_status(x) : 499,
-                          loop_now_us(&w->loop) - x->started_us);
+    if (row) {
+        usec_t now = loop_now_us(&w->loop), took = now - x->started_us;
+        unsigned bucket = route_stats_count(row, x->status ? exchange_meant_status(x) : 499, took);
+        if (UNLIKELY(exemplars_due(&row->exemplars, bucket, now)))
+            exchange_exemplar(x, &row->exemplars, bucket, took);
+    }
     if (UNLIKELY(x->cache != NULL))
         counter_add(&config->stats->worker[w->index]->cache[exchange_cache_result(x)], 1);
     if (x->is_grpc) {
@@ -117,7 +120,7 @@ void exchange_end(struct exchange *x)
         upstream_leave(x->upstream, x->servers, w->index);
     x->servers = NULL;
     snapshot_release(x->snapshot, w->index);
-    w->exchange_count--;
+    counter_add(&w->exchange_count, UINT64_MAX);
     loop_bury(&w->loop, &x->bury, bury);
 }
 

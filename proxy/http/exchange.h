@@ -227,6 +227,8 @@ void exchange_start(struct exchange *x);
 /* Runs the route's action, after all that comes before it. May end the exchange. */
 void exchange_act(struct exchange *x);
 enum cache_result exchange_cache_result(const struct exchange *x);
+/* Makes it the exemplar of a bucket that exemplars_due() says that it is time for. */
+void exchange_exemplar(struct exchange *x, struct exemplars *e, unsigned bucket, usec_t value);
 
 /* Responder side. */
 

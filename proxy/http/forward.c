@@ -238,8 +238,11 @@ void forward_let_go(struct forward *f, bool reusable)
     }
     if (side) {
         struct worker *w = f->x->worker;
-        counters_response(counters_of(&w->counters, f->server), status,
-                          loop_now_us(&w->loop) - f->attempt_us);
+        struct server_counters *c = counters_of(&w->counters, f->server);
+        usec_t now = loop_now_us(&w->loop), took = now - f->attempt_us;
+        unsigned bucket = counters_response(c, status, took);
+        if (UNLIKELY(exemplars_due(&c->exemplars, bucket, now)))
+            exchange_exemplar(f->x, &c->exemplars, bucket, took);
         f->side = NULL;
         side->let_go(f, reusable);
     }

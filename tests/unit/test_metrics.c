@@ -55,7 +55,7 @@ static bool has_line(struct site *s, const char *line)
 {
     size_t len = 0;
     free(s->text);
-    s->text = metrics_text(s->admin, &len);
+    s->text = metrics_text(s->admin, METRICS_TEXT, &len);
     assert_non_null(s->text);
     assert_int_equal(strlen(s->text), len);
     const char *at = strstr(s->text, line);
@@ -77,7 +77,7 @@ static void test_requests_are_summed_over_workers(void **state)
     assert_true(
         has_line(s, "weir_request_duration_seconds_bucket{listener=\"web\",route=\"api\",le=\"0.001\"} 1"));
     assert_true(
-        has_line(s, "weir_request_duration_seconds_bucket{listener=\"web\",route=\"api\",le=\"30\"} 2"));
+        has_line(s, "weir_request_duration_seconds_bucket{listener=\"web\",route=\"api\",le=\"30.0\"} 2"));
     assert_true(
         has_line(s, "weir_request_duration_seconds_bucket{listener=\"web\",route=\"api\",le=\"+Inf\"} 3"));
     assert_true(has_line(s, "weir_request_duration_seconds_sum{listener=\"web\",route=\"api\"} 40.002400"));
