@@ -339,7 +339,10 @@ static void relay(struct tcp_stream *s, struct conn *from, struct conn *to, bool
     if (in.len && status == CONN_DATA) {
         note_bytes(s, from);
         struct iovec iov = {(void *)(uintptr_t)in.at, in.len};
-        conn_write(to, &iov, 1);
+        if (from->hangup) /* all has come: its end follows in this pass, and leaves with the last bytes */
+            conn_write_more(to, &iov, 1);
+        else
+            conn_write(to, &iov, 1);
     }
     if (status == CONN_EOF) {
         *eof = true;

@@ -237,7 +237,8 @@ void downstream_finish(struct h1_downstream *d, msec_t linger_ms)
 {
     struct conn *c = &d->conn;
     bool clean = !c->can_read && !c->kept_len && conn_backlog(c) == 0 && linger_ms == LINGER_MS;
-    if (c->broken || (clean && !c->transport_pending && (c->watched || !has_input(c)))) {
+    /* Behind a request that says that it is the last there is none (RFC 9112 §9.6). */
+    if (c->broken || (clean && !c->transport_pending && (c->watched || d->last_said || !has_input(c)))) {
         /* What came meanwhile makes a reset of the close: behind an end, where the client has its answer. */
         if (!c->broken)
             conn_shutdown(c);

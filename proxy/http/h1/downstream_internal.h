@@ -35,6 +35,7 @@ struct h1_downstream {
     bool until_close; /* the response ends with the connection (HTTP/1.0 clients) */
     bool lingering;
     bool used;         /* it has had a request */
+    bool last_said;    /* the client's last request said that it is, and had no body */
     bool drain;        /* no request after the next */
     bool stopping;     /* nor is the next waited for as usual */
     uint8_t body_kind; /* enum request_body */

@@ -192,8 +192,10 @@ static bool begin_request(struct h1_downstream *d, struct slice *in)
     *in = slice_skip(*in, (size_t)n);
     x->protocol = r.minor ? 11 : 10;
     x->request_done = r.body == BODY_NONE || (r.body == BODY_LENGTH && r.content_length == 0);
-    if (!r.keep_alive)
+    if (!r.keep_alive) {
         d->close_after = true;
+        d->last_said = x->request_done;
+    }
     set_up_body(d, &r);
     if (d->body_kind == REQUEST_BODY_LENGTH)
         x->at_hand = (struct iovec){(void *)(uintptr_t)in->at, length_at_hand(d, *in)};
