@@ -4,7 +4,7 @@
 
 static metrics_section *const sections[] = {
     metrics_requests,  metrics_durations,  metrics_listeners, metrics_endings, metrics_tls,
-    metrics_upstreams, metrics_of_servers, metrics_cache,     metrics_process,
+    metrics_upstreams, metrics_of_servers, metrics_cache,     metrics_tracing, metrics_process,
 };
 
 size_t metrics_tables(const struct runtime *rt, struct counters **tables)

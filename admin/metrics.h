@@ -39,9 +39,9 @@ bool metrics_step(struct metrics_run *r);
 void metrics_abandon(struct metrics_run *r);
 
 /* metrics_requests.c, metrics_listeners.c, metrics_upstreams.c, metrics_servers.c, metrics_cache.c,
- * metrics_process.c */
+ * metrics_tracing.c, metrics_process.c */
 metrics_section metrics_requests, metrics_durations, metrics_listeners, metrics_endings, metrics_tls,
-    metrics_upstreams, metrics_of_servers, metrics_cache, metrics_process;
+    metrics_upstreams, metrics_of_servers, metrics_cache, metrics_tracing, metrics_process;
 void metrics_servers_free(struct metrics_servers *s);
 
 /* Whether the configuration has it, or had it not long ago. */
