@@ -36,6 +36,7 @@ struct arguments {
     const char *prefix, *tag;
     const char *client, *listener; /* of explain */
     bool json, once, all, soft;
+    struct reload_question trial; /* of reload */
 };
 
 static int wrong_call(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -45,7 +46,22 @@ static int wrong_call(const char *command, const char *format, ...) __attribute_
 static bool takes_json(const char *command)
 {
     return strcmp(command, "status") == 0 || strcmp(command, "upstreams") == 0 ||
-           strcmp(command, "requests") == 0 || strcmp(command, "top") == 0 || strcmp(command, "explain") == 0;
+           strcmp(command, "requests") == 0 || strcmp(command, "top") == 0 ||
+           strcmp(command, "explain") == 0 || strcmp(command, "history") == 0;
+}
+
+/* Where the value of an option of `weir reload` goes; NULL = it is none. */
+static const char **trial_value(const char *option, struct reload_question *q)
+{
+    static const char *const limits[RELOAD_LIMITS] = {"--max-errors",   "--max-unhealthy",
+                                                      "--max-latency",  "--min-latency-ms",
+                                                      "--min-requests", "--min-latency-requests"};
+    if (strcmp(option, "--confirm") == 0)
+        return &q->confirm;
+    for (size_t i = 0; i < RELOAD_LIMITS; i++)
+        if (strcmp(option, limits[i]) == 0)
+            return &q->limits[i];
+    return NULL;
 }
 
 static int parse(const char *command, int argc, char **argv, size_t least, size_t most, struct arguments *out)
@@ -71,8 +87,14 @@ static int parse(const char *command, int argc, char **argv, size_t least, size_
             *(a[2] == 'a' ? &out->all : &out->soft) = true;
             continue;
         }
+        if (strcmp(command, "reload") == 0 && strcmp(a, "--wait") == 0) {
+            out->trial.wait = true;
+            continue;
+        }
+        const char **trial = strcmp(command, "reload") == 0 ? trial_value(a, &out->trial) : NULL;
         const char **value =
-            strcmp(a, "-c") == 0 || strcmp(a, "--config") == 0                ? &out->config
+            trial                                                             ? trial
+            : strcmp(a, "-c") == 0 || strcmp(a, "--config") == 0              ? &out->config
             : strcmp(a, "-s") == 0 || strcmp(a, "--socket") == 0              ? &out->socket
             : strcmp(a, "-d") == 0 && strcmp(command, "top") == 0             ? &out->seconds
             : strcmp(command, "purge") == 0 && strcmp(a, "--prefix") == 0     ? &out->prefix
@@ -233,7 +255,50 @@ static int reload(int argc, char **argv)
 {
     struct arguments a;
     int wrong = parse("reload", argc, argv, 0, 0, &a);
-    return wrong ? wrong : command_reload(client_socket(a.config, a.socket));
+    if (wrong)
+        return wrong;
+    bool limited = false;
+    for (size_t i = 0; i < RELOAD_LIMITS; i++)
+        limited = limited || a.trial.limits[i];
+    if (!a.trial.confirm && (limited || a.trial.wait))
+        return wrong_call("reload", "limits and --wait are for a trial: say --confirm TIME, like 60s");
+    return command_reload(client_socket(a.config, a.socket), &a.trial);
+}
+
+static int confirm(int argc, char **argv)
+{
+    struct arguments a;
+    int wrong = parse("confirm", argc, argv, 0, 0, &a);
+    return wrong ? wrong : command_confirm(client_socket(a.config, a.socket));
+}
+
+/* The rest's i-th as the number of a generation; 0 = there is none. */
+static int read_generation(const char *command, const struct arguments *a, size_t i, uint64_t *out)
+{
+    *out = 0;
+    if (i >= a->rest_count || (slice_to_u64(slice_text(a->rest[i]), out) == 0 && *out && *out <= INT64_MAX))
+        return 0;
+    return wrong_call(command, "\"%s\" is no generation's number; `weir history` lists them", a->rest[i]);
+}
+
+static int rollback(int argc, char **argv)
+{
+    struct arguments a;
+    uint64_t generation;
+    int wrong = parse("rollback", argc, argv, 0, 1, &a);
+    if (wrong || (wrong = read_generation("rollback", &a, 0, &generation)))
+        return wrong;
+    return command_rollback(client_socket(a.config, a.socket), generation);
+}
+
+static int history(int argc, char **argv)
+{
+    struct arguments a;
+    uint64_t generation;
+    int wrong = parse("history", argc, argv, 0, 1, &a);
+    if (wrong || (wrong = read_generation("history", &a, 0, &generation)))
+        return wrong;
+    return command_history(client_socket(a.config, a.socket), generation, a.json);
 }
 
 static int stop(int argc, char **argv)
@@ -300,12 +365,13 @@ static int purge(int argc, char **argv)
 static int diff(int argc, char **argv)
 {
     struct arguments a;
-    int wrong = parse("diff", argc, argv, 0, 0, &a);
-    if (wrong)
+    uint64_t from, to;
+    int wrong = parse("diff", argc, argv, 0, 2, &a);
+    if (wrong || (wrong = read_generation("diff", &a, 0, &from)) ||
+        (wrong = read_generation("diff", &a, 1, &to)))
         return wrong;
-    if (!a.config)
-        return wrong_call("diff", "which file? Say -c FILE");
-    return command_diff(client_socket(a.config, a.socket), a.config);
+    char *socket = client_socket(a.config, a.socket);
+    return from ? command_diff_generations(socket, from, to) : command_diff(socket, a.config);
 }
 
 static int top(int argc, char **argv)
@@ -345,8 +411,19 @@ static const struct command commands[] = {
      "[-c FILE | -s SOCKET] [-H 'name: value']... [--client ADDRESS] [--listener NAME] [--json] [METHOD] URL",
      "says which listener, route and upstream a request would meet, and why; with a file, or in the running "
      "process"},
-    {"reload", reload, "[-c FILE | -s SOCKET]", "reads the configuration anew, and says what changed"},
-    {"diff", diff, "-c FILE [-s SOCKET]", "says what a reload with that file would change"},
+    {"reload", reload,
+     "[-c FILE | -s SOCKET] [--confirm TIME [--wait] [--max-errors PERCENT] [--max-unhealthy PERCENT] "
+     "[--max-latency TIMES] [--min-latency-ms MS] [--min-requests N] [--min-latency-requests N]]",
+     "reads the configuration anew, and says what changed; with --confirm on trial: unless `weir confirm` "
+     "comes in TIME, or when it does worse, the one before comes back"},
+    {"confirm", confirm, "[-c FILE | -s SOCKET]", "keeps the configuration that is on trial"},
+    {"rollback", rollback, "[-c FILE | -s SOCKET] [GENERATION]",
+     "brings the configuration before back, or that generation, whatever the file says now"},
+    {"history", history, "[-c FILE | -s SOCKET] [--json] [GENERATION]",
+     "lists the last ten generations of the configuration and what each changed; with a number, its text"},
+    {"diff", diff, "[-c FILE] [-s SOCKET] [GENERATION [GENERATION]]",
+     "says what a reload with that file would change, or in what two generations differ (one: it and the one "
+     "in force)"},
     {"stop", stop, "[-c FILE | -s SOCKET]", "lets open exchanges end, then stops"},
     {"upgrade", upgrade, "[-c FILE | -s SOCKET]", "starts the program anew in place of the running one"},
     {"status", status, "[-c FILE | -s SOCKET] [--json]", "says how the running process does"},

@@ -1,8 +1,9 @@
-/* The process as a whole: status, reload, diff, stop, upgrade. */
+/* The process as a whole: status, stop, upgrade. */
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "admin/api_cache.h"
+#include "admin/api_config.h"
 #include "admin/internal.h"
 
 json_t *status_json(struct admin *a)
@@ -11,55 +12,20 @@ json_t *status_json(struct admin *a)
     struct loop *l = &rt->control;
     uint64_t lost = access_logs_lost(a->logs) + (rt->log_sink ? sink_lost(rt->log_sink) : 0);
     return json_pack(
-        "{s:s, s:s, s:I, s:s, s:o, s:f, s:I, s:I, s:I, s:s, s:o, s:I, s:I, s:I, s:o}", //
+        "{s:s, s:s, s:I, s:s, s:o, s:f, s:I, s:I, s:I, s:s, s:o, s:I, s:I, s:I, s:I, s:o, s:o}", //
         "version", WEIR_VERSION, "build", WEIR_BUILD, "pid", (json_int_t)getpid(), "state",
         rt->state == RUNTIME_SERVING ? "serving" : "draining", "started", json_time(rt->started_wall_us),
         "uptime_seconds", (double)(loop_now_us(l) - rt->started_us) / 1e6, "workers",
         (json_int_t)rt->worker_count, "connections", (json_int_t)runtime_connections(rt), "generation",
         (json_int_t)rt->generation, "file", rt->file, "loaded", json_time(rt->snapshot->loaded_at_us),
         "reloads", (json_int_t)rt->stats.reloads, "reload_failures", (json_int_t)rt->stats.reload_failures,
-        "log_lines_lost", (json_int_t)lost, "cache", cache_json(a));
+        "rollbacks", (json_int_t)rt->rollbacks, "log_lines_lost", (json_int_t)lost, "trial", trial_json(a),
+        "cache", cache_json(a));
 }
 
 void api_status(struct http_call *c)
 {
     api_reply(c, 200, status_json(admin_of(c)));
-}
-
-static void answer_result(struct http_call *c, struct reload_result r, const char *what)
-{
-    const struct runtime *rt = admin_of(c)->runtime;
-    if (r.ok)
-        api_reply(
-            c, 200,
-            json_pack("{s:o, s:I}", "changes", json_lines(r.text), "generation", (json_int_t)rt->generation));
-    else
-        api_problem_with(c, 422, what, json_lines(r.text));
-    free(r.text);
-}
-
-void api_reload(struct http_call *c)
-{
-    json_t *body = api_body(c);
-    static const char *const none[] = {NULL};
-    if (body && api_only_keys(c, body, none))
-        answer_result(c, runtime_reload(admin_of(c)->runtime, NULL),
-                      "the file was not taken up; the configuration before goes on");
-    json_decref(body);
-}
-
-void api_diff(struct http_call *c)
-{
-    static const char *const keys[] = {"file", NULL};
-    json_t *body = api_body(c);
-    if (body && api_only_keys(c, body, keys)) {
-        const char *file = json_string_value(json_object_get(body, "file"));
-        if (file || !json_object_get(body, "file"))
-            answer_result(c, runtime_diff(admin_of(c)->runtime, file), "a reload would refuse this file");
-        else
-            api_problem(c, 400, "\"file\" must be a path", NULL);
-    }
-    json_decref(body);
 }
 
 static void stop(struct task *t)

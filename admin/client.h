@@ -21,7 +21,19 @@ char *client_socket(const char *config, const char *socket);
 void client_complain(const char *socket);
 
 /* These take the path over (NULL: 1 at once). */
-int command_reload(char *socket);
+#define RELOAD_LIMITS 6
+struct reload_question {
+    const char *confirm; /* how long the trial is: "60s"; NULL = none */
+    bool wait;           /* until it has ended: 0 when it was confirmed, else 1 */
+    /* As written, or NULL: errors, unhealthy, latency, latency_ms, requests, latency_requests. */
+    const char *limits[RELOAD_LIMITS];
+};
+int command_reload(char *socket, const struct reload_question *q);
+int command_confirm(char *socket);
+/* 0: the one before. */
+int command_rollback(char *socket, unsigned long long generation);
+/* Of all that are kept (0), or the text of one. `json`: as the API answers. */
+int command_history(char *socket, unsigned long long generation, bool json);
 /* Until the process has ended. */
 int command_stop(char *socket);
 /* Until the next process serves. */
@@ -33,6 +45,8 @@ int command_upstreams(char *socket, bool json);
 /* What the flight recorder keeps; of one request only when `id` is not NULL. */
 int command_requests(char *socket, const char *id, bool json);
 int command_diff(char *socket, const char *file);
+/* Between two that are kept; to = 0: the one in force. */
+int command_diff_generations(char *socket, unsigned long long from, unsigned long long to);
 
 struct purge_question {
     const char *what; /* "url", "prefix", "tag" or "all" */

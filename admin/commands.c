@@ -1,4 +1,4 @@
-/* What `weir reload`, stop, upgrade, status, diff and explain ask and print. */
+/* What `weir stop`, upgrade, status and explain ask and print. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -10,6 +10,7 @@
 #include <jansson.h>
 
 #include "admin/client.h"
+#include "admin/client_json.h"
 #include "admin/explain_json.h"
 #include "admin/requests_text.h"
 #include "admin/status_text.h"
@@ -61,47 +62,6 @@ void client_complain(const char *socket)
         fprintf(stderr, "weir: %s: %s\n", socket, strerror(errno));
 }
 
-/* A problem's detail and its errors. */
-static void complain_of_answer(const json_t *answer, int status)
-{
-    const char *detail = json_string_value(json_object_get(answer, "detail"));
-    const json_t *errors = json_object_get(answer, "errors");
-    for (size_t i = 0; i < json_array_size(errors); i++)
-        fprintf(stderr, "%s\n", json_string_value(json_array_get(errors, i)));
-    fprintf(stderr, "weir: %s", detail ? detail : "the running process refused");
-    if (!detail)
-        fprintf(stderr, " with status %d", status);
-    fprintf(stderr, "\n");
-}
-
-/* The answer's JSON; NULL after a message. */
-static json_t *ask(const char *socket, const char *method, const char *path, const char *body)
-{
-    int status = 0;
-    char *text = NULL;
-    if (client_call(socket, method, path, body, &status, &text) != 0) {
-        client_complain(socket);
-        return NULL;
-    }
-    json_t *answer = json_loads(text, 0, NULL);
-    free(text);
-    if (answer && status < 300)
-        return answer;
-    complain_of_answer(answer, status);
-    json_decref(answer);
-    return NULL;
-}
-
-static long long number_of(const json_t *object, const char *key)
-{
-    return (long long)json_integer_value(json_object_get(object, key));
-}
-
-static void sleep_a_little(void)
-{
-    nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
-}
-
 /* The process that answers at the socket; 0 when none does. */
 static long long pid_at(const char *socket)
 {
@@ -110,7 +70,7 @@ static long long pid_at(const char *socket)
     if (client_call(socket, "GET", "/api/v1/status", NULL, &status, &text) != 0)
         return 0;
     json_t *answer = json_loads(text, 0, NULL);
-    long long pid = number_of(answer, "pid");
+    long long pid = client_number(answer, "pid");
     json_decref(answer);
     free(text);
     return pid;
@@ -118,53 +78,15 @@ static long long pid_at(const char *socket)
 
 /* The commands. */
 
-static int print_changes(json_t *answer, const char *none)
-{
-    const json_t *changes = json_object_get(answer, "changes");
-    if (!answer)
-        return 1;
-    for (size_t i = 0; i < json_array_size(changes); i++)
-        printf("%s\n", json_string_value(json_array_get(changes, i)));
-    if (json_array_size(changes) == 0)
-        printf("%s\n", none);
-    json_decref(answer);
-    return 0;
-}
-
-int command_reload(char *socket)
-{
-    int status =
-        socket ? print_changes(ask(socket, "POST", "/api/v1/reload", NULL), "reloaded; nothing changed") : 1;
-    free(socket);
-    return status;
-}
-
-int command_diff(char *socket, const char *file)
-{
-    char *path = realpath(file, NULL);
-    int status = 1;
-    if (!path)
-        fprintf(stderr, "weir: %s: %s\n", file, strerror(errno));
-    json_t *question = path && socket ? json_pack("{s:s}", "file", path) : NULL;
-    char *body = question ? json_dumps(question, 0) : NULL;
-    if (body)
-        status = print_changes(ask(socket, "POST", "/api/v1/diff", body), "a reload would change nothing");
-    free(body);
-    json_decref(question);
-    free(path);
-    free(socket);
-    return status;
-}
-
 int command_stop(char *socket)
 {
-    json_t *answer = socket ? ask(socket, "POST", "/api/v1/stop", NULL) : NULL;
-    long long pid = number_of(answer, "pid"), connections = number_of(answer, "connections");
+    json_t *answer = socket ? client_ask(socket, "POST", "/api/v1/stop", NULL) : NULL;
+    long long pid = client_number(answer, "pid"), connections = client_number(answer, "connections");
     if (answer && connections)
         printf("draining: %lld connections\n", connections);
     fflush(stdout);
     while (answer && pid_at(socket) == pid)
-        sleep_a_little();
+        client_sleep_a_little();
     if (answer)
         printf("stopped\n");
     int status = answer ? 0 : 1;
@@ -181,15 +103,15 @@ static bool wait_for_next(const char *socket, long long next)
             return true;
         if (kill((pid_t)next, 0) != 0 && errno == ESRCH)
             return false;
-        sleep_a_little();
+        client_sleep_a_little();
     }
     return false;
 }
 
 int command_upgrade(char *socket)
 {
-    json_t *answer = socket ? ask(socket, "POST", "/api/v1/upgrade", NULL) : NULL;
-    long long old = number_of(answer, "pid"), next = number_of(answer, "next");
+    json_t *answer = socket ? client_ask(socket, "POST", "/api/v1/upgrade", NULL) : NULL;
+    long long old = client_number(answer, "pid"), next = client_number(answer, "next");
     int status = 1;
     if (answer && wait_for_next(socket, next)) {
         printf("process %lld serves; process %lld drains\n", next, old);
@@ -203,22 +125,16 @@ int command_upgrade(char *socket)
     return status;
 }
 
-static void print_json(const json_t *answer)
-{
-    json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
-    putchar('\n');
-}
-
 int command_status(char *socket, bool json)
 {
-    json_t *status = socket ? ask(socket, "GET", "/api/v1/status", NULL) : NULL;
-    json_t *listeners = status ? ask(socket, "GET", "/api/v1/listeners", NULL) : NULL;
-    json_t *upstreams = listeners ? ask(socket, "GET", "/api/v1/upstreams", NULL) : NULL;
+    json_t *status = socket ? client_ask(socket, "GET", "/api/v1/status", NULL) : NULL;
+    json_t *listeners = status ? client_ask(socket, "GET", "/api/v1/listeners", NULL) : NULL;
+    json_t *upstreams = listeners ? client_ask(socket, "GET", "/api/v1/upstreams", NULL) : NULL;
     int result = upstreams ? 0 : 1;
     if (upstreams && json) {
         json_object_update_missing(status, listeners);
         json_object_update_missing(status, upstreams);
-        print_json(status);
+        client_print_json(status);
     } else if (upstreams) {
         status_print(status, listeners, upstreams, stdout);
     }
@@ -231,10 +147,10 @@ int command_status(char *socket, bool json)
 
 int command_upstreams(char *socket, bool json)
 {
-    json_t *answer = socket ? ask(socket, "GET", "/api/v1/upstreams", NULL) : NULL;
+    json_t *answer = socket ? client_ask(socket, "GET", "/api/v1/upstreams", NULL) : NULL;
     int result = answer ? 0 : 1;
     if (answer && json)
-        print_json(answer);
+        client_print_json(answer);
     else if (answer)
         upstreams_print(answer, stdout);
     json_decref(answer);
@@ -251,7 +167,7 @@ int command_purge(char *socket, const struct purge_question *q)
     char *body = question ? json_dumps(question, 0) : NULL;
     if (!body)
         fprintf(stderr, "weir purge: that is no text in UTF-8\n");
-    json_t *answer = socket && body ? ask(socket, "POST", "/api/v1/cache/purge", body) : NULL;
+    json_t *answer = socket && body ? client_ask(socket, "POST", "/api/v1/cache/purge", body) : NULL;
     const char *text = json_string_value(json_object_get(json_object_get(answer, "purged"), q->what));
     if (answer)
         printf("%s: %s%s%s\n", q->soft ? "made stale" : "purged", q->text ? q->what : "everything",
@@ -282,10 +198,10 @@ int command_requests(char *socket, const char *id, bool json)
         return 2;
     }
     snprintf(path, sizeof path, "/api/v1/requests%s%s", id ? "?id=" : "", id ? id : "");
-    json_t *answer = socket ? ask(socket, "GET", path, NULL) : NULL;
+    json_t *answer = socket ? client_ask(socket, "GET", path, NULL) : NULL;
     int result = answer ? 0 : 1;
     if (answer && json)
-        print_json(answer);
+        client_print_json(answer);
     else if (answer)
         requests_print(answer, id != NULL, stdout);
     json_decref(answer);
@@ -317,7 +233,7 @@ static int explain_with(const struct snapshot *s, const struct explain_input *in
     if (explain_request(s, in, &arena, &e, &why) == 0) {
         json_t *all = json ? explain_json(&e, &arena) : NULL;
         if (json)
-            print_json(all);
+            client_print_json(all);
         else
             explain_print(&e, stdout);
         status = json && !all;
@@ -374,11 +290,11 @@ static int explain_running(const char *socket, const struct explain_input *in, b
 {
     json_t *question = question_of(in);
     char *body = question ? json_dumps(question, 0) : NULL;
-    json_t *answer = body ? ask(socket, "POST", "/api/v1/explain", body) : NULL;
+    json_t *answer = body ? client_ask(socket, "POST", "/api/v1/explain", body) : NULL;
     const char *text = json_string_value(json_object_get(answer, "text"));
     int status = text ? 0 : 1;
     if (text && json)
-        print_json(answer);
+        client_print_json(answer);
     else if (text)
         fputs(text, stdout);
     json_decref(answer);

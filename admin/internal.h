@@ -24,7 +24,7 @@
 struct notice {
     int64_t wall_us;
     char kind[24];
-    char text[232];
+    char text[1000];
 };
 
 /* Why guard.c refused a request. */
@@ -112,7 +112,10 @@ void api_patch_route(struct http_call *c);
 void api_listeners(struct http_call *c);
 void api_certificates(struct http_call *c);
 void api_status(struct http_call *c);
+void api_config(struct http_call *c);
 void api_reload(struct http_call *c);
+void api_confirm(struct http_call *c);
+void api_rollback(struct http_call *c);
 void api_diff(struct http_call *c);
 void api_explain(struct http_call *c);
 void api_stop(struct http_call *c);

@@ -4,44 +4,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "config/print.h"
+#include "proxy/diff_words.h"
 #include "proxy/runtime.h"
 
-static bool is_equal(const struct config_node *a, const struct config_node *b)
+/* "listener web: changed (http2: true -> false, timeouts.idle: 60s -> 30s)" */
+static void diff_object(FILE *out, const char *what, struct slice name, const struct config_node *old,
+                        const struct config_node *fresh, const char *but)
 {
-    if (!a || !b || a == b)
-        return a == b;
-    if (a->kind != b->kind || a->count != b->count)
-        return false;
-    if (a->kind == NODE_SCALAR)
-        return a->quoted == b->quoted && slice_equal(a->text, b->text);
-    for (size_t i = 0; i < a->count; i++) {
-        const struct config_node *other =
-            a->kind == NODE_MAP ? config_get(b, a->items[i]->key.at) : b->items[i];
-        if (!is_equal(a->items[i], other))
-            return false;
-    }
-    return true;
-}
-
-/* The keys whose values differ, "limits, tls"; "" when none does. */
-static void write_keys(FILE *out, const struct config_node *old, const struct config_node *fresh,
-                       const char *but)
-{
-    bool any = false;
-    for (size_t i = 0; i < fresh->count; i++) {
-        const struct config_node *item = fresh->items[i];
-        if ((but && slice_equal(item->key, slice_text(but))) || is_equal(config_get(old, item->key.at), item))
-            continue;
-        fprintf(out, "%s%.*s", any ? ", " : "", SLICE_FMT(item->key));
-        any = true;
-    }
-    for (size_t i = 0; i < old->count; i++) {
-        if ((but && slice_equal(old->items[i]->key, slice_text(but))) ||
-            config_get(fresh, old->items[i]->key.at))
-            continue;
-        fprintf(out, "%s%.*s removed", any ? ", " : "", SLICE_FMT(old->items[i]->key));
-        any = true;
-    }
+    char *changes = NULL;
+    size_t len = 0;
+    FILE *f = open_memstream(&changes, &len);
+    if (!f)
+        return;
+    size_t count = words_changes(f, old, fresh, "", but, ", ");
+    fclose(f);
+    if (count)
+        fprintf(out, "%s %.*s: changed (%s)\n", what, SLICE_FMT(name), changes);
+    free(changes);
 }
 
 static uint64_t open_connections(const struct listener_config *l, unsigned workers)
@@ -52,25 +32,29 @@ static uint64_t open_connections(const struct listener_config *l, unsigned worke
     return open;
 }
 
-/* Where names that are not decrypted go. Only what tells more than "changed": `key` is in both. */
-static void diff_names(FILE *out, const struct listener_config *was, const struct listener_config *l,
-                       const char *key)
+static bool listens_on(const struct listener_config *l, const struct address *a)
 {
-    const struct config_node *old = config_get(was->settings->node, key);
-    const struct config_node *fresh = config_get(l->settings->node, key);
-    if (!old || !fresh || old->kind != NODE_MAP || fresh->kind != NODE_MAP)
-        return;
-    for (size_t i = 0; i < fresh->count; i++) {
-        const struct config_node *now = fresh->items[i], *before = config_get(old, now->key.at);
-        if (is_equal(before, now))
+    for (size_t i = 0; i < l->address_count; i++)
+        if (address_equal(&l->addresses[i], a))
+            return true;
+    return false;
+}
+
+/* Addresses that it listens on no more: what came by them is asked to end. */
+static void diff_addresses(FILE *out, const struct listener_config *was, const struct listener_config *l,
+                           unsigned workers)
+{
+    char text[ADDRESS_TEXT_MAX];
+    for (size_t i = 0; i < was->address_count; i++) {
+        if (listens_on(l, &was->addresses[i]))
             continue;
-        fprintf(out, "listener %.*s: %s %.*s: %.*s -> %.*s\n", SLICE_FMT(l->name), key, SLICE_FMT(now->key),
-                SLICE_FMT(before ? before->text : S("none")), SLICE_FMT(now->text));
+        size_t len = address_print(&was->addresses[i], text, sizeof text);
+        fprintf(out, "listener %.*s: no more on %.*s; its connections drain", SLICE_FMT(l->name), (int)len,
+                text);
+        if (was->stats)
+            fprintf(out, " (of %llu of the listener)", (unsigned long long)open_connections(was, workers));
+        fprintf(out, "\n");
     }
-    for (size_t i = 0; i < old->count; i++)
-        if (!config_get(fresh, old->items[i]->key.at))
-            fprintf(out, "listener %.*s: %s %.*s: %.*s -> none\n", SLICE_FMT(l->name), key,
-                    SLICE_FMT(old->items[i]->key), SLICE_FMT(old->items[i]->text));
 }
 
 static void diff_listeners(FILE *out, const struct snapshot *old, const struct snapshot *fresh)
@@ -79,19 +63,19 @@ static void diff_listeners(FILE *out, const struct snapshot *old, const struct s
         const struct listener_config *l = &fresh->listeners[i], *before = snapshot_listener(old, l->name);
         if (!before) {
             fprintf(out, "listener %.*s: added\n", SLICE_FMT(l->name));
-        } else if (!is_equal(before->settings->node, l->settings->node)) {
-            fprintf(out, "listener %.*s: changed (", SLICE_FMT(l->name));
-            write_keys(out, before->settings->node, l->settings->node, NULL);
-            fprintf(out, ")\n");
-            diff_names(out, before, l, "sni");
-            diff_names(out, before, l, "passthrough");
+            continue;
         }
+        diff_object(out, "listener", l->name, before->settings->node, l->settings->node, NULL);
+        diff_addresses(out, before, l, old->workers);
     }
     for (size_t i = 0; i < old->listener_count; i++) {
         const struct listener_config *l = &old->listeners[i];
-        if (!snapshot_listener(fresh, l->name))
-            fprintf(out, "listener %.*s: removed; %llu connections drain\n", SLICE_FMT(l->name),
-                    (unsigned long long)open_connections(l, old->workers));
+        if (snapshot_listener(fresh, l->name))
+            continue;
+        fprintf(out, "listener %.*s: removed", SLICE_FMT(l->name));
+        if (l->stats)
+            fprintf(out, "; %llu connections drain", (unsigned long long)open_connections(l, old->workers));
+        fprintf(out, "\n");
     }
 }
 
@@ -109,22 +93,35 @@ static struct table *index_routes(const struct snapshot *s)
     return t;
 }
 
+/* Of two that match a request as closely, the first one has it: the order of those in both counts. */
+static bool in_another_order(const struct snapshot *fresh, const struct snapshot *old,
+                             const struct table *before)
+{
+    const struct route *last = NULL;
+    for (size_t i = 0; i < fresh->route_count; i++) {
+        const struct route *was = find_route(old, fresh->routes[i].name, before);
+        if (was && last && was < last)
+            return true;
+        last = was ? was : last;
+    }
+    return false;
+}
+
 static void diff_routes(FILE *out, const struct snapshot *old, const struct snapshot *fresh)
 {
     struct table *before = index_routes(old), *now = index_routes(fresh);
     for (size_t i = 0; before && now && i < fresh->route_count; i++) {
         const struct route *r = &fresh->routes[i], *was = find_route(old, r->name, before);
-        if (!was) {
+        if (!was)
             fprintf(out, "route %.*s: added\n", SLICE_FMT(r->name));
-        } else if (!is_equal(was->settings->node, r->settings->node)) {
-            fprintf(out, "route %.*s: changed (", SLICE_FMT(r->name));
-            write_keys(out, was->settings->node, r->settings->node, NULL);
-            fprintf(out, ")\n");
-        }
+        else
+            diff_object(out, "route", r->name, was->settings->node, r->settings->node, NULL);
     }
     for (size_t i = 0; before && now && i < old->route_count; i++)
         if (!find_route(fresh, old->routes[i].name, now))
             fprintf(out, "route %.*s: removed\n", SLICE_FMT(old->routes[i].name));
+    if (before && now && in_another_order(fresh, old, before))
+        fprintf(out, "routes: in another order\n");
     table_free(before);
     table_free(now);
 }
@@ -172,6 +169,30 @@ static const struct server_settings *find_server(const struct table *t, const st
                : NULL;
 }
 
+static void put_number(FILE *out, const char *name, uint64_t was, uint64_t now, const char **separator)
+{
+    if (was == now)
+        return;
+    fprintf(out, "%s%s %llu -> %llu", *separator, name, (unsigned long long)was, (unsigned long long)now);
+    *separator = ", ";
+}
+
+static void diff_entry(FILE *out, const struct server_settings *was, const struct server_settings *now)
+{
+    const char *separator = "";
+    put_number(out, "weight", was->weight, now->weight, &separator);
+    put_number(out, "max_connections", was->max_connections, now->max_connections, &separator);
+    put_number(out, "refresh in ms", was->refresh, now->refresh, &separator);
+    if (was->backup != now->backup) {
+        fprintf(out, "%s%s", separator, now->backup ? "is a backup now" : "is no backup any more");
+        separator = ", ";
+    }
+    if (!slice_equal(was->zone, now->zone))
+        fprintf(out, "%szone %.*s -> %.*s", separator, SLICE_FMT(was->zone.len ? was->zone : S("none")),
+                SLICE_FMT(now->zone.len ? now->zone : S("none")));
+    fprintf(out, "\n");
+}
+
 static void diff_server(FILE *out, struct slice upstream, const struct server_settings *was,
                         const struct server_settings *now)
 {
@@ -180,77 +201,91 @@ static void diff_server(FILE *out, struct slice upstream, const struct server_se
     fprintf(out, "upstream %.*s: server %.*s ", SLICE_FMT(upstream), SLICE_FMT(name));
     if (!was)
         fprintf(out, "added\n");
-    else if (was->weight != now->weight)
-        fprintf(out, "weight %llu -> %llu\n", (unsigned long long)was->weight,
-                (unsigned long long)now->weight);
     else
-        fprintf(out, "changed\n");
+        diff_entry(out, was, now);
 }
 
-static void diff_removed(FILE *out, const struct upstream *old, const struct server_settings *was)
+static void diff_removed(FILE *out, const struct upstream *old, const struct server_settings *was, bool live)
 {
     char text[ENTRY_MAX];
     struct slice name = entry_name(was, text, sizeof text);
     struct server *s = was->address.len ? upstream_server(old, was->address) : NULL;
-    fprintf(out, "upstream %.*s: server %.*s removed; ", SLICE_FMT(old->name), SLICE_FMT(name));
-    if (was->address.len)
-        fprintf(out, "%u requests in flight end\n", s ? server_in_flight(s) : 0);
-    else
-        fprintf(out, "requests in flight at its servers end\n");
+    fprintf(out, "upstream %.*s: server %.*s removed", SLICE_FMT(old->name), SLICE_FMT(name));
+    if (live && was->address.len)
+        fprintf(out, "; %u requests in flight end", s ? server_in_flight(s) : 0);
+    else if (live)
+        fprintf(out, "; requests in flight at its servers end");
+    fprintf(out, "\n");
 }
 
 static void diff_servers(FILE *out, struct config *c, const struct upstream *old,
-                         const struct upstream *fresh)
+                         const struct upstream *fresh, bool live)
 {
     const struct server_settings *now = fresh->settings->servers.at, *before = old->settings->servers.at;
     struct table *was = index_servers(c, old), *is = index_servers(c, fresh);
     for (size_t i = 0; was && is && i < fresh->settings->servers.count; i++) {
         const struct server_settings *s = find_server(was, &now[i]);
         if (!s || s->weight != now[i].weight || s->backup != now[i].backup ||
-            s->max_connections != now[i].max_connections || s->refresh != now[i].refresh)
+            s->max_connections != now[i].max_connections || s->refresh != now[i].refresh ||
+            !slice_equal(s->zone, now[i].zone))
             diff_server(out, fresh->name, s, &now[i]);
     }
     for (size_t i = 0; was && is && i < old->settings->servers.count; i++)
         if (!find_server(is, &before[i]))
-            diff_removed(out, old, &before[i]);
+            diff_removed(out, old, &before[i], live);
     table_free(was);
     table_free(is);
 }
 
 static void diff_upstreams(FILE *out, const struct snapshot *old, struct snapshot *fresh)
 {
+    bool live = old->generation != 0; /* not built again for the comparison alone */
     for (size_t i = 0; i < fresh->upstream_count; i++) {
         struct upstream *u = fresh->upstreams[i], *before = u ? snapshot_upstream(old, u->name) : NULL;
-        if (!u)
-            continue;
-        if (!before) {
+        if (u && !before)
             fprintf(out, "upstream %.*s: added\n", SLICE_FMT(u->name));
+        if (!u || !before)
             continue;
-        }
-        diff_servers(out, &fresh->config, before, u);
-        char *keys = NULL;
-        size_t len = 0;
-        FILE *f = open_memstream(&keys, &len);
-        if (!f)
-            continue;
-        write_keys(f, before->settings->node, u->settings->node, "servers");
-        fclose(f);
-        if (len)
-            fprintf(out, "upstream %.*s: changed (%s)\n", SLICE_FMT(u->name), keys);
-        free(keys);
+        diff_servers(out, &fresh->config, before, u, live);
+        diff_object(out, "upstream", u->name, before->settings->node, u->settings->node, "servers");
     }
     for (size_t i = 0; i < old->upstream_count; i++)
         if (old->upstreams[i] && !snapshot_upstream(fresh, old->upstreams[i]->name))
             fprintf(out, "upstream %.*s: removed\n", SLICE_FMT(old->upstreams[i]->name));
 }
 
+static void put_scalar(FILE *out, const struct config_node *node)
+{
+    if (node && node->kind != NODE_NULL)
+        config_print_value(out, node, 80);
+    else
+        fputs("not set", out);
+}
+
+/* Everything that has no lines of its own. */
 static void diff_rest(FILE *out, const struct snapshot *old, const struct snapshot *fresh)
 {
-    static const char *const keys[] = {"log",      "admin", "limits",  "timeouts", "cache",
-                                       "defaults", "tests", "workers", "user"};
-    for (size_t i = 0; i < COUNT_OF(keys); i++)
-        if (!is_equal(config_get(old->config.root, keys[i]), config_get(fresh->config.root, keys[i])))
+    static const char *const keys[] = {"log",      "admin", "limits",  "timeouts", "cache",  "tracing",
+                                       "defaults", "tests", "workers", "user",     "sandbox"};
+    for (size_t i = 0; i < COUNT_OF(keys); i++) {
+        const struct config_node *was = config_get(old->config.root, keys[i]);
+        const struct config_node *now = config_get(fresh->config.root, keys[i]);
+        bool scalar = (was && was->kind == NODE_SCALAR) || (now && now->kind == NODE_SCALAR);
+        if (words_equal(was, now))
+            continue;
+        if ((was && was->kind == NODE_LIST) || (now && now->kind == NODE_LIST)) {
             fprintf(out, "%s: changed\n", keys[i]);
+        } else if (scalar) {
+            fprintf(out, "%s: ", keys[i]);
+            put_scalar(out, was);
+            fprintf(out, " -> ");
+            put_scalar(out, now);
+            fprintf(out, "\n");
+        } else {
+            words_changes(out, was, now, keys[i], NULL, "\n");
+            fprintf(out, "\n");
+        }
+    }
 }
 
 char *snapshot_diff(const struct snapshot *old, struct snapshot *fresh)

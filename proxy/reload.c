@@ -18,12 +18,7 @@ static char *copy_text(const char *text)
     return copy ? copy : strdup("");
 }
 
-static struct reload_result failure(const char *text)
-{
-    return (struct reload_result){false, copy_text(text)};
-}
-
-static struct snapshot_context context_of(struct runtime *rt, bool dry)
+struct snapshot_context context_of(struct runtime *rt, bool dry)
 {
     return (struct snapshot_context){
         .workers = rt->worker_count,
@@ -321,7 +316,7 @@ fail:
 }
 
 /* A file that cannot be read may have been readable before weir became less than it was: that is said. */
-static void explain_refusals(struct runtime *rt, struct snapshot *s)
+void explain_refusals(struct runtime *rt, struct snapshot *s)
 {
     struct slice user = s->settings.user;
     sandbox_check(&rt->sandbox, s);
@@ -334,15 +329,20 @@ static void explain_refusals(struct runtime *rt, struct snapshot *s)
     }
 }
 
-struct reload_result load(struct runtime *rt, const char *file, bool first)
+static struct load_result refused(char *why, char *changes)
 {
-    struct snapshot_context context = context_of(rt, false);
-    struct snapshot *s = snapshot_build(file, &context);
+    return (struct load_result){.why = why ? why : copy_text("out of memory\n"), .changes = changes};
+}
+
+static struct load_result build_and_take_up(struct runtime *rt, const struct snapshot_context *context,
+                                            const char *file, bool first)
+{
+    struct snapshot *s = snapshot_build(file, context);
     if (!s)
-        return failure("out of memory\n");
+        return refused(NULL, copy_text(""));
     explain_refusals(rt, s);
     if (s->config.error_count) {
-        struct reload_result r = failure(config_errors_text(&s->config));
+        struct load_result r = refused(copy_text(config_errors_text(&s->config)), copy_text(""));
         snapshot_free(s);
         return r;
     }
@@ -352,57 +352,26 @@ struct reload_result load(struct runtime *rt, const char *file, bool first)
         warn_of_fixed(rt, s);
     char *changes = first ? copy_text("") : snapshot_diff(rt->snapshot, s);
     char *why = take_up(rt, s, first);
-    if (why) {
-        free(changes);
-        snapshot_free(s);
-        return (struct reload_result){false, why};
-    }
-    return (struct reload_result){true, changes};
-}
-
-static const char *why_no_reload(const struct runtime *rt)
-{
-    if (rt->state != RUNTIME_SERVING)
-        return "weir is stopping";
-    /* The next process may have read the file already, or not: nobody could say which one it serves. */
-    if (rt->upgrade_fd >= 0)
-        return "an upgrade is under way: the next process reads the file";
-    return NULL;
-}
-
-struct reload_result runtime_reload(struct runtime *rt, const char *file)
-{
-    const char *obstacle = why_no_reload(rt);
-    if (obstacle) {
-        log_warn("no reload", LOG_TEXT("reason", obstacle));
-        return failure(obstacle);
-    }
-    notify_reloading(rt);
-    struct reload_result r = load(rt, file ? file : rt->file, false);
-    notify_serving(rt);
-    if (r.ok) {
-        rt->stats.reloads++;
-        log_info("configuration reloaded", LOG_U64("generation", rt->generation), LOG_TEXT("file", rt->file));
-    } else {
-        rt->stats.reload_failures++;
-        log_error("the configuration was not taken up; the one before goes on",
-                  LOG_TEXT("file", file ? file : rt->file), LOG_TEXT("errors", r.text));
-    }
-    if (rt->hooks->event)
-        rt->hooks->event(rt->hooks->argument, r.ok ? "reload" : "reload failed", r.text);
-    return r;
-}
-
-struct reload_result runtime_diff(struct runtime *rt, const char *file)
-{
-    struct snapshot_context context = context_of(rt, true);
-    struct snapshot *s = snapshot_build(file ? file : rt->file, &context);
-    if (!s)
-        return failure("out of memory\n");
-    explain_refusals(rt, s);
-    struct reload_result r = s->config.error_count
-                                 ? failure(config_errors_text(&s->config))
-                                 : (struct reload_result){true, snapshot_diff_all(rt->snapshot, s)};
+    s->config.keep = NULL; /* filled; the caller's */
+    s->config.kept = NULL;
+    if (!why)
+        return (struct load_result){.ok = true, .changes = changes};
     snapshot_free(s);
+    return refused(why, changes);
+}
+
+struct load_result load(struct runtime *rt, const char *file, struct config_source *kept, bool first)
+{
+    struct snapshot_context context = context_of(rt, false);
+    struct config_source *source = kept ? config_source_hold(kept) : config_source_create();
+    if (!source)
+        return refused(NULL, copy_text(""));
+    context.keep = kept ? NULL : source;
+    context.kept = kept;
+    struct load_result r = build_and_take_up(rt, &context, file, first);
+    if (r.ok)
+        r.source = source;
+    else
+        config_source_release(source);
     return r;
 }

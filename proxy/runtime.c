@@ -151,13 +151,15 @@ int runtime_start(struct runtime *rt, const char *file, char **argv, const struc
     rt->started_us = loop_now_us(&rt->control);
     rt->started_wall_us = loop_wall_us(&rt->control);
     rt->log_sink = writer_open(rt->writer, S("stderr"));
-    struct reload_result first = load(rt, file, true);
+    struct load_result first = load(rt, file, NULL, true);
     if (!first.ok) {
-        fputs(first.text, stderr);
-        free(first.text);
+        fputs(first.why, stderr);
+        free(first.why);
+        free(first.changes);
         return -1;
     }
-    free(first.text);
+    change_began(rt, &first, upgrade_is_next() ? "upgrade" : "start");
+    trial_watch_start(rt);
     loop_timer(&rt->control, &rt->certificates, CERTIFICATES_MS);
     log_to(rt->log_sink);
     log_info("serving", LOG_TEXT("file", rt->file), LOG_U64("workers", rt->worker_count),
@@ -188,6 +190,8 @@ static void free_all(struct runtime *rt)
         worker_join(rt->workers[i]);
     loop_timer_clear(&rt->control, &rt->certificates);
     loop_timer_clear(&rt->control, &rt->drain);
+    trial_watch_stop(rt);
+    generations_free(&rt->generations);
     upgrade_forget(rt);
     notify_free(&rt->notify, &rt->control);
     signals_remove(rt);
@@ -226,9 +230,10 @@ static void watch_certificates(struct timer *t)
         changed = rt->snapshot->listeners[i].tls && tls_server_changed(rt->snapshot->listeners[i].tls);
     for (size_t i = 0; i < rt->snapshot->upstream_count && !changed; i++)
         changed = rt->snapshot->upstreams[i]->tls && tls_client_changed(rt->snapshot->upstreams[i]->tls);
-    if (changed && rt->state == RUNTIME_SERVING) {
+    if (changed && rt->state == RUNTIME_SERVING && !rt->trial.on) {
         log_info("a certificate file has changed");
-        free(runtime_reload(rt, NULL).text);
+        struct reload_result r = runtime_reload(rt, "watch", NULL);
+        reload_result_free(&r);
     }
     loop_timer(&rt->control, &rt->certificates, CERTIFICATES_MS);
 }

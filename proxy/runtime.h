@@ -9,11 +9,13 @@
 #include "cache/purge.h"
 #include "core/loop.h"
 #include "core/writer.h"
+#include "proxy/generation.h"
 #include "proxy/notify.h"
 #include "proxy/sandbox.h"
 #include "proxy/snapshot.h"
 #include "proxy/sockets.h"
 #include "proxy/stats.h"
+#include "proxy/trial_watch.h"
 #include "proxy/worker.h"
 #include "tls/tickets.h"
 
@@ -56,6 +58,9 @@ struct runtime {
     char **argv;               /* as started, for an upgrade */
     char *program; /* its path, looked up at the start: a new file may have taken its place since */
     uint64_t generation;
+    struct generations generations; /* those that were in force; the newest is the current one */
+    struct trial_watch trial;       /* of the newest, and what a trial is compared with */
+    uint64_t rollbacks;             /* by hand and by trials */
     usec_t started_us;
     int64_t started_wall_us;
     enum runtime_state state;
@@ -85,19 +90,44 @@ int runtime_start(struct runtime *rt, const char *file, char **argv, const struc
 /* Until it is stopped and everything is freed; the process's exit status. */
 int runtime_run(struct runtime *rt);
 
-/* The result of a reload: whether the file was taken up, and in words what changed, or the faults, a line
- * each. */
+/* The result of what changes the configuration. */
 struct reload_result {
     bool ok;
-    char *text; /* malloc'ed */
+    bool conflict;       /* refused for what is going on just now, whatever the file says */
+    char *text;          /* malloc'ed: what changed, or the faults, a line each */
+    char *notes;         /* malloc'ed or NULL: what else is to be known, a line each */
+    uint64_t generation; /* that is in force now; 0 = refused */
+    uint64_t before;     /* that it took the place of: what a trial falls back to */
 };
+void reload_result_free(struct reload_result *r);
 
-/* Reads the file (NULL: the one that is in use) anew. A file with faults changes nothing. The answer is there
- * at once; workers take the new configuration up at their next new request. */
-struct reload_result runtime_reload(struct runtime *rt, const char *file);
+/* Reads the file anew. A file with faults changes nothing. The answer is there at once; workers take the new
+ * configuration up at their next new request. `by` (a literal) says who asked: signal, command, api, watch,
+ * of which a watch reads certificates alone anew: what is in force stays, whatever the file says now.
+ *
+ * With a trial the new configuration falls back by itself when it does worse than the limits allow, or when
+ * nobody confirms it in time (trial_watch.h). While one is on, reloads and upgrades are refused. */
+struct reload_result runtime_reload(struct runtime *rt, const char *by, const struct trial_limits *trial);
 
-/* What a reload with that file would change, in words. Nothing is touched. */
+/* The trial has ended well: the configuration stays. */
+struct reload_result runtime_confirm(struct runtime *rt, const char *by);
+
+/* A configuration that was in force before is so again, with the text that it was read from, whatever its
+ * file says now. 0: the one before; in a trial, the one that it falls back to. */
+struct reload_result runtime_rollback(struct runtime *rt, uint64_t number, const char *by);
+
+/* The trial falls back; what stands in the way is told, and it stays on to try again. */
+void runtime_fall_back(struct runtime *rt, enum trial_end how, const char *why);
+
+/* What a reload with that file (NULL: the one that is in use) would change, in words. Nothing is touched. */
 struct reload_result runtime_diff(struct runtime *rt, const char *file);
+/* What differs between two generations that are kept. */
+struct reload_result runtime_diff_generations(struct runtime *rt, uint64_t from, uint64_t to);
+
+/* A generation's text as YAML, without comments and secrets; malloc'ed, NULL when it is not kept. */
+char *runtime_config_text(struct runtime *rt, uint64_t number, size_t most);
+/* Whether a reload would find another text than the one that is in force. */
+bool runtime_file_differs(struct runtime *rt);
 
 /* Stops accepting, lets exchanges end, cuts what is left after timeouts.drain, stops. A second call: stops
  * now. */

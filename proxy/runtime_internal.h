@@ -4,7 +4,19 @@
 #include "proxy/runtime.h"
 
 /* reload.c: builds a snapshot and hands it to the workers; at the start also makes these. */
-struct reload_result load(struct runtime *rt, const char *file, bool first);
+struct load_result {
+    bool ok;
+    char *changes;                /* what it changes, in words; malloc'ed, never NULL */
+    char *why;                    /* the faults; malloc'ed; NULL when ok */
+    struct config_source *source; /* what it was read from, held; NULL unless ok */
+};
+/* Of the disk, or of what was kept (NULL: of the disk). */
+struct load_result load(struct runtime *rt, const char *file, struct config_source *kept, bool first);
+struct snapshot_context context_of(struct runtime *rt, bool dry);
+void explain_refusals(struct runtime *rt, struct snapshot *s);
+
+/* change.c: what was loaded first is generation 1. */
+void change_began(struct runtime *rt, const struct load_result *first, const char *by);
 /* The last hold on a snapshot is gone. */
 void release_snapshot(struct snapshot *s);
 
@@ -22,7 +34,9 @@ void runtime_redis_apply(struct runtime *rt, const struct cache_settings *s);
 void drain_is_over(struct timer *t);
 void drain_begin(struct runtime *rt, bool handed_over);
 
-/* upgrade.c: this process is the next one, and serves. */
+/* upgrade.c: whether this process was started by an upgrade (until it has told that it serves). */
+bool upgrade_is_next(void);
+/* This process is the next one, and serves. */
 void upgrade_tell_ready(void);
 void upgrade_forget(struct runtime *rt);
 /* The process is to stop: so is the next one, if it does not serve yet. */

@@ -11,10 +11,12 @@ static void on_signal(evutil_socket_t number, short what, void *argument)
 {
     struct runtime *rt = argument;
     const char *why;
+    struct reload_result r;
     (void)what;
     switch (number) {
     case SIGHUP:
-        free(runtime_reload(rt, NULL).text);
+        r = runtime_reload(rt, "signal", NULL);
+        reload_result_free(&r);
         break;
     case SIGTERM:
     case SIGINT:

@@ -34,6 +34,8 @@ struct snapshot *snapshot_build(const char *path, const struct snapshot_context 
     if (!s)
         return NULL;
     config_init(&s->config);
+    s->config.keep = context->keep;
+    s->config.kept = context->kept;
     s->workers = context->workers ? context->workers : 1;
     s->control = context->control;
     s->file = strdup(path);

@@ -76,6 +76,9 @@ struct snapshot_context {
     int (*access)(void *argument, struct config *c, const struct access_settings *s, bool dry, void **out);
     void (*access_free)(void *access);
     void *argument;
+    /* As in struct config; NULL = neither. */
+    struct config_source *keep;
+    const struct config_source *kept;
     bool dry; /* check only: nothing live is touched, no log opened */
 };
 

@@ -18,6 +18,11 @@ extern char **environ;
 
 /* The next process. */
 
+bool upgrade_is_next(void)
+{
+    return getenv(READY_ENVIRONMENT) != NULL;
+}
+
 void upgrade_tell_ready(void)
 {
     const char *text = getenv(READY_ENVIRONMENT);
@@ -142,6 +147,10 @@ int runtime_upgrade(struct runtime *rt, const char **why)
         return -1;
     *why = "an upgrade is under way already";
     if (rt->upgrade_fd >= 0)
+        return -1;
+    /* The next process reads the file, and would know of no trial. */
+    *why = "a configuration is on trial: `weir confirm` it or `weir rollback` first";
+    if (rt->trial.on)
         return -1;
     *why = "the path of the program is not known";
     if (!rt->program)
