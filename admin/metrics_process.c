@@ -101,6 +101,18 @@ static void configuration(struct metrics_run *r)
                    "When the configuration in use was read.", (double)rt->snapshot->loaded_at_us / 1e6);
 }
 
+static void admin_interface(struct metrics_run *r)
+{
+    static const char name[] = "admin_refused_total";
+    metrics_family(&r->w, METRICS_COUNTER, name,
+                   "Requests that the admin interface refused before it did anything, by reason.");
+    for (unsigned i = 0; i < GUARD_REFUSALS; i++) {
+        size_t none = metrics_label(&r->w, "reason", slice_text(guard_refusal_word((enum guard_refusal)i)));
+        metrics_count(&r->w, name, r->admin->refused[i]);
+        metrics_cut(&r->w, none);
+    }
+}
+
 bool metrics_process(struct metrics_run *r)
 {
     struct metrics_writer *w = &r->w;
@@ -117,7 +129,8 @@ bool metrics_process(struct metrics_run *r)
     workers(r);
     configuration(r);
     metrics_single(w, METRICS_COUNTER, "log_lines_lost_total", "Log lines that an output did not take.",
-                   (double)(access_logs_lost(r->admin->logs) + (rt->log_sink ? sink_lost(rt->log_sink) : 0)));
+                   (double)writer_lost(rt->writer));
+    admin_interface(r);
     kernel(r);
     return false;
 }

@@ -213,6 +213,21 @@ def test_who_shows_many_wrong_tokens_is_not_listened_to(guarded):
     wait_until(lambda: get(guarded.port("admin"), "/api/v1/status", right, source=mine).status == 200)
 
 
+def test_refusals_are_counted_by_reason(guarded):
+    def counted():
+        return {labels["reason"]: n for labels, n in guarded.admin.metrics().matching("weir_admin_refused_total")}
+    before = counted()
+    assert set(before) == {"no_token", "wrong_token", "too_many_tries", "host", "other_site", "control_socket_only"}
+    right = ("Authorization", f"Bearer {TOKEN}")
+    get(guarded.port("admin"), "/api/v1/status", source=source())
+    get(guarded.port("admin"), "/api/v1/status", [("Authorization", "Bearer x")], source=source())
+    get(guarded.port("admin"), "/api/v1/stop", [right], method="POST", body=b"", source=source())
+    get(guarded.port("admin"), "/api/v1/reload", [right, ("Origin", "http://evil.example")], method="POST", body=b"", source=source())
+    after = counted()
+    assert {k: after[k] - before[k] for k in after} == {"no_token": 1, "wrong_token": 1, "too_many_tries": 0, "host": 0, "other_site": 1,
+                                                        "control_socket_only": 1}
+
+
 def test_wrong_tokens_are_logged_without_what_was_shown(guarded):
     guarded.await_log("a wrong token was shown to the admin interface", "client=127.")
     assert TOKEN not in guarded.log() and "wrong-secret-thing" not in guarded.log()
