@@ -1,12 +1,13 @@
-"""docs_runner.py PAGE BINARY FOLDER: does what a page of docs/ shows, and compares what comes with what the page says.
+"""docs_runner.py PAGE BINARY FOLDER [--fill]: does what a page of docs/ shows, and compares what comes with what the page says.
 
 Runs in network and mount namespaces of its own (`unshare -n -m`), so ports and addresses are those of the page: each server of an
 upstream is played at its address, names of examples are in /etc/hosts, and what is written under /etc, /run and /var/log is gone at the end.
-Prints what differs, as PAGE:LINE, and exits 1 then.
+Prints what differs, as PAGE:LINE, and exits 1 then. With --fill, a command that is followed by a line `?` gets what it printed written below it.
 """
 
 import ipaddress
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -56,6 +57,15 @@ def prepare_machine():
         f.write("127.0.0.1 localhost " + " ".join(NAMES) + "\n::1 localhost\n")
 
 
+def without_chance(text):
+    """What is another every time becomes `…`."""
+    for pattern, shown in [(r"^(Date|Last-Modified|ETag|X-Request-Id|x-request-id): .*$", r"\1: …"), (r"\b[0-9a-f]{32}\b", "…"),
+                           (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "…"), (r"\d+\.\d{3} ms", "… ms"), (r"\d+\.\d ms", "… ms"), (r"dur=[\d.]+", "dur=…"),
+                           (r'("\w*_ms"): ?[\d.]+', r"\1:…"), (r"process \d+, up \S+", "process …, up …"), (r"^(weir_\w*(?:bytes|fds)\S*) \d+", r"\1 …")]:
+        text = re.sub(pattern, shown, text, flags=re.M)
+    return text
+
+
 class Page:
     def __init__(self, name, text, binary, folder):
         self.name, self.text, self.binary, self.folder = name, text, binary, folder
@@ -66,6 +76,7 @@ class Page:
         self.servers = {}
         self.authority = Authority(os.path.join(folder, "authority"))
         self.failures = []
+        self.fill = None         # line of a command -> what it printed
         self.shell = None
 
     # -- the shell ---------------------------------------------------------------------------------------------------------
@@ -185,6 +196,10 @@ class Page:
         """Until it prints what is expected, as a check may take its time to notice, and a log to be written."""
         until = time.monotonic() + 10 * SCALE
         once = "&" in command.text or "kill" in command.text
+        if self.fill is not None and command.expected == ["?"]:
+            time.sleep(2)
+            self.fill[command.line + command.text.count("\n")] = without_chance(self.do(command.text).strip("\n"))
+            return
         while True:
             output = self.do(command.text)
             if docs_pages.matches(command.expected, output):
@@ -228,7 +243,14 @@ def main():
         text = f.read()
     prepare_machine()
     page = Page(name, text, binary, folder)
+    page.fill = {} if "--fill" in sys.argv else None
     page.go()
+    if page.fill:
+        lines = text.split("\n")
+        for at in sorted(page.fill, reverse=True):
+            lines[at:at + 1] = page.fill[at].split("\n") if page.fill[at] else []
+        with open(os.path.join(docs_pages.ROOT, name), "w", encoding="utf-8") as f:
+            f.write("\n".join(lines))
     print("\n\n".join(page.failures))
     os._exit(1 if page.failures else 0)
 

@@ -43,6 +43,8 @@ def entries(node):
 
 def write(folder, name, content):
     path = os.path.join(folder, name)
+    if os.path.exists(path):
+        return
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "wb") as f:
         f.write(content)
