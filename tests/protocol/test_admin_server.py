@@ -249,10 +249,10 @@ def test_answers_that_nobody_takes_do_not_fill_the_memory(weir):
     size = len(weir.admin.request("GET", "/metrics").body)
     assert size > 20_000
     before = weir.rss_bytes()
-    flood = [RawClient(weir.port("admin"), receive_buffer=4096) for _ in range(400)]
+    flood = [RawClient(weir.port("admin"), receive_buffer=4096) for _ in range(100)]
     try:
         for client in flood:
-            client.send_quietly(head(weir, "GET /metrics HTTP/1.1") * 200)
+            client.send_quietly(head(weir, "GET /metrics HTTP/1.1") * 50)
         assert healthy(weir)
         assert weir.rss_bytes() - before < (64 << 20) * (6 if weir.is_sanitized else 2)
     finally:
