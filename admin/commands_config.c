@@ -156,6 +156,19 @@ int command_diff_generations(char *socket, unsigned long long from, unsigned lon
 
 /* weir history */
 
+/* On the line when it is one, else below it. */
+static void print_faults(const char *faults)
+{
+    bool one = !strchr(faults, '\n');
+    printf("%s", one ? ": " : ":");
+    while (*faults) {
+        size_t len = strcspn(faults, "\n");
+        printf("%s%.*s", one ? "" : "\n    ", (int)len, faults);
+        faults += len + (faults[len] != 0);
+    }
+    printf("\n");
+}
+
 static void print_entry(const json_t *g, const char *before)
 {
     long long number = client_number(g, "generation"), text_of = client_number(g, "text_of");
@@ -172,10 +185,10 @@ static void print_entry(const json_t *g, const char *before)
         printf(": %s", client_text(g, "result"));
     if (!*reason)
         printf("\n");
-    else if (strchr(reason, '\n'))
-        printf(", see the log\n");
+    else if (number)
+        printf(" (%s)\n", reason);
     else
-        printf("%s%s%s\n", number ? " (" : ": ", reason, number ? ")" : "");
+        print_faults(reason);
 }
 
 static void print_text(const json_t *config, long long generation)

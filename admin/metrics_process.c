@@ -85,6 +85,19 @@ static void workers(struct metrics_run *r)
               offsetof(struct worker, lag_us));
 }
 
+static void trials(struct metrics_run *r)
+{
+    struct metrics_writer *w = &r->w;
+    const struct trial_watch *t = &r->runtime->trial;
+    metrics_single(w, METRICS_GAUGE, "config_on_trial", "1 while the configuration is on trial.", t->on);
+    metrics_family(w, METRICS_COUNTER, "config_trials_total", "Trials of configurations by how they ended.");
+    for (unsigned i = 0; i < TRIAL_ENDS; i++) {
+        size_t none = metrics_label(w, "result", slice_text(trial_end_text((enum trial_end)i)));
+        metrics_count(w, "config_trials_total", t->ends[i]);
+        metrics_cut(w, none);
+    }
+}
+
 static void configuration(struct metrics_run *r)
 {
     struct metrics_writer *w = &r->w;
@@ -95,6 +108,9 @@ static void configuration(struct metrics_run *r)
                    (double)rt->stats.reload_failures);
     metrics_single(w, METRICS_GAUGE, "config_last_reload_successful", "0 when the last reload was refused.",
                    !rt->stats.reload_failed);
+    trials(r);
+    metrics_single(w, METRICS_COUNTER, "config_rollbacks_total",
+                   "Configurations that were taken back, by hand and by trials.", (double)rt->rollbacks);
     metrics_single(w, METRICS_GAUGE, "config_generation", "The configuration's number, from 1.",
                    (double)rt->generation);
     metrics_single(w, METRICS_GAUGE, "config_loaded_timestamp_seconds",

@@ -32,6 +32,11 @@ static void print_process(const json_t *s, FILE *out)
     print_uptime(json_real_value(json_object_get(s, "uptime_seconds")), out);
     fprintf(out, "\nconfiguration %s, generation %lld, loaded %s", text_of(s, "file"),
             number_of(s, "generation"), text_of(s, "loaded"));
+    const json_t *trial = json_object_get(s, "trial");
+    if (json_is_object(trial))
+        fprintf(out, ", on trial for %.0f s more (then back to %lld; `weir confirm` keeps it)",
+                json_number_value(json_object_get(trial, "remaining_seconds")),
+                number_of(trial, "falls_back_to"));
     if (number_of(s, "reload_failures"))
         fprintf(out, "; %lld reloads refused", number_of(s, "reload_failures"));
     fprintf(out, "\n%lld workers, %lld connections\n", number_of(s, "workers"), number_of(s, "connections"));

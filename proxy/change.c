@@ -86,8 +86,13 @@ static void log_changes(struct runtime *rt, const char *event, const struct chan
         return;
     join_lines(out, lines, 2 * EVENT_WORDS);
     fclose(out);
-    log_info(event, LOG_U64("generation", rt->generation), LOG_TEXT("by", c->by), LOG_TEXT("file", rt->file),
-             LOG_TEXT("changes", text ? text : ""), LOG_TEXT("reason", c->reason));
+    if (*c->reason)
+        log_info(event, LOG_U64("generation", rt->generation), LOG_TEXT("by", c->by),
+                 LOG_U64("configuration_of", c->text_of), LOG_TEXT("reason", c->reason),
+                 LOG_TEXT("changes", text ? text : ""));
+    else
+        log_info(event, LOG_U64("generation", rt->generation), LOG_TEXT("by", c->by),
+                 LOG_TEXT("file", rt->file), LOG_TEXT("changes", text ? text : ""));
     free(text);
 }
 
@@ -296,31 +301,38 @@ static struct generation *find_target(struct runtime *rt, uint64_t number, char 
     return *why || !g ? NULL : g;
 }
 
-/* Into force again, in place of the newest, which is said to be taken back. */
+static void add_notes(struct runtime *rt, struct reload_result *r, uint64_t text_of)
+{
+    const char *differs = "differs from what is in force; the next reload takes it up";
+    bool other = runtime_file_differs(rt);
+    char *notes =
+        print("generation %llu is in force, with the configuration of generation %llu\n%s%s%s%s%s",
+              (unsigned long long)r->generation, (unsigned long long)text_of, r->notes ? r->notes : "",
+              other ? rt->file : "", other ? ": " : "", other ? differs : "", other ? "\n" : "");
+    free(r->notes);
+    r->notes = notes;
+}
+
+/* Into force again, in place of the newest, which is said to be taken back, and why. */
 static struct reload_result go_back(struct runtime *rt, const struct generation *to, const char *by,
                                     const char *why)
 {
-    uint64_t taken_back = rt->generation;
+    uint64_t taken_back = rt->generation, text_of = to->text_of ? to->text_of : to->number;
     struct config_source *source = config_source_hold(to->source);
-    struct change c = {
-        .by = by, .kept = source, .text_of = to->text_of ? to->text_of : to->number, .reason = why};
+    bool by_itself = rt->trial.on && strcmp(by, "trial") == 0;
+    char *reason = print("in place of generation %llu%s%s", (unsigned long long)taken_back,
+                         by_itself ? ": " : "", by_itself ? why : "");
+    struct change c = {.by = by, .kept = source, .text_of = text_of, .reason = reason ? reason : why};
     struct reload_result r = change(rt, &c);
     struct generation *old = r.ok ? generations_find(&rt->generations, taken_back) : NULL;
     if (old)
         generation_end(old, GENERATION_ROLLED_BACK, why);
     rt->rollbacks += r.ok;
     config_source_release(source);
+    free(reason);
+    if (r.ok)
+        add_notes(rt, &r, text_of);
     return r;
-}
-
-static void note_file(struct runtime *rt, struct reload_result *r)
-{
-    if (!r->ok || !runtime_file_differs(rt))
-        return;
-    char *notes = print("%s%s: differs from what is in force; the next reload takes it up\n",
-                        r->notes ? r->notes : "", rt->file);
-    free(r->notes);
-    r->notes = notes;
 }
 
 struct reload_result runtime_rollback(struct runtime *rt, uint64_t number, const char *by)
@@ -329,11 +341,10 @@ struct reload_result runtime_rollback(struct runtime *rt, uint64_t number, const
     struct generation *to = why ? NULL : find_target(rt, number, &why);
     if (!to)
         return conflict(rt, "no rollback", by, why);
-    char *reason = print("rolled back by %s", by);
+    char *reason = print("by %s", by);
     struct reload_result r = go_back(rt, to, by, reason ? reason : "");
     if (r.ok && rt->trial.on)
         trial_finish(rt, TRIAL_ROLLED_BACK);
-    note_file(rt, &r);
     free(reason);
     return r;
 }
