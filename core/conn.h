@@ -101,11 +101,10 @@ struct conn {
     struct timer timer; /* conn_timer */
     struct timer look;  /* runs while the last read was short: was that all? */
     struct task task;
-    void (*gone)(struct conn *); /* conn_linger */
-    void *owner;                 /* for a handler whose memory this is not in; conn.c leaves it alone */
-    msec_t linger_ms;
-    msec_t handshake_ms;  /* conn_timer_connect */
-    uint64_t linger_sent; /* bytes_out when the timer was set */
+    void (*gone)(struct conn *);      /* conn_linger */
+    void *owner;                      /* for a handler whose memory this is not in; conn.c leaves it alone */
+    uint32_t linger_ms, handshake_ms; /* conn_linger; conn_timer_connect */
+    uint64_t linger_sent;             /* bytes_out when the timer was set */
 };
 
 /* Takes over a connected socket (non-blocking). 0, or -1 (the descriptor is closed). */
@@ -218,7 +217,7 @@ static inline void conn_timer_pause(struct conn *c)
  * must be done in the connect's time. */
 static inline void conn_timer_connect(struct conn *c, msec_t connect_ms, msec_t handshake_ms)
 {
-    c->handshake_ms = handshake_ms;
+    c->handshake_ms = handshake_ms < UINT32_MAX ? (uint32_t)handshake_ms : UINT32_MAX;
     conn_timer(c, connect_ms);
 }
 

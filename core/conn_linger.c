@@ -72,7 +72,7 @@ void conn_linger(struct conn *c, msec_t for_ms, void (*gone)(struct conn *))
     conn_keep(c, slice_of(NULL, 0));
     conn_drop_transport(c);
     c->handler = &linger_handler;
-    c->linger_ms = for_ms;
+    c->linger_ms = for_ms < UINT32_MAX ? (uint32_t)for_ms : UINT32_MAX;
     c->linger_sent = c->bytes_out;
     c->draining_told = true;
     conn_timer(c, for_ms);

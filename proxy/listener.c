@@ -313,10 +313,19 @@ void listeners_free(struct worker *w)
 
 /* Clients. */
 
+/* 0, or -1 when out of memory. */
+static int note_proxy(struct client *c, const struct arrival *a)
+{
+    c->proxied = malloc(sizeof *c->proxied);
+    if (!c->proxied)
+        return -1;
+    *c->proxied = (struct proxied){*client_peer(a->counted), a->destination};
+    return 0;
+}
+
 static void take_over(struct client *c, struct client *from)
 {
     c->listener = from->listener;
-    c->peer = from->peer;
     c->ip_counted = from->ip_counted;
     list_remove(&from->link);
     list_append(&c->listener->clients, &c->link);
@@ -326,9 +335,10 @@ static void take_over(struct client *c, struct client *from)
 bool client_enter(struct client *c, struct listener *l, const struct arrival *a)
 {
     c->ip = a->ip;
-    c->destination = a->destination;
-    c->has_destination = a->has_destination;
+    c->proxied = NULL;
     if (a->counted) {
+        if (a->has_destination && note_proxy(c, a) != 0)
+            return false;
         take_over(c, a->counted);
         return true;
     }
@@ -336,9 +346,8 @@ bool client_enter(struct client *c, struct listener *l, const struct arrival *a)
     const struct limits *max = &l->config->settings->limits;
     if (!connection_limits_enter(limits, max->connections))
         return false;
-    c->peer = a->ip;
-    c->ip_counted = max->connections_per_ip != 0 && !c->peer.is_unix;
-    if (c->ip_counted && !connection_limits_enter_ip(limits, &c->peer, max->connections_per_ip)) {
+    c->ip_counted = max->connections_per_ip != 0 && !c->ip.is_unix;
+    if (c->ip_counted && !connection_limits_enter_ip(limits, &c->ip, max->connections_per_ip)) {
         connection_limits_leave(limits);
         return false;
     }
@@ -356,7 +365,9 @@ void client_leave(struct client *c)
     struct connection_limits *limits = &l->config->stats->limits;
     connection_limits_leave(limits);
     if (c->ip_counted)
-        connection_limits_leave_ip(limits, &c->peer);
+        connection_limits_leave_ip(limits, client_peer(c));
+    free(c->proxied);
+    c->proxied = NULL;
     list_remove(&c->link);
     counter_add(&l->stats->connections_open, (uint64_t)-1);
     l->client_count--;

@@ -14,16 +14,20 @@ struct listener;
 struct udp_port;
 struct udp_sessions;
 
+/* Of a client that another proxy introduced, in a PROXY header. */
+struct proxied {
+    struct ip peer;        /* as the socket says: what limits count */
+    struct ip destination; /* where the header says that the client came to */
+};
+
 /* What the kinds of connection (http, tcp) have in common: being counted and told to end. Embedded in each.
  */
 struct client {
     struct list link; /* in listener->clients */
     struct listener *listener;
-    struct ip ip;          /* the client: the peer, or whom its PROXY header names */
-    struct ip peer;        /* as the socket says: what limits count */
-    struct ip destination; /* where its PROXY header says that it came to */
-    bool has_destination;
+    struct ip ip; /* the client: the peer, or whom its PROXY header names */
     bool ip_counted;
+    struct proxied *proxied; /* own; NULL = it had no PROXY header */
     /* Ends the connection as soon as it has answered; an idle one at once if close_idle, else after its next
      * request. */
     void (*drain)(struct client *, bool close_idle);
@@ -31,11 +35,22 @@ struct client {
     void (*cut)(struct client *);
 };
 
+static inline const struct ip *client_peer(const struct client *c)
+{
+    return c->proxied ? &c->proxied->peer : &c->ip;
+}
+
+/* Where its PROXY header says that it came to; NULL = it had none. */
+static inline const struct ip *client_destination(const struct client *c)
+{
+    return c->proxied ? &c->proxied->destination : NULL;
+}
+
 /* A connection on its way to a codec. */
 struct arrival {
     int fd;
     struct ip ip;          /* as in struct client */
-    struct ip destination; /* likewise */
+    struct ip destination; /* as in struct proxied, if there is one */
     bool has_destination;
     struct upstream *upstream; /* chosen by name: it goes there undecrypted; NULL = as the listener says */
     struct slice server_name;  /* by which it was chosen; gone after the call */

@@ -99,7 +99,7 @@ static void leave(struct prelude *p)
 
 static int refuse(struct prelude *p, const char *why)
 {
-    tell(p->client.listener, &p->client.peer, why);
+    tell(p->client.listener, client_peer(&p->client), why);
     close(p->arrival.fd);
     leave(p);
     return -1;

@@ -164,7 +164,7 @@ static void introduce_client(struct tcp_stream *s)
 {
     const struct client *c = &s->client;
     struct introduction i = {.client = &c->ip,
-                             .destination = c->has_destination ? &c->destination : NULL,
+                             .destination = client_destination(c),
                              .from = &s->conn,
                              .server_name = slice_text(s->server_name)};
     introduce(&s->uc->conn, s->upstream, &i);

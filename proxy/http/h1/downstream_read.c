@@ -136,7 +136,7 @@ static struct exchange *create_exchange(struct h1_downstream *d)
     x->is_tls = d->conn.transport != NULL;
     x->keep_alive_ok = true;
     x->peer = d->client.ip;
-    x->destination = d->client.has_destination ? &d->client.destination : NULL;
+    x->destination = client_destination(&d->client);
     d->x = x;
     d->head_begun = false;
     d->used = true;

@@ -62,6 +62,7 @@ static int greet(struct h2_connection *c)
 static void move_client(struct client *to, struct client *from)
 {
     *to = *from;
+    from->proxied = NULL;
     list_init(&to->link);
     list_insert_before(&from->link, &to->link);
     list_remove(&from->link);

@@ -18,7 +18,7 @@ static void begin_exchange(struct h2_stream *s)
     x->is_tls = c->conn->transport != NULL;
     x->keep_alive_ok = true;
     x->peer = c->client.ip;
-    x->destination = c->client.has_destination ? &c->client.destination : NULL;
+    x->destination = client_destination(&c->client);
     x->protocol = 20;
     s->x = x;
     if (!fault)
