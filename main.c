@@ -12,10 +12,10 @@
 #include <yaml.h>
 
 #include "admin/admin.h"
+#include "admin/check.h"
 #include "admin/client.h"
 #include "admin/top.h"
 #include "import/import.h"
-#include "proxy/check_user.h"
 #include "proxy/runtime.h"
 
 struct command {
@@ -35,7 +35,9 @@ struct arguments {
     const char *seconds; /* -d */
     const char *prefix, *tag;
     const char *client, *listener; /* of explain */
-    bool json, once, all, soft;
+    const char *allow[64];         /* --allow, of check */
+    size_t allow_count;
+    bool json, once, all, soft, strict, rules;
     struct reload_question trial; /* of reload */
 };
 
@@ -46,7 +48,7 @@ static int wrong_call(const char *command, const char *format, ...) __attribute_
 static bool takes_json(const char *command)
 {
     return strcmp(command, "status") == 0 || strcmp(command, "upstreams") == 0 ||
-           strcmp(command, "requests") == 0 || strcmp(command, "top") == 0 ||
+           strcmp(command, "requests") == 0 || strcmp(command, "check") == 0 || strcmp(command, "top") == 0 ||
            strcmp(command, "explain") == 0 || strcmp(command, "history") == 0;
 }
 
@@ -92,6 +94,10 @@ static int parse(const char *command, int argc, char **argv, size_t least, size_
             continue;
         }
         const char **trial = strcmp(command, "reload") == 0 ? trial_value(a, &out->trial) : NULL;
+        if (strcmp(command, "check") == 0 && (strcmp(a, "--strict") == 0 || strcmp(a, "--rules") == 0)) {
+            *(a[2] == 's' ? &out->strict : &out->rules) = true;
+            continue;
+        }
         const char **value =
             trial                                                             ? trial
             : strcmp(a, "-c") == 0 || strcmp(a, "--config") == 0              ? &out->config
@@ -101,6 +107,8 @@ static int parse(const char *command, int argc, char **argv, size_t least, size_
             : strcmp(command, "purge") == 0 && strcmp(a, "--tag") == 0        ? &out->tag
             : strcmp(command, "explain") == 0 && strcmp(a, "--client") == 0   ? &out->client
             : strcmp(command, "explain") == 0 && strcmp(a, "--listener") == 0 ? &out->listener
+            : strcmp(command, "check") == 0 && strcmp(a, "--allow") == 0 && out->allow_count < 64
+                ? &out->allow[out->allow_count]
             : strcmp(a, "-H") == 0 && out->header_count < 64 ? &out->headers[out->header_count]
                                                              : NULL;
         if (!value)
@@ -110,6 +118,8 @@ static int parse(const char *command, int argc, char **argv, size_t least, size_
         *value = argv[++i];
         if (value == &out->headers[out->header_count])
             out->header_count++;
+        if (value == &out->allow[out->allow_count])
+            out->allow_count++;
     }
     if (out->rest_count < least)
         return wrong_call(command, "an argument is missing");
@@ -163,33 +173,15 @@ static int check(int argc, char **argv)
     int wrong = parse("check", argc, argv, 0, 0, &a);
     if (wrong)
         return wrong;
+    if (a.rules) {
+        command_check_rules();
+        return 0;
+    }
     if (!a.config)
         return wrong_call("check", "which file? Say -c FILE");
-    struct admin *admin = admin_create();
-    const struct runtime_hooks *hooks = admin ? admin_hooks(admin) : NULL;
-    if (!hooks)
-        return 1;
-    struct snapshot_context context = {.workers = 1,
-                                       .dry = true,
-                                       .access = hooks->access,
-                                       .access_free = hooks->access_free,
-                                       .argument = hooks->argument};
-    struct snapshot *s = snapshot_build(a.config, &context);
-    if (!s) {
-        fprintf(stderr, "weir: out of memory\n");
-        return 1;
-    }
-    size_t errors = s->config.error_count;
-    if (errors == 0)
-        check_user(s);
-    fputs(config_errors_text(&s->config), stderr);
-    fputs(config_warnings_text(&s->config), stderr);
-    if (errors == 0)
-        printf("%s: good (%zu listeners, %zu routes, %zu upstreams, %zu tests passed)\n", a.config,
-               s->listener_count, s->route_count, s->upstream_count, s->tests_passed);
-    snapshot_free(s);
-    admin_free(admin);
-    return errors ? 1 : 0;
+    const struct check_question q = {
+        .file = a.config, .strict = a.strict, .json = a.json, .allow = a.allow, .allow_count = a.allow_count};
+    return command_check(&q);
 }
 
 static void write_out(void *argument, const char *text, size_t len)
@@ -405,8 +397,12 @@ static int help(int argc, char **argv);
 
 static const struct command commands[] = {
     {"run", run, "-c FILE", "serves in the foreground; logs go to standard error"},
-    {"check", check, "-c FILE",
-     "says everything that is wrong with a file, and runs its tests; exits 0 or 1"},
+    {"check", check, "-c FILE [--strict] [--allow RULE]... [--json] | --rules",
+     "says everything that is wrong with a file, warns of what is hardly meant, and runs its tests; exits 0, "
+     "or "
+     "1 on errors, with --strict on warnings too; --allow leaves a rule's warnings out, --rules lists the "
+     "rules, "
+     "--json is for editors and CI"},
     {"explain", explain,
      "[-c FILE | -s SOCKET] [-H 'name: value']... [--client ADDRESS] [--listener NAME] [--json] [METHOD] URL",
      "says which listener, route and upstream a request would meet, and why; with a file, or in the running "

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "admin/api_config.h"
+#include "admin/warnings_json.h"
 
 #define YAML_MAX (1u << 20)
 
@@ -76,8 +77,9 @@ static void answer(struct http_call *c, const struct reload_result *r)
 {
     struct admin *a = admin_of(c);
     api_reply(c, 200,
-              json_pack("{s:o, s:o, s:I, s:o}", "changes", json_lines(r->text), "notes",
-                        json_lines(r->notes ? r->notes : ""), "generation", (json_int_t)r->generation,
+              json_pack("{s:o, s:o, s:o, s:I, s:o}", "changes", json_lines(r->text), "notes",
+                        json_lines(r->notes ? r->notes : ""), "warnings",
+                        warnings_json(&a->runtime->snapshot->config), "generation", (json_int_t)r->generation,
                         "trial", trial_json(a)));
 }
 

@@ -12,6 +12,9 @@ static void print_changes(const json_t *answer, const char *none)
     if (client_print_lines(json_object_get(answer, "changes"), "") == 0)
         printf("%s\n", none);
     client_print_lines(json_object_get(answer, "notes"), "");
+    const json_t *warnings = json_object_get(answer, "warnings");
+    for (size_t i = 0; i < json_array_size(warnings); i++)
+        fprintf(stderr, "%s\n", json_string_value(json_object_get(json_array_get(warnings, i), "text")));
 }
 
 static int print_and_free(json_t *answer, const char *none)

@@ -13,6 +13,11 @@ bool config_wants_faults(const struct config *c)
     return c->error_count < CONFIG_ERRORS_MAX && c->errors_repeated < REPEATED_MAX;
 }
 
+bool config_wants_warnings(const struct config *c)
+{
+    return c->warning_count < CONFIG_ERRORS_MAX;
+}
+
 /* Control characters would break the line or the terminal. */
 static const char *printable(struct config *c, const char *text)
 {
@@ -89,24 +94,41 @@ static struct place place_of_key(const struct config_node *at)
     return at && at->key_line ? (struct place){at->file, at->key_line, at->key_column} : place_of_value(at);
 }
 
-static void record(struct config *c, struct place place, const char *path, bool warning, const char *format,
-                   va_list args)
+/* `PATH: WORDS; MEND [RULE]`, as much as there is of it. */
+static const char *whole_message(struct config *c, const struct config_error *e)
 {
-    if (warning ? c->warning_count >= CONFIG_ERRORS_MAX : !config_wants_faults(c)) {
-        c->errors_dropped += !warning;
+    const char *text = e->words;
+    if (text && e->path[0])
+        text = arena_printf(&c->arena, "%s: %s", e->path, text);
+    if (text && e->mend)
+        text = arena_printf(&c->arena, "%s; %s", text, e->mend);
+    if (text && e->rule)
+        text = arena_printf(&c->arena, "%s [%s]", text, e->rule);
+    return text ? printable(c, text) : NULL;
+}
+
+static void record(struct config *c, struct place place, const char *path, bool warning,
+                   const struct config_advice *advice, const char *format, va_list args)
+{
+    if (warning ? !config_wants_warnings(c) : !config_wants_faults(c)) {
+        *(warning ? &c->warnings_dropped : &c->errors_dropped) += 1;
         return;
     }
-    const char *message = format_text(c, format, args);
-    if (message && path && *path)
-        message = arena_printf(&c->arena, "%s: %s", path, message);
-    message = message ? printable(c, message) : NULL;
-    struct config_error error = {place.file, place.line, place.column, message};
+    struct config_error error = {.file = place.file,
+                                 .line = place.line,
+                                 .column = place.column,
+                                 .path = path ? path : "",
+                                 .words = format_text(c, format, args),
+                                 .rule = advice ? advice->rule : NULL,
+                                 .mend = advice ? advice->mend : NULL,
+                                 .example = advice ? advice->example : NULL};
+    error.message = whole_message(c, &error);
 
     size_t before = c->error_count;
-    int failed = !message;
-    if (message && warning)
+    int failed = !error.message;
+    if (error.message && warning)
         failed = append(c, &c->warnings, &c->warning_count, &c->warning_capacity, error);
-    else if (message)
+    else if (error.message)
         failed = append(c, &c->errors, &c->error_count, &c->error_capacity, error);
     if (failed)
         c->out_of_memory = true;
@@ -126,7 +148,7 @@ void config_fault(struct config *c, const struct config_node *at, const char *fo
         return;
     va_list args;
     va_start(args, format);
-    record(c, place_of_value(at), path_of(c, at), false, format, args);
+    record(c, place_of_value(at), path_of(c, at), false, NULL, format, args);
     va_end(args);
 }
 
@@ -134,7 +156,7 @@ void config_fault_key(struct config *c, const struct config_node *at, const char
 {
     va_list args;
     va_start(args, format);
-    record(c, place_of_key(at), path_of(c, at), false, format, args);
+    record(c, place_of_key(at), path_of(c, at), false, NULL, format, args);
     va_end(args);
 }
 
@@ -142,7 +164,17 @@ void config_warn(struct config *c, const struct config_node *at, const char *for
 {
     va_list args;
     va_start(args, format);
-    record(c, place_of_value(at), config_path(c, at), true, format, args);
+    record(c, place_of_value(at), config_path(c, at), true, NULL, format, args);
+    va_end(args);
+}
+
+void config_advise(struct config *c, const struct config_node *at, const struct config_advice *advice,
+                   const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    record(c, advice->at_key ? place_of_key(at) : place_of_value(at),
+           config_wants_warnings(c) ? config_path(c, at) : "", true, advice, format, args);
     va_end(args);
 }
 
@@ -151,7 +183,7 @@ void config_fault_place(struct config *c, const char *file, uint32_t line, uint3
 {
     va_list args;
     va_start(args, format);
-    record(c, (struct place){file, line, column}, NULL, false, format, args);
+    record(c, (struct place){file, line, column}, NULL, false, NULL, format, args);
     va_end(args);
 }
 
@@ -201,42 +233,60 @@ static int compare(const void *x, const void *y)
     return a < b ? -1 : a > b; /* the same place: as they were found */
 }
 
-static size_t write_line(char *to, size_t size, const struct config_error *error)
+static size_t write_line(char *to, size_t size, const struct config_error *error, const char *level)
 {
     int len;
     if (!error->file[0])
-        len = snprintf(to, size, "%s\n", error->message);
+        len = snprintf(to, size, "%s%s\n", level, error->message);
     else if (!error->line)
-        len = snprintf(to, size, "%s: %s\n", error->file, error->message);
+        len = snprintf(to, size, "%s: %s%s\n", error->file, level, error->message);
     else
-        len = snprintf(to, size, "%s:%u:%u: %s\n", error->file, error->line, error->column, error->message);
+        len = snprintf(to, size, "%s:%u:%u: %s%s\n", error->file, error->line, error->column, level,
+                       error->message);
     return len < 0 ? 0 : (size_t)len;
 }
 
-static const char *lines(struct config *c, const struct config_error *list, size_t count)
+static const struct config_error **sort(struct config *c, const struct config_error *list, size_t count)
 {
     const struct config_error **sorted = arena_alloc(&c->arena, (count + 1) * sizeof(void *));
+    for (size_t i = 0; sorted && i < count; i++)
+        sorted[i] = &list[i];
+    if (sorted)
+        qsort(sorted, count, sizeof(void *), compare);
+    return sorted;
+}
+
+const struct config_error **config_errors_sorted(struct config *c)
+{
+    return sort(c, c->errors, c->error_count);
+}
+
+const struct config_error **config_warnings_sorted(struct config *c)
+{
+    return sort(c, c->warnings, c->warning_count);
+}
+
+static const char *lines(struct config *c, const struct config_error *list, size_t count, const char *level)
+{
+    const struct config_error **sorted = sort(c, list, count);
     size_t size = 1, used = 0;
     if (!sorted)
         return NULL;
-    for (size_t i = 0; i < count; i++) {
-        sorted[i] = &list[i];
-        size += write_line(NULL, 0, &list[i]);
-    }
-    qsort(sorted, count, sizeof(void *), compare);
+    for (size_t i = 0; i < count; i++)
+        size += write_line(NULL, 0, &list[i], level);
 
     char *text = arena_alloc(&c->arena, size);
     if (!text)
         return NULL;
     text[0] = 0;
     for (size_t i = 0; i < count; i++)
-        used += write_line(text + used, size - used, sorted[i]);
+        used += write_line(text + used, size - used, sorted[i], level);
     return text;
 }
 
 const char *config_errors_text(struct config *c)
 {
-    const char *text = lines(c, c->errors, c->error_count);
+    const char *text = lines(c, c->errors, c->error_count, "");
     if (text && c->errors_dropped)
         text = arena_printf(&c->arena, "%s%zu more faults are not shown\n", text, c->errors_dropped);
     if (text && c->out_of_memory)
@@ -246,6 +296,38 @@ const char *config_errors_text(struct config *c)
 
 const char *config_warnings_text(struct config *c)
 {
-    const char *text = lines(c, c->warnings, c->warning_count);
+    const char *text = lines(c, c->warnings, c->warning_count, "warning: ");
+    if (text && c->warnings_dropped)
+        text = arena_printf(&c->arena, "%smore warnings are not shown\n", text);
     return text ? text : "out of memory\n";
+}
+
+const char *config_warning_line(struct config *c, const struct config_error *warning)
+{
+    size_t len = write_line(NULL, 0, warning, "warning: ");
+    char *line = arena_alloc(&c->arena, len + 1);
+    if (!line || len == 0)
+        return NULL;
+    write_line(line, len + 1, warning, "warning: ");
+    line[len - 1] = 0;
+    return line;
+}
+
+struct slice config_error_mend(const struct config_error *error, struct slice *what)
+{
+    size_t at = SIZE_MAX;
+    bool quoted = false;
+    *what = slice_text(error->words);
+    if (error->mend)
+        return slice_text(error->mend);
+    for (size_t i = 0; i < what->len; i++) {
+        quoted ^= what->at[i] == '"';
+        if (!quoted && what->at[i] == ';' && i + 1 < what->len && what->at[i + 1] == ' ')
+            at = i;
+    }
+    if (quoted || at == SIZE_MAX)
+        return S("");
+    struct slice mend = slice_skip(*what, at + 2);
+    what->len = at;
+    return mend;
 }

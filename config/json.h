@@ -20,3 +20,7 @@ void json_raw(struct json *j, const char *text);
 /* Both at once. */
 void json_pair(struct json *j, const char *key, const char *text);
 void json_pair_raw(struct json *j, const char *key, const char *text);
+
+/* error_json.c: the members "errors" and "warnings" of the object that is open: lists of {file, line, column,
+ * path, message, mend, example, rule}, those that there are, in the order of config_errors_text(). */
+void config_faults_json(struct config *c, struct json *j);

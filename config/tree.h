@@ -53,6 +53,18 @@ struct config_error {
     const char *file;
     uint32_t line, column; /* 0: the file as a whole */
     const char *message;   /* path and mend included: `listeners.web.protocol: unknown value "htpp" (…)` */
+    const char *path;      /* `listeners.web.protocol`; "" of none */
+    /* Of config_advise(); NULL otherwise. */
+    const char *rule, *mend, *example;
+    const char *words; /* without path and mend */
+};
+
+/* What a warning has besides its words. The texts live as long as the config; each may be NULL. */
+struct config_advice {
+    const char *rule;    /* `unreachable-route`: by what the documentation calls it */
+    const char *mend;    /* the way to mend it, in the imperative: `give it another path` */
+    const char *example; /* a request, as the arguments of `weir explain`: `GET http://a.example/x` */
+    bool at_key;         /* it is told at the node's key */
 };
 
 /* A file or a folder that the configuration names, and what is done with it. */
@@ -71,6 +83,7 @@ struct config {
     struct config_error *warnings;
     size_t warning_count, warning_capacity;
     size_t errors_dropped, errors_repeated; /* past CONFIG_ERRORS_MAX; recorded before */
+    size_t warnings_dropped;                /* likewise; or so many more, where nobody looked on */
     bool out_of_memory;                     /* an error could not even be recorded */
     struct name_table *fallbacks;           /* parsed defaults of option tables, by their text */
     struct config_named *named;             /* every path, in the arena; the same one perhaps repeatedly */
@@ -111,8 +124,15 @@ void config_fault(struct config *c, const struct config_node *at, const char *fo
     __attribute__((format(printf, 3, 4)));
 void config_fault_key(struct config *c, const struct config_node *at, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* A warning: as a fault, but the configuration is good all the same. */
 void config_warn(struct config *c, const struct config_node *at, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* The same with advice: `PATH: WORDS; MEND [RULE]`. */
+void config_advise(struct config *c, const struct config_node *at, const struct config_advice *advice,
+                   const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* False when one more warning would only be counted: its wording can be spared. */
+bool config_wants_warnings(const struct config *c);
 
 /* `listeners.web.bind[0]`, `routes[3].upstream`; in the arena. The root's is "". */
 const char *config_path(struct config *c, const struct config_node *at);
@@ -126,9 +146,12 @@ const char *config_quote(struct config *c, struct slice text);
 const char *config_mend(struct config *c, struct slice word, const char *const *words, size_t count,
                         bool list);
 
-/* Sorted by file and place, one a line: `weir.yaml:12:15: …\n`; in the arena. */
+/* Sorted by file and place, one a line: `weir.yaml:12:15: …\n`, of warnings `weir.yaml:12:15: warning: …\n`;
+ * in the arena. */
 const char *config_errors_text(struct config *c);
 const char *config_warnings_text(struct config *c);
+/* One line of it, without its end; in the arena. NULL when out of memory. */
+const char *config_warning_line(struct config *c, const struct config_error *warning);
 /* The same order; NULL when out of memory. In the arena. */
 const struct config_error **config_errors_sorted(struct config *c);
 const struct config_error **config_warnings_sorted(struct config *c);

@@ -30,6 +30,7 @@ struct snapshot_context context_of(struct runtime *rt, bool dry)
         .access_free = rt->hooks->access_free,
         .argument = rt->hooks->argument,
         .dry = dry,
+        .lint = !dry,
     };
 }
 
@@ -334,6 +335,22 @@ static struct load_result refused(char *why, char *changes)
     return (struct load_result){.why = why ? why : copy_text("out of memory\n"), .changes = changes};
 }
 
+/* As `weir check` prints them; in a log of JSON, as lines of it. */
+static void tell_warnings(struct snapshot *s, bool first)
+{
+    const struct log_settings *log = &s->settings.log;
+    struct config *c = &s->config;
+    if (c->warning_count && log->format == LOG_FORMAT_JSON) {
+        if (first)
+            log_set((enum log_level)log->level, LOG_FORMAT_JSON);
+        const struct config_error **all = config_warnings_sorted(c);
+        for (size_t i = 0; all && i < c->warning_count; i++)
+            log_warn("the configuration has a warning", LOG_TEXT("warning", config_warning_line(c, all[i])));
+    } else if (c->warning_count) {
+        fputs(config_warnings_text(c), stderr);
+    }
+}
+
 static struct load_result build_and_take_up(struct runtime *rt, const struct snapshot_context *context,
                                             const char *file, bool first)
 {
@@ -346,8 +363,7 @@ static struct load_result build_and_take_up(struct runtime *rt, const struct sna
         snapshot_free(s);
         return r;
     }
-    if (s->config.warning_count)
-        fputs(config_warnings_text(&s->config), stderr);
+    tell_warnings(s, first);
     if (!first)
         warn_of_fixed(rt, s);
     char *changes = first ? copy_text("") : snapshot_diff(rt->snapshot, s);

@@ -1,10 +1,12 @@
 #include "proxy/snapshot.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #include "proxy/http/affinity.h"
 #include "proxy/http/checks.h"
 #include "proxy/http/pages.h"
+#include "proxy/lint/lint.h"
 
 static int build_upstreams(struct snapshot *s, const struct snapshot_context *context);
 static int build_listeners(struct snapshot *s, const struct snapshot_context *context);
@@ -25,6 +27,8 @@ static int build(struct snapshot *s, const struct snapshot_context *context)
         return -1;
     if (c->error_count == 0)
         check_requests(s);
+    if (c->error_count == 0 && context->lint)
+        lint_snapshot(s, (int64_t)time(NULL));
     return 0;
 }
 

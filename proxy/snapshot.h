@@ -50,7 +50,8 @@ struct snapshot {
     struct route *routes;
     size_t route_count;
     struct router *router;
-    const struct tracing_settings *tracing; /* NULL = none; beside the router, as each request asks for both */
+    const struct tracing_settings
+        *tracing; /* NULL = none; beside the router, as each request asks for both */
     struct upstream **upstreams;
     size_t upstream_count;
     uint32_t *route_stats_ids; /* by route index */
@@ -79,7 +80,8 @@ struct snapshot_context {
     /* As in struct config; NULL = neither. */
     struct config_source *keep;
     const struct config_source *kept;
-    bool dry; /* check only: nothing live is touched, no log opened */
+    bool dry;  /* check only: nothing live is touched, no log opened */
+    bool lint; /* look for what is valid but hardly meant (proxy/lint/lint.h): the warnings */
 };
 
 /* Always gives a snapshot (NULL only when out of memory): with config.error_count != 0 it may only be looked

@@ -67,10 +67,14 @@ static void warn_of_dates(struct config *c, const struct config_node *at, const 
     if (t->not_after >= now && t->not_before <= now)
         return;
     strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S UTC", gmtime_r(&clock, &parts));
-    config_warn(c, at,
-                moment == t->not_after ? "the certificate in %s expired on %s"
-                                       : "the certificate in %s is not valid before %s",
-                t->file, text);
+    bool expired = moment == t->not_after;
+    const struct config_advice advice = {.rule = "certificate-ends",
+                                         .mend = expired ? "renew it, then weir reload"
+                                                         : "look at this machine's clock, or wait"};
+    config_advise(c, at, &advice,
+                  expired ? "the certificate in %s expired on %s"
+                          : "the certificate in %s is not valid before %s",
+                  t->file, text);
 }
 
 static int load_identities(struct config *c, const struct tls_server_settings *s, struct tls_server *server)

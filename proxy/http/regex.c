@@ -88,6 +88,17 @@ int regex_match(const struct regex *r, struct regex_scratch *scratch, struct sli
     return rc == PCRE2_ERROR_NOMATCH ? 0 : -1;
 }
 
+bool regex_excludes(const struct regex *r, struct regex_scratch *scratch, struct slice begin)
+{
+    uint32_t options = 0;
+    pcre2_pattern_info(r->code, PCRE2_INFO_ALLOPTIONS, &options);
+    if (!(options & PCRE2_ANCHORED) || prepare(scratch))
+        return false;
+    /* A partial match is one that more text could make whole. */
+    return pcre2_match(r->code, (PCRE2_SPTR)begin.at, begin.len, 0, PCRE2_PARTIAL_HARD | PCRE2_NO_JIT,
+                       scratch->data, scratch->context) == PCRE2_ERROR_NOMATCH;
+}
+
 struct slice regex_capture(const struct regex_scratch *scratch, unsigned group)
 {
     if (!scratch->data || group >= pcre2_get_ovector_count(scratch->data))

@@ -48,6 +48,7 @@ def write(folder, name, content):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "wb") as f:
         f.write(content)
+    os.chmod(path, 0o600)
 
 
 def make_files(folder, config, authority):

@@ -442,7 +442,7 @@ static void test_the_same_fault_at_the_same_place_is_told_once(void **state)
     config_warn(&c, child(c.root, "a"), "is odd");
     assert_string_equal(config_errors_text(&c),
                         "t.yaml:1:1: a: is\\x0aworse \\x1b[1m\nt.yaml:1:4: a: is bad\n");
-    assert_string_equal(config_warnings_text(&c), "t.yaml:1:4: a: is odd\n");
+    assert_string_equal(config_warnings_text(&c), "t.yaml:1:4: warning: a: is odd\n");
     config_free(&c);
 }
 

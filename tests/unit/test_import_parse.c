@@ -118,7 +118,7 @@ static void test_a_sample_of_a_regex_is_one_that_it_matches(void **state)
 {
     static const char *const regexes[][2] = {
         {"\\.(gif|jpe?g)$", "/sample.gif"},
-        {"^/api/v[0-9]+/", "/api/v0/"},
+        {"^/api/v[0-9]+/", "/api/v1/"},
         {"/x$", "/x"},
         {"^/(a|b)/c$", "/a/c"},
         {"^(?!/x).*y", NULL},
