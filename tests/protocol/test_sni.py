@@ -196,8 +196,7 @@ def test_diff_says_where_names_go_now(site, ups):
     weir.change(listeners={"l4": {**weir.config["listeners"]["l4"], "sni": {"a.example": "b", "x.example": "a", "default": "c"}}})
     lines = weir.cli("diff").stdout.splitlines()
     assert [l for l in lines if "sni" in l] == [
-        "listener l4: changed (sni)", "listener l4: sni a.example: a -> b", "listener l4: sni x.example: none -> a",
-        "listener l4: sni b.example: b -> none"]
+        "listener l4: changed (sni.a.example: a -> b, sni.x.example: not set -> a, sni.b.example: b -> not set)"]
 
 
 # -- beside termination -----------------------------------------------------------------------------------------------------------
