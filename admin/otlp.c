@@ -348,12 +348,17 @@ static void forget_message(struct otlp *o, uint64_t taken)
     o->tries = 0;
 }
 
+static void use_next_plan(struct otlp *o)
+{
+    if (!o->next)
+        return;
+    use_plan(o, o->next);
+    o->next = NULL;
+}
+
 static void post(struct otlp *o)
 {
-    if (o->next) {
-        use_plan(o, o->next);
-        o->next = NULL;
-    }
+    use_next_plan(o);
     o->posting = true;
     o->tries++;
     otlp_client_post(&o->client, o->plan->target, slice_of(o->text.at, o->text.len));
@@ -364,6 +369,8 @@ static void pump(struct otlp *o)
 {
     if (o->posting || o->pausing)
         return;
+    if (o->count == 0)
+        use_next_plan(o); /* the next message is of its resource */
     gather(o);
     bool due = o->count >= o->plan->batch || o->stopping ||
                loop_now_us(&o->loop) - o->first_us >= o->plan->interval * 1000;

@@ -210,9 +210,13 @@ static void on_resolved(struct host *h)
 static void start(struct timer *t)
 {
     struct otlp_client *c = CONTAINER_OF(t, struct otlp_client, start);
+    struct slice host = c->target->endpoint.host;
     struct ip ip;
     struct address to = {0};
-    if (ip_parse(c->target->endpoint.host, &ip) != 0) {
+    /* RFC 6761 §6.3: nobody else is to be asked what that is. */
+    if (slice_equal_nocase(host, S("localhost")))
+        host = c->turn % 2 ? S("::1") : S("127.0.0.1");
+    if (ip_parse(host, &ip) != 0) {
         resolve(c);
         return;
     }

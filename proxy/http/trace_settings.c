@@ -155,6 +155,4 @@ static void check(struct config *c, const struct config_node *node, void *object
     /* What its files have of faults is told here, by `weir check` too. */
     else if (s->tls)
         tls_client_free(tls_client_create(c, s->tls->node, s->tls, 1));
-    if (s->batch > s->queue)
-        config_fault(c, node, "\"batch\" is larger than \"queue\"");
 }
