@@ -75,7 +75,8 @@ def test_the_package_is_installed_with_its_user_and_purged(package, tmp_path):
     assert (logs.st_uid, logs.st_mode & 0o777) == (user, 0o750)
     assert (file.st_uid, file.st_gid, file.st_mode & 0o777) == (0, group, 0o640)
     for name in ("usr/bin/weir", "lib/systemd/system/weir.service", "lib/systemd/system/weir.socket", "etc/logrotate.d/weir",
-                 "usr/share/man/man1/weir.1.gz", "usr/share/man/man5/weir.yaml.5.gz", "usr/share/bash-completion/completions/weir"):
+                 "usr/share/man/man1/weir.1.gz", "usr/share/man/man5/weir.yaml.5.gz", "usr/share/bash-completion/completions/weir",
+                 "usr/share/doc/weir/prometheus/weir.rules.yml", "usr/share/doc/weir/prometheus/prometheus.yml", "usr/share/doc/weir/grafana/weir.json"):
         assert os.path.exists(installed.path(name)), name
     if not binary_is_sanitized():  # which it is no more once it is stripped
         assert run(installed.path("usr/bin/weir"), "version") == run_cli("version").stdout
