@@ -26,6 +26,7 @@ const struct http_endpoint admin_endpoints[] = {
     {"POST", "/api/v1/explain", api_explain, 0},
     {"GET", "/api/v1/events", api_events, 0},
     {"GET", "/api/v1/requests", api_requests, 0},
+    {"GET", "/api/v1/requests/{*}", api_request, 0},
     {"POST", "/api/v1/diff", api_diff, ENDPOINT_LOCAL},
     {"POST", "/api/v1/stop", api_stop, ENDPOINT_LOCAL},
     {"POST", "/api/v1/upgrade", api_upgrade, ENDPOINT_LOCAL},

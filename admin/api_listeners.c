@@ -1,5 +1,6 @@
 /* Listeners, and the certificates that they show. */
 #include "admin/internal.h"
+#include "admin/live.h"
 #include "admin/totals.h"
 
 static json_t *addresses_json(const struct listener_config *l)
@@ -31,7 +32,7 @@ static json_t *listener_json(const struct runtime *rt, const struct listener_con
 {
     static const char *const protocols[] = {
         [LISTENER_HTTP] = "http", [LISTENER_TCP] = "tcp", [LISTENER_UDP] = "udp"};
-    uint64_t open = 0, all = 0, refused = 0, in = 0, out = 0;
+    uint64_t open = 0, all = 0, refused = 0, in = 0, out = 0, handshake_failures = 0;
     struct totals t = {0};
     for (unsigned w = 0; w < rt->worker_count; w++) {
         const struct listener_worker_stats *s = l->stats->worker[w];
@@ -40,16 +41,18 @@ static json_t *listener_json(const struct runtime *rt, const struct listener_con
         refused += counter_get(&s->connections_refused);
         in += counter_get(&s->bytes_in);
         out += counter_get(&s->bytes_out);
+        handshake_failures += counter_get(&s->handshake_failures);
     }
     totals_add_listener(&t, &rt->stats, l->stats);
     return json_pack(
-        "{s:o, s:s, s:o, s:b, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "name",
+        "{s:o, s:s, s:o, s:b, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:I}", "name",
         json_slice(l->name), "protocol", protocols[l->protocol], "addresses", addresses_json(l), "tls",
         l->tls != NULL, "upstream", l->upstream ? json_slice(l->upstream->name) : json_null(), "connections",
         (json_int_t)open, "connections_total", (json_int_t)all, "connections_refused", (json_int_t)refused,
         "bytes_in", (json_int_t)in, "bytes_out", (json_int_t)out, "requests", (json_int_t)t.requests,
-        "errors", (json_int_t)t.server_errors, "durations", totals_durations_json(&t), "limits",
-        limits_json(&l->settings->limits), "timeouts", timeouts_json(&l->settings->timeouts));
+        "errors", (json_int_t)t.server_errors, "durations", totals_durations_json(t.fine), "limits",
+        limits_json(&l->settings->limits), "timeouts", timeouts_json(&l->settings->timeouts), "handshakes",
+        live_tls_json(&rt->stats, l->stats), "handshake_failures", (json_int_t)handshake_failures);
 }
 
 void api_listeners(struct http_call *c)

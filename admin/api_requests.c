@@ -1,6 +1,7 @@
 /* The flight recorder in JSON: each exchange with its whole story, in words. */
 #include <stdlib.h>
 
+#include "admin/asked.h"
 #include "admin/internal.h"
 #include "balancer/outcome.h"
 
@@ -67,43 +68,65 @@ static json_t *record_json(const struct record *r)
     return out;
 }
 
-/* Of one list; `id` empty = all. */
-static json_t *list_json(struct admin *a, enum recorder_list which, struct slice id)
+/* Of one list, `limit` at the most; `id` empty = all. */
+static json_t *list_json(struct admin *a, enum recorder_list which, struct slice id, size_t limit)
 {
     size_t count;
     struct record *all = recorder_copy(a->recorder, which, loop_now_us(&a->runtime->control), &count);
     json_t *list = json_array();
-    for (size_t i = 0; list && i < count; i++)
+    for (size_t i = 0; list && i < count && json_array_size(list) < limit; i++)
         if (id.len == 0 || slice_equal(record_slice(&all[i], all[i].id), id))
             json_array_append_new(list, record_json(&all[i]));
     free(all);
     return list;
 }
 
-/* `?id=…` as it stands in an access log, an error page or X-Request-Id. */
-static struct slice wanted_id(const struct http_call *c)
+static void answer_unknown(struct http_call *c)
 {
-    struct slice query = c->request.query, pair;
-    while (slice_next(&query, '&', &pair))
-        if (pair.len > 3 && memcmp(pair.at, "id=", 3) == 0)
-            return slice_skip(pair, 3);
-    return S("");
+    api_problem(c, 404,
+                "no request of that id is kept: it neither failed nor was among the slowest, or it "
+                "was too long ago",
+                NULL);
 }
 
+/* `?id=…` as it stands in an access log, an error page or X-Request-Id; `?limit=` is of each list. */
 void api_requests(struct http_call *c)
 {
     struct admin *a = admin_of(c);
-    struct slice id = wanted_id(c);
-    json_t *failed = list_json(a, RECORDER_LIST_FAILED, id);
-    json_t *slowest = list_json(a, RECORDER_LIST_SLOWEST, id);
+    struct slice id = asked_value(c, "id");
+    size_t limit = asked_number(c, "limit", SIZE_MAX);
+    json_t *failed = list_json(a, RECORDER_LIST_FAILED, id, limit);
+    json_t *slowest = list_json(a, RECORDER_LIST_SLOWEST, id, limit);
     if (id.len && json_array_size(failed) + json_array_size(slowest) == 0) {
         json_decref(failed);
         json_decref(slowest);
-        api_problem(c, 404,
-                    "no request of that id is kept: it neither failed nor was among the slowest, or it "
-                    "was too long ago",
-                    NULL);
+        answer_unknown(c);
         return;
     }
     api_reply(c, 200, json_pack("{s:o, s:o}", "failed", failed, "slowest", slowest));
+}
+
+/* /api/v1/requests/ID: the newest of that id, for clients may send one twice. */
+void api_request(struct http_call *c)
+{
+    struct admin *a = admin_of(c);
+    struct record *newest = NULL;
+    for (int which = RECORDER_LIST_FAILED; which <= RECORDER_LIST_SLOWEST; which++) {
+        size_t count;
+        struct record *all =
+            recorder_copy(a->recorder, (enum recorder_list)which, loop_now_us(&a->runtime->control), &count);
+        for (size_t i = 0; i < count; i++) {
+            if (!slice_equal(record_slice(&all[i], all[i].id), c->arguments[0]) ||
+                (newest && newest->wall_us >= all[i].wall_us))
+                continue;
+            if (!newest && !(newest = arena_alloc(&c->arena, sizeof *newest)))
+                break;
+            *newest = all[i];
+        }
+        free(all);
+    }
+    if (newest)
+        api_reply(c, 200, record_json(newest));
+    else
+        answer_unknown(c);
 }

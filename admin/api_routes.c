@@ -1,6 +1,8 @@
 /* Routes: what they match and do, what was counted of them, and the weights of splits, which may be changed
  * while they serve. */
+#include "admin/asked.h"
 #include "admin/internal.h"
+#include "admin/live.h"
 #include "admin/totals.h"
 
 static json_t *hosts_json(const struct route *r)
@@ -84,18 +86,22 @@ static void add_action(json_t *out, const struct route *r)
 
 static void add_counts(json_t *out, const struct runtime *rt, uint32_t id)
 {
-    struct totals t = {0};
-    for (const struct listener_stats *l = rt->stats.listeners; l; l = l->next)
-        for (unsigned w = 0; w < rt->worker_count; w++)
-            totals_add(&t, stats_peek(l, w, id));
+    struct totals t;
+    totals_of_route(&t, &rt->stats, id);
+    const _Atomic uint32_t *in_flight = rt->stats.in_flight[id];
     json_object_set_new(out, "requests", json_integer((json_int_t)t.requests));
     json_object_set_new(out, "errors", json_integer((json_int_t)t.server_errors));
+    json_object_set_new(out, "client_errors", json_integer((json_int_t)t.client_errors));
+    json_object_set_new(out, "statuses", live_classes_json(t.statuses));
+    json_object_set_new(out, "in_flight",
+                        in_flight ? json_integer((json_int_t)atomic_load(in_flight)) : json_null());
     json_object_set_new(out, "mean_ms",
                         json_real(t.requests ? (double)t.duration_us / (double)t.requests / 1000 : 0.0));
-    json_object_set_new(out, "durations", totals_durations_json(&t));
+    json_object_set_new(out, "duration_us", json_integer((json_int_t)t.duration_us));
+    json_object_set_new(out, "durations", totals_durations_json(t.fine));
 }
 
-static json_t *route_json(const struct runtime *rt, const struct route *r)
+json_t *route_words_json(const struct runtime *rt, const struct route *r)
 {
     const struct snapshot *s = rt->snapshot;
     json_t *out = json_pack("{s:o, s:s, s:I, s:o, s:o, s:o, s:o, s:o}", "name", json_slice(r->name), "file",
@@ -106,17 +112,45 @@ static json_t *route_json(const struct runtime *rt, const struct route *r)
         return NULL;
     add_action(out, r);
     json_object_set_new(out, "cache", json_boolean(r->cache != NULL));
-    add_counts(out, rt, s->route_stats_ids[r->index]);
     return out;
 }
 
+static json_t *route_json(const struct runtime *rt, const struct route *r)
+{
+    json_t *out = route_words_json(rt, r);
+    if (out)
+        add_counts(out, rt, rt->snapshot->route_stats_ids[r->index]);
+    return out;
+}
+
+/* `?match=` looks at names, hosts, paths and upstreams. */
+static bool is_wanted(const struct route *r, struct slice match)
+{
+    const struct slice own[] = {r->name, r->path.text};
+    bool found = asked_finds(match, own, COUNT_OF(own));
+    for (size_t i = 0; i < r->host_count && !found; i++)
+        found = asked_finds(match, &r->hosts[i].name, 1);
+    for (size_t i = 0; i < r->target_count && !found; i++)
+        found = asked_finds(match, &r->targets[i].name, 1);
+    return found;
+}
+
+/* `?limit=` bounds what is shown, not what is counted. */
 void api_routes(struct http_call *c)
 {
     const struct runtime *rt = admin_of(c)->runtime;
+    struct slice match = asked_value(c, "match");
+    size_t limit = asked_number(c, "limit", SIZE_MAX), matched = 0;
+    usec_t now_us = api_reading_time(admin_of(c));
     json_t *all = json_array();
-    for (size_t i = 0; all && i < rt->snapshot->route_count; i++)
-        json_array_append_new(all, route_json(rt, &rt->snapshot->routes[i]));
-    api_reply(c, 200, json_pack("{s:o}", "routes", all));
+    for (size_t i = 0; all && i < rt->snapshot->route_count; i++) {
+        const struct route *r = &rt->snapshot->routes[i];
+        if (is_wanted(r, match) && matched++ < limit)
+            json_array_append_new(all, route_json(rt, r));
+    }
+    api_reply(c, 200,
+              json_pack("{s:o, s:I, s:I, s:I}", "routes", all, "now_us", (json_int_t)now_us, "total",
+                        (json_int_t)rt->snapshot->route_count, "matched", (json_int_t)matched));
 }
 
 /* Splits. */

@@ -1,6 +1,9 @@
 /* Upstreams and their servers: what they are, how they do, and changes by hand. */
 #include "admin/api_upstreams.h"
 
+#include "admin/asked.h"
+#include "admin/live.h"
+#include "admin/totals.h"
 #include "balancer/discovery.h"
 #include "balancer/ewma.h"
 #include "balancer/keepalive.h"
@@ -8,6 +11,12 @@
 static const char *balance_text(const struct upstream *u)
 {
     return u->policy->name;
+}
+
+const char *server_admin_word(enum server_admin admin)
+{
+    static const char *const words[] = {[ADMIN_UP] = "up", [ADMIN_DRAIN] = "drain", [ADMIN_DOWN] = "down"};
+    return words[admin];
 }
 
 static json_t *check_json(const struct server_report *r)
@@ -26,14 +35,11 @@ static uint64_t sum_of(const uint64_t *numbers, size_t count)
     return sum;
 }
 
-/* Responses of 500 and above. */
-static uint64_t errors_of(const struct server_totals *t)
+static void add_figures(json_t *out, const struct server_totals *t)
 {
-    uint64_t sum = 0;
-    for (unsigned i = 0; i < COUNTERS_STATUSES; i++)
-        if (counters_status_text(i)[0] == '5')
-            sum += t->statuses[i];
-    return sum;
+    json_object_set_new(out, "reuse_ratio", live_reuse_json(t->opened, t->reused));
+    json_object_set_new(out, "statuses", live_classes_json(t->statuses));
+    json_object_set_new(out, "durations", totals_durations_json(t->fine));
 }
 
 json_t *server_json(const struct runtime *rt, const struct upstream *u, struct server *s)
@@ -44,11 +50,12 @@ json_t *server_json(const struct runtime *rt, const struct upstream *u, struct s
     counters_sum(tables, metrics_tables(rt, tables), s, &t);
     server_report(s, &r);
     uint64_t answered = sum_of(t.durations, COUNTERS_DURATIONS);
-    json_t *out = json_pack("{s:o, s:s, s:s, s:s, s:b, s:I, s:I, s:b, s:I, s:I}", //
-                            "address", json_slice(s->name), "source", upstream_source(u, s->name), "state",
-                            r.state, "reason", r.reason, "usable", r.usable, "weight", (json_int_t)r.weight,
-                            "file_weight", (json_int_t)r.file_weight, "backup", r.backup, "max_connections",
-                            (json_int_t)r.max_connections, "in_flight", (json_int_t)r.in_flight);
+    json_t *out =
+        json_pack("{s:o, s:s, s:s, s:s, s:b, s:s, s:I, s:I, s:b, s:I, s:I}", //
+                  "address", json_slice(s->name), "source", upstream_source(u, s->name), "state", r.state,
+                  "reason", r.reason, "usable", r.usable, "admin", server_admin_word(r.admin), "weight",
+                  (json_int_t)r.weight, "file_weight", (json_int_t)r.file_weight, "backup", r.backup,
+                  "max_connections", (json_int_t)r.max_connections, "in_flight", (json_int_t)r.in_flight);
     json_t *more = json_pack(
         "{s:b, s:I, s:f, s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:I, s:f, s:I, s:I, s:I}", //
         "ejected", r.ejected, "ejections", (json_int_t)sum_of(r.ejections, EJECTIONS), "effective_weight",
@@ -57,13 +64,14 @@ json_t *server_json(const struct runtime *rt, const struct upstream *u, struct s
         "check", check_json(&r), "connections", "idle", (json_int_t)t.idle, "busy", (json_int_t)t.busy,
         "opened", (json_int_t)t.opened, "reused", (json_int_t)t.reused, "failed",
         (json_int_t)r.connect_failures, "requests", (json_int_t)sum_of(t.statuses, COUNTERS_STATUSES),
-        "errors", (json_int_t)errors_of(&t), "unanswered", (json_int_t)t.statuses[0], "mean_ms",
-        answered ? (double)t.duration_us / (double)answered / 1000 : 0.0, "duration_us",
+        "errors", (json_int_t)totals_server_errors(t.statuses), "unanswered", (json_int_t)t.statuses[0],
+        "mean_ms", answered ? (double)t.duration_us / (double)answered / 1000 : 0.0, "duration_us",
         (json_int_t)t.duration_us, "bytes_in", (json_int_t)t.bytes_in, "bytes_out", (json_int_t)t.bytes_out);
     if (out && more)
         json_object_update_new(out, more);
     else
         json_decref(more);
+    add_figures(out, &t);
     usec_t now_us = loop_now_us((struct loop *)(uintptr_t)&rt->control);
     uint32_t learned_us = ewma_value(s, now_us);
     msec_t limit = keepalive_limit(s, now_us);
@@ -125,11 +133,34 @@ static json_t *queue_json(const struct upstream *u)
                     : json_null();
 }
 
-static json_t *upstream_json(const struct runtime *rt, const struct upstream *u)
+/* Which servers are wanted, and how many of them may still be shown. */
+struct wanted {
+    struct slice match;
+    size_t left, total, matched;
+};
+
+/* `?match=` looks at the upstream's name, and at servers' addresses and states. */
+static json_t *servers_json(const struct runtime *rt, const struct upstream *u, struct wanted *w)
 {
     json_t *servers = json_array();
-    for (size_t i = 0; servers && i < u->set->count; i++)
+    w->total += u->set->count;
+    for (size_t i = 0; servers && i < u->set->count; i++) {
+        struct server_report r;
+        server_report(u->set->servers[i], &r);
+        const struct slice texts[] = {u->name, u->set->servers[i]->name, slice_text(r.state)};
+        if (!asked_finds(w->match, texts, COUNT_OF(texts)))
+            continue;
+        w->matched++;
+        if (w->left == 0)
+            continue;
+        w->left--;
         json_array_append_new(servers, server_json(rt, u, u->set->servers[i]));
+    }
+    return servers;
+}
+
+static json_t *upstream_json(const struct runtime *rt, const struct upstream *u, json_t *servers)
+{
     const struct server_group *g = registry_group(rt->registry, u->name);
     return json_pack("{s:o, s:s, s:s, s:b, s:b, s:b, s:o, s:o, s:o, s:o, s:o}", "name", json_slice(u->name),
                      "balance", balance_text(u), "state", state_of(u), "panic", g && group_in_panic(g), "tls",
@@ -138,18 +169,36 @@ static json_t *upstream_json(const struct runtime *rt, const struct upstream *u)
                      "servers", servers);
 }
 
-json_t *upstreams_json(struct admin *a)
+/* Upstreams without a server that is wanted are shown when all are. */
+static json_t *wanted_json(struct admin *a, struct wanted *w)
 {
     const struct snapshot *s = a->runtime->snapshot;
+    bool is_all = w->match.len == 0 && w->left == SIZE_MAX;
     json_t *all = json_array();
-    for (size_t i = 0; all && i < s->upstream_count; i++)
-        json_array_append_new(all, upstream_json(a->runtime, s->upstreams[i]));
+    for (size_t i = 0; all && i < s->upstream_count; i++) {
+        json_t *servers = servers_json(a->runtime, s->upstreams[i], w);
+        if (is_all || json_array_size(servers))
+            json_array_append_new(all, upstream_json(a->runtime, s->upstreams[i], servers));
+        else
+            json_decref(servers);
+    }
     return all;
+}
+
+json_t *upstreams_json(struct admin *a)
+{
+    struct wanted w = {.left = SIZE_MAX};
+    return wanted_json(a, &w);
 }
 
 void api_upstreams(struct http_call *c)
 {
-    api_reply(c, 200, json_pack("{s:o}", "upstreams", upstreams_json(admin_of(c))));
+    struct wanted w = {.match = asked_value(c, "match"), .left = asked_number(c, "limit", SIZE_MAX)};
+    usec_t now_us = api_reading_time(admin_of(c));
+    json_t *all = wanted_json(admin_of(c), &w);
+    api_reply(c, 200,
+              json_pack("{s:o, s:I, s:I, s:I}", "upstreams", all, "now_us", (json_int_t)now_us,
+                        "servers_total", (json_int_t)w.total, "servers_matched", (json_int_t)w.matched));
 }
 
 /* Changes. */
@@ -173,12 +222,11 @@ static const char *read_weight(const json_t *value, struct change *out)
 
 static const char *read_state(const json_t *value, struct change *out)
 {
-    static const char *const words[] = {[ADMIN_UP] = "up", [ADMIN_DRAIN] = "drain", [ADMIN_DOWN] = "down"};
     const char *word = json_string_value(value);
     if (!value)
         return NULL;
-    for (size_t i = 0; word && i < COUNT_OF(words); i++) {
-        if (strcmp(words[i], word) == 0) {
+    for (int i = ADMIN_UP; word && i <= ADMIN_DOWN; i++) {
+        if (strcmp(server_admin_word((enum server_admin)i), word) == 0) {
             out->has_state = true;
             out->state = (enum server_admin)i;
             return NULL;

@@ -9,6 +9,7 @@
 #include "admin/doors.h"
 #include "admin/guard_tries.h"
 #include "admin/http_server.h"
+#include "admin/live.h"
 #include "admin/metrics_text.h"
 #include "admin/otlp.h"
 #include "admin/recorder.h"
@@ -49,6 +50,7 @@ struct admin {
     char *control;       /* path of the control socket, as it was at the start; "" = none */
     struct list streams; /* of struct http_stream: who listens to /api/v1/events */
     struct timer tick;   /* while somebody does */
+    struct live live;    /* the readings that they are told */
     struct notice notices[NOTICES_KEPT];
     uint64_t notice_count;
     struct recorder *recorder;
@@ -122,6 +124,7 @@ void api_stop(struct http_call *c);
 void api_upgrade(struct http_call *c);
 void api_events(struct http_call *c);
 void api_requests(struct http_call *c);
+void api_request(struct http_call *c);
 void api_cache(struct http_call *c);
 void api_purge(struct http_call *c);
 void metrics_answer(struct http_call *c);

@@ -363,9 +363,11 @@ PURGE = """
     document.getElementById("purge-what").dispatchEvent(new Event("change"));
     document.getElementById("purge-text").value = arguments[1];
     document.getElementById("purge").requestSubmit();
+    document.getElementById("dialog-yes").click();
     const look = () => {
         const message = document.getElementById("message");
-        if (message.hidden) setTimeout(look, 50); else done([message.textContent, message.classList.contains("bad")]);
+        const text = document.getElementById("message-text").textContent;
+        if (message.hidden) setTimeout(look, 50); else done([text, message.classList.contains("bad")]);
     };
     look();
 """

@@ -22,14 +22,16 @@ class BrowserError(Exception):
 class Browser:
     """One window, without a memory of earlier ones. Certificates are taken as they come."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, logs=()):
+        """`logs`: "browser" (the console), "performance" (the network); what log() reads."""
         self.port, self.session = free_port(), None
         self.process = subprocess.Popen([DRIVER, f"--port={self.port}"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.DEVNULL, start_new_session=True)
         try:
             wait_until(self._is_ready, 20, "chromedriver")
             options = {"binary": CHROMIUM, "args": ARGUMENTS + [f"--user-data-dir={folder}"]}
-            wanted = {"browserName": "chrome", "acceptInsecureCerts": True, "goog:chromeOptions": options}
+            wanted = {"browserName": "chrome", "acceptInsecureCerts": True, "goog:chromeOptions": options,
+                      "goog:loggingPrefs": {kind: "ALL" for kind in logs}}
             self.session = self._call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
             self._command("timeouts", {"script": int(60000 * SCALE), "pageLoad": int(60000 * SCALE)})
         except BaseException:
@@ -42,6 +44,14 @@ class Browser:
     def run(self, script, *arguments):
         """Runs JavaScript in the page; what it gives to done()."""
         return self._command("execute/async", {"script": "const done = arguments[arguments.length - 1];" + script, "args": list(arguments)})
+
+    def command(self, name, **arguments):
+        """A command of the DevTools protocol."""
+        return self._command("goog/cdp/execute", {"cmd": name, "params": arguments})
+
+    def log(self, kind):
+        """What was logged since it was asked last."""
+        return self._command("se/log", {"type": kind})
 
     def close(self):
         try:
