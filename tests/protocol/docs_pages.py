@@ -1,6 +1,6 @@
 """The blocks of a page of docs/ as the tests read them; docs/README.md tells writers the rules.
 
-    ```yaml      begins with a comment that names its file; `# weir.yaml` (or a path that ends so) is a whole configuration
+    ```yaml      `# weir.yaml` (or a path that ends so) on its first line: a whole configuration; another file's name: that file; else a part
     ```console   `$ command` lines, each followed by what it prints; `…` stands for what varies, alone on a line for any lines
     <!-- … -->   before a block, for the runner: `by hand`, `changed`, `stop ADDRESS`, `start ADDRESS`
 """

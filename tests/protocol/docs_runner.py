@@ -121,6 +121,7 @@ class Page:
             f.write(block.text)
         if block.is_whole:
             config = yaml.safe_load(block.text)
+            self.listeners = config.get("listeners") or {}
             make_files(os.path.dirname(path), config, self.authority)
             self.play_servers(config)
             self.config = path
@@ -144,15 +145,13 @@ class Page:
             return
         if any(ip in ipaddress.ip_network(n) for n in NETWORKS):
             run("ip", "address", "add", f"{ip}/32", "dev", "lo", check=False)
-        if not self.by_hand and address not in self.servers and not self.is_bound(int(port)):
+        if not self.by_hand and address not in self.servers and not self.is_bound(host, port):
             self.servers[address] = Server(host, int(port), kind)
 
-    def is_bound(self, port):
+    def is_bound(self, host, port):
         """By weir itself, as a page may forward to a listener of its own."""
-        with open(os.path.join(self.work, "weir.yaml")) as f:
-            listeners = (yaml.safe_load(f) or {}).get("listeners") or {}
-        binds = [b for each in listeners.values() for b in (each["bind"] if isinstance(each["bind"], list) else [each["bind"]])]
-        return any(str(b).endswith(f":{port}") for b in binds)
+        binds = [b for each in self.listeners.values() for b in (each["bind"] if isinstance(each["bind"], list) else [each["bind"]])]
+        return any(str(b) in (f":{port}", f"0.0.0.0:{port}", f"{host}:{port}") for b in binds)
 
     # -- weir --------------------------------------------------------------------------------------------------------------
 
@@ -200,15 +199,17 @@ class Page:
             time.sleep(2)
             self.fill[command.line + command.text.count("\n")] = without_chance(self.do(command.text).strip("\n"))
             return
+        first = None
         while True:
             output = self.do(command.text)
+            first = output if first is None else first
             if docs_pages.matches(command.expected, output):
                 return
             if once or time.monotonic() > until or self.shell.poll() is not None:
                 break
             time.sleep(0.1)
         self.failures.append(f"{self.name}:{command.line}: $ {command.text}\n--- the page says\n" + "\n".join(command.expected) +
-                             "\n--- it prints\n" + output.rstrip())
+                             "\n--- it prints\n" + output.rstrip() + ("\n--- at first it printed\n" + first.rstrip() if first != output else ""))
 
     def go(self):
         self.open_shell()
@@ -218,6 +219,11 @@ class Page:
                 changed = block.text == "changed" or changed
                 self.note(block.text)
             elif block.kind == "yaml" and block.file:
+                if changed and has_new and not self.by_hand:
+                    self.start_weir()
+                    has_new = False
+                if block.is_whole and not changed:
+                    self.stop_weir()
                 self.write_file(block)
                 has_new = has_new or block.is_whole and not changed
                 changed = False

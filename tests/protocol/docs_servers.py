@@ -12,6 +12,7 @@ import time
 
 class _Http(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = 65536  # the head and the body in one piece, whatever the machine does
 
     def do(self):
         path = self.path.split("?")[0]
