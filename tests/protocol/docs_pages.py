@@ -14,7 +14,7 @@ from harness.weir import ROOT
 PAGES = ["README.md"] + sorted(os.path.join("docs", n) for n in os.listdir(os.path.join(ROOT, "docs"))
                                if n.endswith(".md") and not n.endswith(".head.md"))
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$|^<!-- (.*?) -->$", re.M | re.S)
-_FILE = re.compile(r"# (\S+\.ya?ml)\n")
+_FILE = re.compile(r"# (\S+\.(?:ya?ml|conf|cfg))\n")
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Block:
 
     @property
     def file(self):
-        """The file that a yaml block is, by its first line."""
+        """The file that a block is, by its first line."""
         match = _FILE.match(self.text)
         return match[1] if match else None
 

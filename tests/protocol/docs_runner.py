@@ -218,7 +218,7 @@ class Page:
             if block.kind == "note":
                 changed = block.text == "changed" or changed
                 self.note(block.text)
-            elif block.kind == "yaml" and block.file:
+            elif block.file:
                 if changed and has_new and not self.by_hand:
                     self.start_weir()
                     has_new = False

@@ -14,7 +14,10 @@ start | restart)
     done
     exit 1
     ;;
-reload) weir reload -s $socket >/dev/null ;;
+reload)
+    [ -f $pid ] || exec "$0" start # the package has started it
+    weir reload -s $socket >/dev/null
+    ;;
 stop)
     [ -f $pid ] || exit 0
     kill "$(cat $pid)" 2>/dev/null
