@@ -107,8 +107,17 @@ static const char *whole_message(struct config *c, const struct config_error *e)
     return text ? printable(c, text) : NULL;
 }
 
-static void record(struct config *c, struct place place, const char *path, bool warning,
-                   const struct config_advice *advice, const char *format, va_list args)
+/* Faults quote what they are about: of a secret nothing is quoted. */
+static const char *without_quotes(struct config *c, const char *words)
+{
+    const char *first = words ? strchr(words, '"') : NULL, *last = first ? strrchr(first, '"') : NULL;
+    if (!first || first == last)
+        return words;
+    return arena_printf(&c->arena, "%.*s\"•••\"%s", (int)(first - words), words, last + 1);
+}
+
+static void record(struct config *c, const struct config_node *at, struct place place, const char *path,
+                   bool warning, const struct config_advice *advice, const char *format, va_list args)
 {
     if (warning ? !config_wants_warnings(c) : !config_wants_faults(c)) {
         *(warning ? &c->warnings_dropped : &c->errors_dropped) += 1;
@@ -122,6 +131,8 @@ static void record(struct config *c, struct place place, const char *path, bool 
                                  .rule = advice ? advice->rule : NULL,
                                  .mend = advice ? advice->mend : NULL,
                                  .example = advice ? advice->example : NULL};
+    if (at && at->is_secret)
+        error.words = without_quotes(c, error.words);
     error.message = whole_message(c, &error);
 
     size_t before = c->error_count;
@@ -148,7 +159,7 @@ void config_fault(struct config *c, const struct config_node *at, const char *fo
         return;
     va_list args;
     va_start(args, format);
-    record(c, place_of_value(at), path_of(c, at), false, NULL, format, args);
+    record(c, at, place_of_value(at), path_of(c, at), false, NULL, format, args);
     va_end(args);
 }
 
@@ -156,7 +167,7 @@ void config_fault_key(struct config *c, const struct config_node *at, const char
 {
     va_list args;
     va_start(args, format);
-    record(c, place_of_key(at), path_of(c, at), false, NULL, format, args);
+    record(c, NULL, place_of_key(at), path_of(c, at), false, NULL, format, args);
     va_end(args);
 }
 
@@ -164,7 +175,7 @@ void config_warn(struct config *c, const struct config_node *at, const char *for
 {
     va_list args;
     va_start(args, format);
-    record(c, place_of_value(at), config_path(c, at), true, NULL, format, args);
+    record(c, at, place_of_value(at), config_path(c, at), true, NULL, format, args);
     va_end(args);
 }
 
@@ -173,7 +184,7 @@ void config_advise(struct config *c, const struct config_node *at, const struct 
 {
     va_list args;
     va_start(args, format);
-    record(c, advice->at_key ? place_of_key(at) : place_of_value(at),
+    record(c, at, advice->at_key ? place_of_key(at) : place_of_value(at),
            config_wants_warnings(c) ? config_path(c, at) : "", true, advice, format, args);
     va_end(args);
 }
@@ -183,7 +194,7 @@ void config_fault_place(struct config *c, const char *file, uint32_t line, uint3
 {
     va_list args;
     va_start(args, format);
-    record(c, (struct place){file, line, column}, NULL, false, NULL, format, args);
+    record(c, NULL, (struct place){file, line, column}, NULL, false, NULL, format, args);
     va_end(args);
 }
 

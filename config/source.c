@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/names.h"
+
 struct config_source {
     unsigned references;
     struct config_source_file *files;
@@ -10,6 +12,7 @@ struct config_source {
     struct config_source_match *matches;
     size_t match_count, match_capacity;
     size_t bytes;
+    struct name_table index; /* of paths: the place in files, from 1 */
 };
 
 struct config_source *config_source_create(void)
@@ -44,6 +47,7 @@ void config_source_release(struct config_source *s)
     }
     for (size_t i = 0; i < s->match_count; i++)
         free_match(&s->matches[i]);
+    name_table_free(&s->index);
     free(s->files);
     free(s->matches);
     free(s);
@@ -78,6 +82,11 @@ int config_source_add(struct config_source *s, const char *path, dev_t device, i
     s->files = files;
     s->files[s->file_count++] = f;
     s->bytes += text.len + strlen(path);
+    struct name_slot *slot = name_table_add(&s->index, slice_text(f.path));
+    if (!slot)
+        return -1;
+    if (!slot->value)
+        slot->value = (void *)(uintptr_t)s->file_count;
     return 0;
 }
 
@@ -101,10 +110,8 @@ int config_source_add_match(struct config_source *s, const char *pattern, char *
 
 const struct config_source_file *config_source_find(const struct config_source *s, const char *path)
 {
-    for (size_t i = 0; i < s->file_count; i++)
-        if (strcmp(s->files[i].path, path) == 0)
-            return &s->files[i];
-    return NULL;
+    size_t place = (size_t)(uintptr_t)name_table_get(&s->index, slice_text(path));
+    return place ? &s->files[place - 1] : NULL;
 }
 
 const struct config_source_match *config_source_find_match(const struct config_source *s, const char *pattern)

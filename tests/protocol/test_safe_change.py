@@ -627,7 +627,8 @@ def test_secrets_are_in_no_answer(site, http_backend):
             routes=[{"name": "r", "upstream": "app", "request_headers": {"set": {"Authorization": SECRETS["changed"], "X-Plain": "other-value"}}}])
     diff = weir.cli("diff")
     answers.append(admin.reload())
-    written(admin={**first["admin"], "token": [SECRETS["changed"]]}, upstreams={"app": {**first["upstreams"]["app"], "sticky": {"cookie": "c", "secret": {"a": SECRETS["changed"]}}}})
+    written(admin={**first["admin"], "token": [SECRETS["changed"]]}, upstreams={"app": {**first["upstreams"]["app"], "sticky": {"cookie": "c", "secret": {"a": SECRETS["changed"]}}}},
+            routes=[{"name": "r", "upstream": "app", "headers": {"authorization": {"regex": "(" + SECRETS["changed"]}}}])
     answers.append(admin.reload())
     assert answers[-1].status == 422
     weir.config = first

@@ -142,6 +142,10 @@ static void test_a_fault_does_not_quote_a_secret(void **state)
     config_mark_secrets(&outer_table, c.root);
     assert_int_equal(option_apply(&c, &outer_table, c.root, &object), -1);
     assert_null(strstr(config_errors_text(&c), "password: \"swordfish"));
+    config_fault(&c, config_get(config_get(config_get(c.root, "one"), "password"), "a"),
+                 "\"swordfish\" is no regex, says \"swordfish\" itself");
+    assert_non_null(strstr(config_errors_text(&c), "one.password.a: \"•••\" itself"));
+    assert_null(strstr(config_errors_text(&c), "password.a: \"sword"));
     config_free(&c);
 }
 
