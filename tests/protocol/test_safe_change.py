@@ -192,12 +192,15 @@ def test_a_trial_that_leaves_an_upstream_without_a_server_falls_back(site, http_
 
 
 def test_a_server_that_a_human_drains_is_no_reason_to_fall_back(site, http_backend):
-    backends = [http_backend("ok") for _ in range(2)]
-    weir = site([{"upstream": "app"}], {"app": checked(*backends)})
+    ill = threading.Event()
+    good, drained = http_backend("ok"), http_backend(handler=lambda r: Reply(status="500 Ill" if ill.is_set() else "200 OK"))
+    weir = site([{"upstream": "app"}], {"app": checked(good, drained)})
     weir.change(routes=[{"name": "changed", "upstream": "app"}])
-    trial(weir, "3s")
-    assert weir.admin.request("PATCH", f"/api/v1/upstreams/app/servers/{backends[0].address}", {"state": "drain"}).status == 200
+    trial(weir, "7s")
+    assert weir.admin.request("PATCH", f"/api/v1/upstreams/app/servers/{drained.address}", {"state": "drain"}).status == 200
+    ill.set()
     assert "confirmed" in await_result(weir, 2, "rolled back", 20)["reason"]
+    assert weir.admin.server_is_up("app", drained.address) is False
 
 
 # -- confirming ----------------------------------------------------------------------------------------------------------------------
