@@ -50,7 +50,7 @@ static struct slice cut(const struct access_text *t, struct slice s)
 
 static void put_escaped(struct access_text *t, struct slice s)
 {
-    static const char hex[] = "0123456789abcdef";
+    static const char hex[] = "0123456789ABCDEF";
     s = cut(t, s);
     for (size_t i = 0; i < s.len; i++) {
         unsigned char c = (unsigned char)s.at[i];
@@ -121,8 +121,20 @@ static void put_date_time(struct access_text *t, int64_t wall_us)
     put(t, S("Z"));
 }
 
+static void milliseconds(struct access_text *t, const char *name, int64_t us)
+{
+    key(t, name);
+    if (us >= 0)
+        put_ms(t, (uint64_t)us);
+    else
+        put(t, S("null"));
+}
+
 void access_format_json(struct access_text *t, const struct access_entry *e)
 {
+    static const char *const phases[TIMINGS] = {
+        [TIMING_QUEUE] = "queue_ms", [TIMING_CONNECT] = "connect_ms",       [TIMING_TLS] = "tls_ms",
+        [TIMING_SEND] = "send_ms",   [TIMING_FIRST_BYTE] = "first_byte_ms", [TIMING_BODY] = "body_ms"};
     put(t, S("{"));
     key(t, "time");
     put(t, S("\""));
@@ -140,11 +152,9 @@ void access_format_json(struct access_text *t, const struct access_entry *e)
     number(t, "bytes_out", e->bytes_out);
     key(t, "duration_ms");
     put_ms(t, e->duration_us);
-    key(t, "upstream_ms");
-    if (e->upstream_us >= 0)
-        put_ms(t, (uint64_t)e->upstream_us);
-    else
-        put(t, S("null"));
+    milliseconds(t, "upstream_ms", e->upstream_us);
+    for (int i = 0; i < TIMINGS; i++)
+        milliseconds(t, phases[i], e->timings.us[i]);
     text(t, "listener", e->listener);
     text(t, "route", e->route);
     text(t, "upstream", e->upstream);

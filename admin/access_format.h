@@ -4,6 +4,7 @@
 
 #include "core/base.h"
 #include "proxy/http/template.h"
+#include "proxy/http/timings.h"
 
 /* One finished exchange. Empty slices and negative numbers: not known. */
 struct access_entry {
@@ -17,6 +18,7 @@ struct access_entry {
     uint64_t bytes_in, bytes_out; /* of bodies */
     usec_t duration_us;
     int64_t upstream_us;
+    struct timings timings;
 };
 
 /* Room for text. What does not fit sets `overflow`, and nothing more is written. */
@@ -28,8 +30,8 @@ struct access_text {
 
 /* One line each, with its LF. */
 void access_format_json(struct access_text *t, const struct access_entry *e);
-/* As Apache's and nginx's "combined"; bytes that are no plain text, quotes and backslashes are written \xHH.
- */
+/* As Apache's and nginx's "combined"; bytes that are no plain text, quotes and backslashes are written \xHH,
+ * in capitals as nginx does. The time is UTC. */
 void access_format_combined(struct access_text *t, const struct access_entry *e);
 /* The template's own text as it is, values escaped as in combined. */
 void access_format_template(struct access_text *t, const struct template *template, template_lookup *lookup,

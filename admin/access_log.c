@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "admin/access_format.h"
+#include "core/log_output.h"
 #include "proxy/http/fields.h"
 #include "tls/info.h"
 
@@ -76,7 +77,7 @@ void access_logs_free(struct access_logs *a)
 static bool is_stream(struct slice output)
 {
     return slice_equal(output, S("stdout")) || slice_equal(output, S("stderr")) ||
-           slice_equal(output, S("syslog"));
+           log_output_is_syslog(output);
 }
 
 /* Whether the file could be opened, without opening it: a check leaves none behind. 0, or -1 with errno. */
@@ -225,22 +226,6 @@ void access_log_close(struct access_log *log)
     free(log);
 }
 
-uint64_t access_logs_lost(const struct access_logs *a)
-{
-    uint64_t lost = 0;
-    LIST_EACH (node, &a->open) {
-        const struct access_log *log = CONTAINER_OF(node, struct access_log, link);
-        bool counted = false; /* several logs may share a sink */
-        LIST_EACH (other, &a->open) {
-            if (other == node)
-                break;
-            counted |= CONTAINER_OF(other, struct access_log, link)->sink == log->sink;
-        }
-        lost += counted ? 0 : sink_lost(log->sink);
-    }
-    return lost;
-}
-
 /* On the worker. */
 
 static struct access_log *log_of(const struct exchange *x)
@@ -336,6 +321,7 @@ static void describe(struct exchange *x, struct access_entry *e)
         .duration_us = loop_now_us(l) - x->started_us,
         .upstream_us = x->upstream_head_us ? (int64_t)(x->upstream_head_us - x->upstream_started_us) : -1,
     };
+    timings_of(x, &e->timings);
 }
 
 /* The length of the line at `at`; 0 when there is no room. */
@@ -379,6 +365,7 @@ static void write_line(struct access_buffer *b, struct exchange *x, const struct
     for (size_t i = 0; i < COUNT_OF(values_max); i++)
         if (append(b, x, e, values_max[i]))
             return;
+    sink_lose(b->log->sink, 1);
 }
 
 static bool is_wanted(const struct access_log *log, struct exchange *x)

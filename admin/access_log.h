@@ -36,6 +36,3 @@ void access_log_response_begins(struct exchange *x);
 bool access_log_wants_response(const struct exchange *x);
 void access_log_exchange_ended(struct exchange *x);
 void access_logs_tick(struct access_logs *a, unsigned worker);
-
-/* Lines that were lost since the logs that are open now were opened. Control thread. */
-uint64_t access_logs_lost(const struct access_logs *a);

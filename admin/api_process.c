@@ -10,7 +10,7 @@ json_t *status_json(struct admin *a)
 {
     struct runtime *rt = a->runtime;
     struct loop *l = &rt->control;
-    uint64_t lost = access_logs_lost(a->logs) + (rt->log_sink ? sink_lost(rt->log_sink) : 0);
+    uint64_t lost = writer_lost(rt->writer);
     return json_pack(
         "{s:s, s:s, s:I, s:s, s:o, s:f, s:I, s:I, s:I, s:s, s:o, s:I, s:I, s:I, s:I, s:o, s:o}", //
         "version", WEIR_VERSION, "build", WEIR_BUILD, "pid", (json_int_t)getpid(), "state",

@@ -145,7 +145,7 @@ bool metrics_process(struct metrics_run *r)
     workers(r);
     configuration(r);
     metrics_single(w, METRICS_COUNTER, "log_lines_lost_total", "Log lines that an output did not take.",
-                   (double)(access_logs_lost(r->admin->logs) + (rt->log_sink ? sink_lost(rt->log_sink) : 0)));
+                   (double)writer_lost(rt->writer));
     admin_interface(r);
     kernel(r);
     return false;

@@ -1,18 +1,23 @@
 #include "core/writer.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "core/list.h"
 #include "core/log.h"
+#include "core/log_output.h"
+
+#define TELL_US       UINT64_C(5000000) /* losses are said at most so often */
+#define STALLED_MAX   64
+#define STALLED_MS    10
+#define STALLED_SPINS 100
 
 struct piece {
     struct piece *next;
@@ -23,13 +28,19 @@ struct piece {
 struct sink {
     struct list link;
     struct writer *writer;
-    char *output;
-    int fd; /* -1 for syslog */
+    char *name;
     unsigned references;
     struct piece *first, **tail;
     size_t queued; /* with what the thread is writing now */
     bool reopen;
+    bool stalled; /* the output took nothing a moment ago; taken is not empty then */
     _Atomic uint64_t lost;
+    /* The thread's. */
+    struct log_output output;
+    struct piece *taken; /* the first is written up to `done` */
+    size_t done;
+    uint64_t told;  /* of `lost`: said in the log … */
+    usec_t told_us; /* … when */
 };
 
 struct writer {
@@ -39,6 +50,8 @@ struct writer {
     struct list sinks;
     bool started, stopping, ended;
     pthread_cond_t end;
+    unsigned spins;        /* the thread's: how often stalled ones were said to be ready, for nothing */
+    _Atomic uint64_t lost; /* by all sinks that there ever were */
 };
 
 static void *write_all(void *argument);
@@ -76,34 +89,12 @@ int writer_start(struct writer *w)
     return 0;
 }
 
-/* In the folder of a user of few rights a link leads where that user wants root to write: root follows its
- * own alone (/dev/stdout). */
-static int open_output(const char *output)
-{
-    if (strcmp(output, "stdout") == 0)
-        return STDOUT_FILENO;
-    if (strcmp(output, "stderr") == 0)
-        return STDERR_FILENO;
-    int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC;
-    int fd = open(output, geteuid() == 0 ? flags | O_NOFOLLOW : flags, 0640);
-    struct stat st;
-    if (fd < 0 && errno == ELOOP && lstat(output, &st) == 0 && st.st_uid == 0)
-        return open(output, flags, 0640);
-    return fd;
-}
-
-static void close_output(int fd)
-{
-    if (fd > STDERR_FILENO)
-        close(fd);
-}
-
 struct sink *writer_open(struct writer *w, struct slice output)
 {
     pthread_mutex_lock(&w->lock);
     LIST_EACH (node, &w->sinks) {
         struct sink *s = CONTAINER_OF(node, struct sink, link);
-        if (slice_equal(slice_text(s->output), output)) {
+        if (slice_equal(slice_text(s->name), output)) {
             s->references++;
             pthread_mutex_unlock(&w->lock);
             return s;
@@ -113,16 +104,13 @@ struct sink *writer_open(struct writer *w, struct slice output)
     struct sink *s = calloc(1, sizeof *s);
     if (!s)
         return NULL;
-    s->output = strndup(output.at, output.len);
+    s->name = strndup(output.at, output.len);
     s->writer = w;
     s->references = 1;
     s->tail = &s->first;
-    s->fd = -1;
-    if (s->output && strcmp(s->output, "syslog") == 0)
-        openlog("weir", LOG_PID, LOG_DAEMON);
-    else if (!s->output || (s->fd = open_output(s->output)) < 0) {
+    if (!s->name || log_output_open(&s->output, s->name) != 0) {
         int error = errno;
-        free(s->output);
+        free(s->name);
         free(s);
         errno = error;
         return NULL;
@@ -144,12 +132,10 @@ void sink_release(struct sink *s)
     pthread_mutex_unlock(&w->lock);
 }
 
-static uint64_t count_lines(const char *bytes, size_t len)
+void sink_lose(struct sink *s, uint64_t lines)
 {
-    uint64_t lines = 0;
-    for (const char *at = bytes; (at = memchr(at, '\n', len - (size_t)(at - bytes))) != NULL; at++)
-        lines++;
-    return lines;
+    atomic_fetch_add(&s->lost, lines);
+    atomic_fetch_add(&s->writer->lost, lines);
 }
 
 void sink_push(struct sink *s, char *lines, size_t len)
@@ -157,7 +143,7 @@ void sink_push(struct sink *s, char *lines, size_t len)
     struct piece *p = malloc(sizeof *p);
     pthread_mutex_lock(&s->writer->lock);
     if (!p || s->queued + sizeof *p + len > WRITER_QUEUE_BYTES) {
-        atomic_fetch_add(&s->lost, count_lines(lines, len));
+        sink_lose(s, log_output_count_lines(lines, len));
         pthread_mutex_unlock(&s->writer->lock);
         free(p);
         free(lines);
@@ -175,7 +161,7 @@ void sink_line(struct sink *s, const char *line, size_t len)
 {
     char *copy = malloc(len);
     if (!copy) {
-        atomic_fetch_add(&s->lost, 1);
+        sink_lose(s, log_output_count_lines(line, len));
         return;
     }
     memcpy(copy, line, len);
@@ -187,12 +173,17 @@ uint64_t sink_lost(const struct sink *s)
     return atomic_load(&s->lost);
 }
 
+uint64_t writer_lost(const struct writer *w)
+{
+    return atomic_load(&w->lost);
+}
+
 void writer_give_to(struct writer *w, uid_t user, gid_t group)
 {
     struct stat st;
     pthread_mutex_lock(&w->lock);
     LIST_EACH (node, &w->sinks) {
-        int fd = CONTAINER_OF(node, struct sink, link)->fd;
+        int fd = CONTAINER_OF(node, struct sink, link)->output.fd;
         if (fd > STDERR_FILENO && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 &&
             st.st_uid != user)
             (void)!fchown(fd, user, group);
@@ -211,54 +202,65 @@ void writer_reopen(struct writer *w)
 
 /* The thread. */
 
-static void write_piece(struct sink *s, const struct piece *p)
+static usec_t now_us(void)
 {
-    if (s->fd < 0) {
-        for (const char *at = p->bytes, *end = at + p->len; at < end;) {
-            const char *line_end = memchr(at, '\n', (size_t)(end - at));
-            size_t len = line_end ? (size_t)(line_end - at) : (size_t)(end - at);
-            syslog(LOG_INFO, "%.*s", (int)len, at);
-            at += len + 1;
-        }
-        return;
-    }
-    size_t done = 0;
-    while (done < p->len) {
-        ssize_t n = write(s->fd, p->bytes + done, p->len - done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN) { /* a standard stream that somebody made non-blocking */
-            nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
-            continue;
-        }
-        if (n < 0) {
-            atomic_fetch_add(&s->lost, count_lines(p->bytes + done, p->len - done));
-            return;
-        }
-        done += (size_t)n;
-    }
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (usec_t)t.tv_sec * 1000000 + (usec_t)t.tv_nsec / 1000;
 }
 
 static void reopen_sink(struct sink *s)
 {
-    if (s->fd <= STDERR_FILENO)
-        return;
-    int fd = open_output(s->output);
-    if (fd < 0) {
-        /* Better the old file than none. */
+    if (log_output_reopen(&s->output) != 0) /* better the old file than none */
         log_error("a log file cannot be opened anew; lines go to the one that was open",
-                  LOG_TEXT("file", s->output), LOG_TEXT("reason", strerrordesc_np(errno)));
+                  LOG_TEXT("file", s->name), LOG_TEXT("reason", strerrordesc_np(errno)));
+}
+
+/* Says that lines were lost, now and then. */
+static void tell_losses(struct sink *s)
+{
+    uint64_t lost = atomic_load(&s->lost);
+    usec_t now = now_us();
+    if (lost == s->told || (s->told_us && now - s->told_us < TELL_US))
         return;
+    log_warn("log lines are lost", LOG_TEXT("output", s->name), LOG_U64("lines", lost - s->told),
+             LOG_TEXT("reason", s->output.error ? strerrordesc_np(s->output.error)
+                                                : "the output takes them too slowly"));
+    s->told = lost;
+    s->told_us = now;
+}
+
+/* Bytes of pieces that are done with; what the output does not take stays. */
+static size_t write_taken(struct sink *s)
+{
+    size_t written = 0;
+    while (s->taken) {
+        struct piece *p = s->taken;
+        uint64_t lost;
+        int stalled = log_output_write(&s->output, p->bytes, p->len, &s->done, &lost);
+        if (lost)
+            sink_lose(s, lost);
+        if (stalled)
+            break;
+        s->taken = p->next;
+        s->done = 0;
+        written += sizeof *p + p->len;
+        free(p->bytes);
+        free(p);
     }
-    close_output(s->fd);
-    s->fd = fd;
+    return written;
 }
 
 static void free_sink(struct sink *s)
 {
     list_remove(&s->link);
-    close_output(s->fd);
-    free(s->output);
+    log_output_close(&s->output);
+    for (struct piece *p = s->taken, *next; p; p = next) {
+        next = p->next;
+        free(p->bytes);
+        free(p);
+    }
+    free(s->name);
     free(s);
 }
 
@@ -268,15 +270,64 @@ static struct sink *next_busy(struct writer *w)
 {
     LIST_EACH_SAFE (node, &w->sinks) {
         struct sink *s = CONTAINER_OF(node, struct sink, link);
-        if (s->first || s->reopen) {
+        if (!s->stalled && (s->first || s->taken || s->reopen)) {
             list_remove(&s->link);
             list_append(&w->sinks, &s->link);
             return s;
         }
-        if (s->references == 0)
+        if (s->references == 0 && !s->taken && !s->first)
             free_sink(s);
     }
     return NULL;
+}
+
+/* Those that took nothing are asked again when one of them is ready, or a moment later. False when there are
+ * none. Called with the lock held, which it lets go of. */
+static bool wait_for_stalled(struct writer *w)
+{
+    struct pollfd fds[STALLED_MAX];
+    nfds_t count = 0;
+    LIST_EACH (node, &w->sinks) {
+        struct sink *s = CONTAINER_OF(node, struct sink, link);
+        if (s->stalled && count < STALLED_MAX)
+            fds[count++] = (struct pollfd){.fd = s->output.fd, .events = POLLOUT};
+    }
+    if (!count)
+        return false;
+    pthread_mutex_unlock(&w->lock);
+    int ready = poll(fds, count, STALLED_MS);
+    /* One that is ready by the system's account, and yet takes nothing, is not asked in a loop. */
+    if (ready > 0 && w->spins++ > STALLED_SPINS)
+        nanosleep(&(struct timespec){.tv_nsec = STALLED_MS * 1000000}, NULL);
+    pthread_mutex_lock(&w->lock);
+    LIST_EACH (node, &w->sinks)
+        CONTAINER_OF(node, struct sink, link)->stalled = false;
+    return true;
+}
+
+/* What a sink has, taken over and written. Called with the lock held, which it lets go of meanwhile. */
+static void serve(struct writer *w, struct sink *s)
+{
+    struct piece **end = &s->taken;
+    while (*end)
+        end = &(*end)->next;
+    *end = s->first;
+    bool reopen = s->reopen;
+    s->first = NULL;
+    s->tail = &s->first;
+    s->reopen = false;
+    s->references++;
+    pthread_mutex_unlock(&w->lock);
+    if (reopen)
+        reopen_sink(s);
+    size_t written = write_taken(s);
+    tell_losses(s);
+    pthread_mutex_lock(&w->lock);
+    if (written)
+        w->spins = 0;
+    s->stalled = s->taken != NULL;
+    s->queued -= written;
+    s->references--;
 }
 
 static void *write_all(void *argument)
@@ -287,33 +338,13 @@ static void *write_all(void *argument)
     pthread_mutex_lock(&w->lock);
     for (;;) {
         struct sink *s = next_busy(w);
-        if (!s) {
+        if (s)
+            serve(w, s);
+        else if (!wait_for_stalled(w)) {
             if (w->stopping)
                 break;
             pthread_cond_wait(&w->wake, &w->lock);
-            continue;
         }
-        struct piece *p = s->first;
-        bool reopen = s->reopen;
-        s->first = NULL;
-        s->tail = &s->first;
-        s->reopen = false;
-        s->references++;
-        pthread_mutex_unlock(&w->lock);
-        if (reopen)
-            reopen_sink(s);
-        size_t written = 0;
-        while (p) {
-            struct piece *next = p->next;
-            write_piece(s, p);
-            written += sizeof *p + p->len;
-            free(p->bytes);
-            free(p);
-            p = next;
-        }
-        pthread_mutex_lock(&w->lock);
-        s->queued -= written;
-        s->references--;
     }
     w->ended = true;
     pthread_cond_signal(&w->end);

@@ -1,6 +1,6 @@
 /* Writes logs to files, standard streams or syslog without ever blocking who logs: a thread of its own does
- * the writing, and a sink that falls behind loses lines and counts them. One thread serves all: an output
- * that takes nothing (a full pipe) holds up the others, and then they lose lines too. */
+ * the writing, and a sink that falls behind loses lines and counts them. One thread serves all, and does not
+ * wait for an output that takes nothing (a full pipe): the others go on. Only a disk is waited for. */
 #pragma once
 
 #include <stdatomic.h>
@@ -23,18 +23,24 @@ int writer_start(struct writer *w);
  * stuck on its output is left behind with what it holds. */
 void writer_free(struct writer *w, msec_t wait_ms);
 
-/* `stdout`, `stderr`, `syslog` or a file's path, which is opened now (append, created with mode 0640). The
- * same output opened twice is one sink. NULL with errno when it cannot be opened. Counted: sink_release. */
+/* `stdout`, `stderr`, `syslog`, `syslog:/path` (log_output.h) or a file's path, which is opened now (append,
+ * created with mode 0640). The same output opened twice is one sink. NULL with errno when it cannot be
+ * opened. Counted: sink_release. */
 struct sink *writer_open(struct writer *w, struct slice output);
 void sink_release(struct sink *s);
 
 /* Takes over a malloc'ed piece of whole lines; frees it. From any thread; never blocks on the output. */
 void sink_push(struct sink *s, char *lines, size_t len);
-/* Copies a line. */
+/* Copies whole lines. */
 void sink_line(struct sink *s, const char *line, size_t len);
+
+/* There was no memory for them. */
+void sink_lose(struct sink *s, uint64_t lines);
 
 /* Lines that were lost because the queue was full or the output failed. */
 uint64_t sink_lost(const struct sink *s);
+/* Of all sinks since it was made, those that are closed too. */
+uint64_t writer_lost(const struct writer *w);
 
 /* The files that are open become this user's and group's, who will have to open them anew; not those that
  * have another name besides, which may be somebody else's. */

@@ -64,7 +64,8 @@ static const struct option access_options[] = {
               .help =
                   "How a line looks: json, combined (as Apache and nginx), or a template with variables."),
     OPTION_AT(struct access_settings, output, "output", OPTION_TEXT, .fallback = "stdout",
-              .shape = "stdout, stderr, syslog or a path", .help = "Where lines go."),
+              .shape = "stdout, stderr, syslog, syslog:/path or a path",
+              .help = "Where lines go; syslog is the socket /dev/log, or the one of the path behind it."),
     OPTION_AT(struct access_settings, sample, "sample", OPTION_NUMBER, .fallback = "1.0", .min = 0, .max = 1,
               .flags = OPTION_FLAG_PERCENT,
               .help = "Share of requests that are logged; errors (5xx) always are."),

@@ -92,6 +92,8 @@ static enum conn_status transport_handshake(struct conn *c)
         errno = s->error;
         return CONN_ERROR;
     }
+    if (!s->began_us)
+        s->began_us = loop_now_us(c->loop);
     ERR_clear_error();
     if (s->before_handshake) {
         s->before_handshake(s);
@@ -108,6 +110,7 @@ static enum conn_status transport_handshake(struct conn *c)
             s->end = TLS_BROKEN;
             s->error = ENOMEM;
         }
+        s->info.handshake_us = (uint32_t)(loop_now_us(c->loop) - s->began_us);
     } else if (end == TLS_CUT || end == TLS_ENDED) {
         s->end = TLS_BROKEN;
         s->error = ECONNRESET;

@@ -44,6 +44,7 @@ struct tls_state {
     char *name; /* server: SNI, in lower case; client: the name that is verified */
     struct tls_info info;
     char *info_text;
+    usec_t began_us; /* the handshake; 0 = not yet */
     /* Client: before the first handshake step; may be NULL. */
     void (*before_handshake)(struct tls_state *);
     uint64_t session_key; /* client; 0 = none */

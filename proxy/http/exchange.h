@@ -121,6 +121,7 @@ struct attempt {
     const struct server *server;
     const char *reason; /* static text or in the arena: why it failed; NULL = it did not */
     uint32_t started_us, connected_us, sent_us, head_us, ended_us;
+    uint32_t tls_us; /* of the time until it was connected: the handshake */
     uint16_t status; /* of the response; 0 = none came */
     uint8_t outcome; /* enum outcome_kind */
     bool reused;     /* the connection */

@@ -1,6 +1,7 @@
 #include "proxy/http/forward_internal.h"
 #include "proxy/http/forward_request.h"
 #include "proxy/http/trace.h"
+#include "tls/info.h"
 
 /* What had come of the body before there was a connection. */
 static void send_kept_body(struct forward *f)
@@ -33,6 +34,14 @@ static void all_sent(struct forward *f)
         forward_hedge_later(f);
 }
 
+/* It is a new one. */
+static void note_connection(struct forward *f)
+{
+    const struct tls_info *tls = f->uc && f->upstream->tls ? tls_info(&f->uc->conn) : NULL;
+    f->attempt->connected_us = forward_stamp(f);
+    f->attempt->tls_us = tls ? tls->handshake_us : 0;
+}
+
 void forward_send_request(struct forward *f)
 {
     struct exchange *x = f->x;
@@ -47,7 +56,7 @@ void forward_send_request(struct forward *f)
     }
     f->sent = true;
     if (!f->last_reused)
-        f->attempt->connected_us = forward_stamp(f);
+        note_connection(f);
     if (x->request.body != BODY_NONE) {
         send_kept_body(f);
         bool once = !method_is_idempotent(x->request.method_id) && !f->side->may_refuse &&

@@ -41,6 +41,12 @@ static const struct {
     [TEMPLATE_TERMINATION] = {"termination", false, true},
     [TEMPLATE_TRACE_ID] = {"trace_id", false, false},
     [TEMPLATE_SPAN_ID] = {"span_id", false, false},
+    [TEMPLATE_QUEUE_MS] = {"queue_ms", false, true},
+    [TEMPLATE_CONNECT_MS] = {"connect_ms", false, true},
+    [TEMPLATE_TLS_MS] = {"tls_ms", false, true},
+    [TEMPLATE_SEND_MS] = {"send_ms", false, true},
+    [TEMPLATE_FIRST_BYTE_MS] = {"first_byte_ms", false, true},
+    [TEMPLATE_BODY_MS] = {"body_ms", false, true},
 };
 
 const char *template_name(enum template_id id)
@@ -59,6 +65,9 @@ static const char *const foreign[][2] = {
     {"http_host", "host"},
     {"server_name", "host"},
     {"request_time", "duration_ms"},
+    {"upstream_connect_time", "connect_ms"},
+    {"upstream_header_time", "first_byte_ms"},
+    {"upstream_response_time", "upstream_ms"},
     {"body_bytes_sent", "bytes_out"},
     {"upstream_addr", "server"},
     {"server_protocol", "protocol"},

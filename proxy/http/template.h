@@ -42,6 +42,12 @@ enum template_id {
     TEMPLATE_TERMINATION, /* how it ended: termination.h */
     TEMPLATE_TRACE_ID,    /* 32 digits; with tracing, or where the request brings one */
     TEMPLATE_SPAN_ID,     /* 16 digits, of the request's own span; with tracing alone */
+    TEMPLATE_QUEUE_MS,    /* phases: timings.h */
+    TEMPLATE_CONNECT_MS,
+    TEMPLATE_TLS_MS,
+    TEMPLATE_SEND_MS,
+    TEMPLATE_FIRST_BYTE_MS,
+    TEMPLATE_BODY_MS,
     TEMPLATE_ID_COUNT,
 };
 

@@ -5,6 +5,7 @@
 #include "proxy/http/cache/cache.h"
 #include "proxy/http/exchange.h"
 #include "proxy/http/target.h"
+#include "proxy/http/timings.h"
 #include "proxy/http/trace.h"
 #include "tls/info.h"
 
@@ -112,6 +113,13 @@ static struct slice of_response(struct exchange *x, const struct template_variab
     return field_value(&x->logged, v);
 }
 
+static struct slice phase(struct exchange *x, enum timing which)
+{
+    struct timings t;
+    timings_of(x, &t);
+    return t.us[which] < 0 ? slice_of("", 0) : milliseconds(x, (usec_t)t.us[which]);
+}
+
 struct slice exchange_variable(void *exchange, const struct template_variable *v)
 {
     struct exchange *x = exchange;
@@ -184,6 +192,13 @@ struct slice exchange_variable(void *exchange, const struct template_variable *v
         return trace_id_text(x);
     case TEMPLATE_SPAN_ID:
         return trace_span_text(x);
+    case TEMPLATE_QUEUE_MS:
+    case TEMPLATE_CONNECT_MS:
+    case TEMPLATE_TLS_MS:
+    case TEMPLATE_SEND_MS:
+    case TEMPLATE_FIRST_BYTE_MS:
+    case TEMPLATE_BODY_MS:
+        return phase(x, (enum timing)(TIMING_QUEUE + (int)(v->id - TEMPLATE_QUEUE_MS)));
     case TEMPLATE_ID_COUNT:
         break;
     }

@@ -38,6 +38,7 @@ static struct access_entry entry(void)
         .bytes_out = 2326,
         .duration_us = 12345,
         .upstream_us = 1007,
+        .timings = {{10, 2000, 3000, 4, 1000, -1}},
     };
 }
 
@@ -84,9 +85,9 @@ static void test_combined_cannot_be_forged(void **state)
         struct slice value;
         const char *written;
     } table[] = {
-        {SLICE("x\" 200 \"y"), "x\\x22 200 \\x22y"}, {SLICE("a\nb\rc"), "a\\x0ab\\x0dc"},
-        {SLICE("back\\slash"), "back\\x5cslash"},    {SLICE("\x1b[31m"), "\\x1b[31m"},
-        {SLICE("\xe9\xff"), "\\xe9\\xff"},           {SLICE("\x7f"), "\\x7f"},
+        {SLICE("x\" 200 \"y"), "x\\x22 200 \\x22y"}, {SLICE("a\nb\rc"), "a\\x0Ab\\x0Dc"},
+        {SLICE("back\\slash"), "back\\x5Cslash"},    {SLICE("\x1b[31m"), "\\x1B[31m"},
+        {SLICE("\xe9\xff"), "\\xE9\\xFF"},           {SLICE("\x7f"), "\\x7F"},
         {SLICE("nul\0nul"), "nul\\x00nul"},
     };
     for (size_t i = 0; i < COUNT_OF(table); i++) {
@@ -122,7 +123,9 @@ static void test_json_has_fixed_keys_in_a_fixed_order(void **state)
         "example\",\"target\":\"/"
         "a?b=c\",\"protocol\":\"HTTP/"
         "1.1\",\"status\":200,\"bytes_in\":3,\"bytes_out\":2326,\"duration_ms\":12.345,\"upstream_"
-        "ms\":1.007,\"listener\":\"web\",\"route\":\"api\",\"upstream\":\"app\",\"server\":\"10.0.0.1:80\","
+        "ms\":1.007,\"queue_ms\":0.010,\"connect_ms\":2.000,\"tls_ms\":3.000,\"send_ms\":0.004,\"first_byte_"
+        "ms\":1.000,\"body_ms\":null,\"listener\":\"web\",\"route\":\"api\",\"upstream\":\"app\",\"server\":"
+        "\"10.0.0.1:80\","
         "\"attempts\":1,"
         "\"request_id\":\"id-1\",\"referer\":\"http://r.example/\",\"user_agent\":\"tester/"
         "1\",\"tls_version\":null,\"termination\":\"complete\",\"end\":"
