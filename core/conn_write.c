@@ -190,8 +190,11 @@ void conn_shutdown(struct conn *c)
 {
     if (c->closed || c->shutdown_wanted)
         return;
-    if (c->transport && !c->broken)
+    if (c->transport && !c->broken) {
+        c->more_follows = true; /* the socket's end */
         c->transport->shutdown(c);
+        c->more_follows = false;
+    }
     c->shutdown_wanted = true;
     if (!c->connecting)
         after_flush(c);

@@ -80,7 +80,7 @@ static int add_body(const struct h1_downstream *d, struct iovec *iov, int count,
  * in one segment. */
 static bool ends_with(const struct h1_downstream *d, const struct exchange *x, bool end)
 {
-    return end && d->close_after && x->request_done && !d->conn.transport;
+    return end && d->close_after && x->request_done;
 }
 
 /* A small file joins its head in a segment. A large one is worth that its head goes ahead: the client wakes
