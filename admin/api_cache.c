@@ -192,7 +192,9 @@ static void purge(struct http_call *c, const json_t *body, const char *what)
         runtime_purge(rt, CACHE_PURGE_ALL, S(""), soft);
         answer_purged(c, what, S(""), soft);
     } else if (!text.len) {
-        api_problem(c, 400, "what is purged must be a text that is not empty", NULL);
+        char detail[80];
+        snprintf(detail, sizeof detail, "\"%s\" must be a text that is not empty", what);
+        api_problem(c, 400, detail, NULL);
     } else if (strcmp(what, "tag") == 0) {
         if (!is_field_value(text) || memchr(text.at, ' ', text.len) || memchr(text.at, ',', text.len)) {
             api_problem(c, 400, "a tag has no spaces, commas or control characters", NULL);
