@@ -62,13 +62,6 @@ async function steerSplit(route) {
   await change("PATCH", "/api/v1/routes/" + encodeURIComponent(route.name), { split }, (said) => `Route ${route.name} now splits ${Object.entries(said.split).map(([k, v]) => k + " " + v).join(", ")}.`);
 }
 
-$("reload").addEventListener("click", async () => {
-  if (!await confirmed({ title: "Reload the configuration?", text: "The file is read anew. What changed counts at once, requests go on; a file with a fault changes nothing.", yes: "Reload" })) return;
-  $("reload").disabled = true;
-  await change("POST", "/api/v1/reload", null, (said) => said.changes.length ? `Reloaded, generation ${said.generation}:\n` + said.changes.join("\n") : "Reloaded; nothing changed.");
-  $("reload").disabled = false;
-});
-
 $("purge-what").addEventListener("change", () => {
   const what = $("purge-what").value, shown = { url: "https://example.com/a", prefix: "https://example.com/img/", tag: "news", all: "" };
   $("purge-text").hidden = !($("purge-text").required = what !== "all");

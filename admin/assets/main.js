@@ -19,7 +19,8 @@ function paint(s) {
   serversFilter.take(s.servers);
   routesFilter.take(s.routes);
   showCache(s.cache);
-  if (s.generation !== generation) showConfig();
+  showTrial(s.trial);
+  if (s.generation !== generation || turns % 30 === 0) showConfig();
   if (s.generation !== generation || turns % 5 === 0) showRest();
   if (turns % 2 === 0) showRequests();
   generation = s.generation;

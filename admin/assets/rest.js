@@ -52,13 +52,15 @@ function showCache(c) {
   put("cache-advice", c.advice || (c.shadow ? "The shadow has seen too little to advise yet: it tries what another policy and twice the memory would bring." : ""));
 }
 
+let configTimer = 0;
 function showNotice(n) {
   const item = make("li"), time = make("time", clock(n.time));
   time.dateTime = n.time || "";
   item.append(time, make("span", n.kind + (n.text ? ": " + n.text.trim() : "")));
   $("notices").prepend(item);
   while ($("notices").children.length > 100) $("notices").lastChild.remove();
-  if (/reload/.test(n.kind)) refused = /refused|failed/.test(n.kind) ? (n.text || "").trim() : "";
+  clearTimeout(configTimer);
+  configTimer = setTimeout(showConfig, 300);
 }
 
 $("explain-form").addEventListener("submit", async (e) => {

@@ -3,7 +3,6 @@
 // readers when it changes; the list is there to be read.
 
 const KINDS = { bad: "broken", warn: "look at it" };
-let refused = "";  // the last notice of a reload that was refused
 let soon = [];     // certificates that end soon: {names, days, listener}
 
 function upstreamTrouble(u) {
@@ -46,7 +45,9 @@ function worstRoute() {
 function processTrouble(s) {
   const found = [], redis = s.cache.redis;
   if (s.state !== "serving") found.push(["warn", "weir drains: it takes no new connections and ends when the open ones do"]);
-  if (refused) found.push(["warn", `The file on disk was refused, the configuration before goes on: ${refused}`]);
+  if (configState.refused) found.push(["warn", `The last reload was refused, the configuration before goes on: ${configState.refused}`]);
+  else if (configState.differs) found.push(["warn", "The configuration file is another one than the one that runs: it was not reloaded"]);
+  if (s.trial) found.push(["warn", `Generation ${s.trial.generation} is on trial: in ${span(s.trial.remaining_seconds)} generation ${s.trial.falls_back_to} is back, unless it is confirmed`]);
   if (redis && redis.state === "away") found.push(["warn", `The cache's Redis is away: ${redis.reason}`]);
   if (s.log_lines_lost) found.push(["warn", `${number(s.log_lines_lost)} log lines were lost: an output does not take them`]);
   const b = readings[readings.length - 1], a = before(readings, SHORT);
@@ -59,9 +60,9 @@ function showVerdict(s) {
   const found = [...requestTrouble(s), ...s.upstreams.trouble.flatMap(upstreamTrouble), ...serverTrouble(s.servers), ...processTrouble(s)];
   found.sort((x, y) => (x[0] === "warn") - (y[0] === "warn"));
   const bad = found.filter((f) => f[0] === "bad").length, kind = bad ? "bad" : found.length ? "warn" : "good";
-  const count = (n, one, many) => n === 1 ? "1 " + one : n + " " + many;
+  const count = (n, one, many) => n === 1 ? "1 " + one : number(n) + " " + many;
   put("verdict-title", bad ? `✕ ${count(bad, "thing is", "things are")} broken` + (found.length > bad ? `, ${found.length - bad} more to look at` : "")
-    : found.length ? `! ${count(found.length, "thing", "things")} to look at` : `✓ All is well: ${number(s.servers.total)} servers, ${number(s.routes.total)} routes`);
+    : found.length ? `! ${count(found.length, "thing", "things")} to look at` : `✓ All is well: ${count(s.servers.total, "server", "servers")}, ${count(s.routes.total, "route", "routes")}`);
   $("verdict").className = "card " + kind;
   document.title = (bad ? "✕ " : found.length ? "! " : "") + "weir";
   const signature = JSON.stringify(found);
