@@ -34,6 +34,7 @@ struct admin *admin_create(void)
     }
     doors_init(&a->doors);
     events_init(a);
+    list_init(&a->scrapes);
     task_init(&a->stop);
     a->hooks = (struct runtime_hooks){.argument = a,
                                       .access = open_access,
@@ -235,6 +236,7 @@ static void close_all(void *argument, bool handed_over)
 {
     struct admin *a = argument;
     events_close(a);
+    metrics_close(a);
     doors_close(&a->doors, handed_over);
 }
 

@@ -49,6 +49,7 @@ struct admin {
     char *token;         /* "" = none is asked for */
     char *control;       /* path of the control socket, as it was at the start; "" = none */
     struct list streams; /* of struct http_stream: who listens to /api/v1/events */
+    struct list scrapes; /* answers to /metrics that are under way */
     struct timer tick;   /* while somebody does */
     struct live live;    /* the readings that they are told */
     struct notice notices[NOTICES_KEPT];
@@ -128,6 +129,8 @@ void api_request(struct http_call *c);
 void api_cache(struct http_call *c);
 void api_purge(struct http_call *c);
 void metrics_answer(struct http_call *c);
+/* Answers that are under way break off. */
+void metrics_close(struct admin *a);
 void health_answer(struct http_call *c);
 void dashboard_answer(struct http_call *c);
 

@@ -9,33 +9,42 @@
 #include "admin/metrics_accept.h"
 
 #define PIECE      (128u << 10) /* made at a time; also how much of it waits to be taken */
-#define POLL_MS    10
+#define POLL_MS    10           /* while the client takes nothing */
 #define SCRAPE_MS  60000
 #define GZIP_LEVEL 1
 #define GZIP_BITS  (15 + 16)
 
-static void go_on(struct timer *t);
+static void on_timer(struct timer *t);
 
 /* One answer under way. */
 struct scrape {
     struct metrics_run run;
+    struct list link;   /* in the admin's scrapes, once it is sent in pieces */
     struct list stream; /* of its http_stream; empty once the client is gone */
     struct loop *loop;
     struct timer timer;
+    struct task task; /* the next piece; in the end its grave */
     msec_t deadline;
     bool is_gzip, is_chunked;
     z_stream gzip;
     char *packed; /* PIECE bytes, for gzip */
 };
 
-static void scrape_free(struct scrape *s)
+static void bury(struct task *t)
 {
+    struct scrape *s = CONTAINER_OF(t, struct scrape, task);
     metrics_abandon(&s->run);
     if (s->is_gzip)
         deflateEnd(&s->gzip);
-    loop_timer_clear(s->loop, &s->timer);
     free(s->packed);
     free(s);
+}
+
+static void scrape_free(struct scrape *s)
+{
+    loop_timer_clear(s->loop, &s->timer);
+    list_remove(&s->link);
+    loop_bury(s->loop, &s->task, bury);
 }
 
 static struct scrape *scrape_create(struct http_call *c)
@@ -51,8 +60,10 @@ static struct scrape *scrape_create(struct http_call *c)
             format = METRICS_OPENMETRICS;
     }
     s->loop = &a->runtime->control;
+    list_init(&s->link);
     list_init(&s->stream);
-    timer_init(&s->timer, go_on);
+    timer_init(&s->timer, on_timer);
+    task_init(&s->task);
     metrics_begin(&s->run, a, format);
     s->packed = metrics_accept_gzip(http_call_field(c, "accept-encoding")) ? malloc(PIECE) : NULL;
     s->is_gzip =
@@ -127,25 +138,32 @@ static void end(struct scrape *s)
     scrape_free(s);
 }
 
-static void go_on(struct timer *t)
+/* As long as the client keeps up, a piece goes out with every pass of the loop. */
+static void go_on(struct task *t)
 {
-    struct scrape *s = CONTAINER_OF(t, struct scrape, timer);
+    struct scrape *s = CONTAINER_OF(t, struct scrape, task);
     if (loop_now(s->loop) > s->deadline)
         s->run.w.failed = true;
     if (list_empty(&s->stream) || s->run.w.failed) {
         end(s);
         return;
     }
-    if (http_stream_backlog(CONTAINER_OF(s->stream.next, struct http_stream, link)) < PIECE / 2) {
-        bool more = make_piece(&s->run);
-        if (!s->run.w.failed)
-            send_piece(s, !more);
-        if (!more) {
-            end(s);
-            return;
-        }
+    if (http_stream_backlog(CONTAINER_OF(s->stream.next, struct http_stream, link)) >= PIECE / 2) {
+        loop_timer(s->loop, &s->timer, POLL_MS);
+        return;
     }
-    loop_timer(s->loop, t, POLL_MS);
+    bool more = make_piece(&s->run);
+    if (!s->run.w.failed)
+        send_piece(s, !more);
+    if (more)
+        loop_defer(s->loop, t, go_on);
+    else
+        end(s);
+}
+
+static void on_timer(struct timer *t)
+{
+    go_on(&CONTAINER_OF(t, struct scrape, timer)->task);
 }
 
 static void begin_pieces(struct scrape *s, struct http_call *c, const char *type, const char *extra)
@@ -159,9 +177,19 @@ static void begin_pieces(struct scrape *s, struct http_call *c, const char *type
         scrape_free(s);
         return;
     }
+    list_append(&admin_of(c)->scrapes, &s->link);
     s->deadline = loop_now(s->loop) + SCRAPE_MS;
     send_piece(s, false);
-    loop_timer(s->loop, &s->timer, POLL_MS);
+    loop_defer(s->loop, &s->task, go_on);
+}
+
+void metrics_close(struct admin *a)
+{
+    LIST_EACH_SAFE (node, &a->scrapes) {
+        struct scrape *s = CONTAINER_OF(node, struct scrape, link);
+        s->run.w.failed = true;
+        end(s);
+    }
 }
 
 /* Whole. */

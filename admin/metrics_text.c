@@ -8,6 +8,8 @@
 
 static void add(struct metrics_writer *w, struct metrics_buffer *b, const char *at, size_t len)
 {
+    if (!len)
+        return;
     if (len > b->size - b->len) {
         size_t size = (b->len + len) * 2 + 256;
         char *grown = w->failed ? NULL : realloc(b->at, size);

@@ -26,6 +26,7 @@ PROMETHEUS = ("application/openmetrics-text;version=1.0.0,application/openmetric
               "text/plain;version=0.0.4;q=0.5,*/*;q=0.1")
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
+MANY = 1500
 
 ROUTES = [{"name": "app", "path": "/app/", "upstream": "app"}, {"name": "own", "respond": {"body": "mine"}}]
 
@@ -208,51 +209,53 @@ def test_nothing_that_a_client_sends_becomes_a_label(served):
     assert "chosen" not in re.sub(r" # \{.*", "", openmetrics)
 
 
-def test_many_routes_come_whole_and_in_pieces(site, http_backend):
-    count = 1500
-    routes = [{"name": f"route-{n:05}", "path": f"/{n:05}/", "respond": {"body": "x"}} for n in range(count)]
-    weir = site(routes)
+@pytest.fixture
+def many(site):
+    """So many routes with requests that an answer goes out in pieces."""
+    weir = site([{"name": f"route-{n:05}", "path": f"/{n:05}/", "respond": {"body": "x"}} for n in range(MANY)])
     with weir.client() as client:
-        for n in range(count):
+        for n in range(MANY):
             assert client.get(f"/{n:05}/").status == 200
-    weir.await_metric("weir_requests_total", count)
-    answer = scrape(weir)
+    weir.await_metric("weir_requests_total", MANY)
+    return weir
+
+
+def stall(weir):
+    """A scraper that reads the head of its answer and no more."""
+    client = RawClient(weir.port("admin"), receive_buffer=4096)
+    client.send(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    client.read_until(b"\r\n\r\n")
+    return client
+
+
+def test_many_routes_come_whole_and_in_pieces(many):
+    answer = scrape(many)
     assert answer.framing == "chunked" and answer.is_complete
     metrics = Metrics(answer.text)
-    assert metrics.sum("weir_requests_total") == count and metrics.sum("weir_request_duration_seconds_count") == count
-    assert len(metrics.matching("weir_request_duration_seconds_bucket")) == count * 16
-    packed = scrape(weir, PROMETHEUS, "gzip")
+    assert metrics.sum("weir_requests_total") == MANY and metrics.sum("weir_request_duration_seconds_count") == MANY
+    assert len(metrics.matching("weir_request_duration_seconds_bucket")) == MANY * 16
+    packed = scrape(many, PROMETHEUS, "gzip")
     assert packed.is_complete and len(packed.body) < len(answer.body) / 5
     found = families(gzip.decompress(packed.body).decode())
-    assert sum(s.value for s in found["weir_requests"].samples) == count
+    assert sum(s.value for s in found["weir_requests"].samples) == MANY
 
 
-def test_a_scraper_of_much_that_takes_nothing_or_leaves_hurts_nobody(site):
-    count = 1500
-    weir = site([{"name": f"route-{n:05}", "path": f"/{n:05}/", "respond": {"body": "x"}} for n in range(count)])
-    with weir.client() as client:
-        for n in range(count):
-            assert client.get(f"/{n:05}/").status == 200
-    weir.await_metric("weir_requests_total", count)
-    with RawClient(weir.port("admin"), receive_buffer=4096) as stalled:
-        stalled.send(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-        stalled.read_until(b"\r\n\r\n")
-        assert Metrics(scrape(weir).text).sum("weir_requests_total") == count
-        weir.reload(routes=[{"name": "route-00000", "path": "/00000/", "respond": {"body": "x"}}])
-    assert weir.admin.health().status == 200
-    old = get(weir.port("admin"), "/metrics", host=f"127.0.0.1:{weir.port('admin')}")
-    assert old.status == 200
+def test_a_scraper_that_takes_nothing_or_leaves_keeps_nobody_waiting(many):
+    with stall(many):
+        assert Metrics(scrape(many).text).sum("weir_requests_total") == MANY
+        many.reload(routes=[{"name": "route-00000", "path": "/00000/", "respond": {"body": "x"}}])
+    assert many.admin.health().status == 200
+    assert Metrics(scrape(many).text).sum("weir_requests_total") == MANY
 
 
-def test_a_scraper_of_http_1_0_gets_all_up_to_the_close(site):
-    count = 1500
-    weir = site([{"name": f"route-{n:05}", "path": f"/{n:05}/", "respond": {"body": "x"}} for n in range(count)])
-    with weir.client() as client:
-        for n in range(count):
-            assert client.get(f"/{n:05}/").status == 200
-    weir.await_metric("weir_requests_total", count)
-    with RawClient(weir.port("admin")) as client:
-        client.send(f"GET /metrics HTTP/1.0\r\nHost: 127.0.0.1:{weir.port('admin')}\r\nAccept: {PROMETHEUS}\r\n\r\n".encode())
+def test_weir_stops_amid_a_scrape(many):
+    with stall(many):
+        many.stop()
+
+
+def test_a_scraper_of_http_1_0_gets_all_up_to_the_close(many):
+    with RawClient(many.port("admin")) as client:
+        client.send(f"GET /metrics HTTP/1.0\r\nHost: 127.0.0.1:{many.port('admin')}\r\nAccept: {PROMETHEUS}\r\n\r\n".encode())
         answer = client.read_response(seconds=20)
     assert "transfer-encoding" not in answer.raw_head.decode().lower()
     assert answer.text.endswith("# EOF\n")

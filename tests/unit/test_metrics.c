@@ -5,7 +5,7 @@
 
 #include <cmocka.h>
 
-#include "admin/internal.h"
+#include "admin/metrics.h"
 #include "cache/store.h"
 
 struct site {
@@ -165,6 +165,90 @@ static void test_every_sample_stands_in_its_family(void **state)
     assert_true(strlen(seen) > 200);
 }
 
+/* The writer itself. */
+
+static void expect_text(struct metrics_writer *w, const char *wanted)
+{
+    assert_false(w->failed);
+    assert_int_equal(w->out.len, strlen(wanted));
+    assert_memory_equal(w->out.at, wanted, w->out.len);
+    metrics_writer_free(w);
+}
+
+static void test_a_counter_in_both_formats(void **state)
+{
+    (void)state;
+    struct metrics_writer text = {.format = METRICS_TEXT}, open = {.format = METRICS_OPENMETRICS};
+    metrics_single(&text, METRICS_COUNTER, "busy_seconds_total", "Busy.", 1.5);
+    metrics_end(&text);
+    expect_text(&text, "# HELP weir_busy_seconds_total Busy.\n# TYPE weir_busy_seconds_total counter\n"
+                       "weir_busy_seconds_total 1.5\n");
+    metrics_single(&open, METRICS_COUNTER, "busy_seconds_total", "Busy.", 1.5);
+    metrics_end(&open);
+    expect_text(&open, "# HELP weir_busy_seconds Busy.\n# TYPE weir_busy_seconds counter\n"
+                       "# UNIT weir_busy_seconds seconds\nweir_busy_seconds_total 1.5\n# EOF\n");
+}
+
+static void test_labels_are_kept_until_they_are_cut(void **state)
+{
+    (void)state;
+    struct metrics_writer w = {0};
+    size_t none = metrics_label(&w, "a", S("x\"\\\n"));
+    size_t one = metrics_label(&w, "b", S("\xff\xc3\xa9\xed\xa0\x80"));
+    metrics_count(&w, "n", UINT64_MAX);
+    metrics_cut(&w, one);
+    metrics_number(&w, "n", -0.25);
+    metrics_cut(&w, none);
+    metrics_number(&w, "n", 1e300);
+    expect_text(&w,
+                "weir_n{a=\"x\\\"\\\\\\n\",b=\"\xef\xbf\xbd\xc3\xa9\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"} "
+                "18446744073709551615\nweir_n{a=\"x\\\"\\\\\\n\"} -0.25\nweir_n 1e+300\n");
+}
+
+static void test_only_openmetrics_has_exemplars(void **state)
+{
+    (void)state;
+    static const char wanted[] =
+        "weir_t_bucket{le=\"0.0025\"} 1 # {request_id=\"r1\",trace_id=\"t1\"} 0.002000 "
+        "1700000000.250\n";
+    static const char bound[] = "{le=\"1.0\"} 1\n";
+    uint64_t durations[COUNTERS_DURATIONS] = {[2] = 1};
+    struct exemplar_text exemplars[EXEMPLARS] = {[2] = {.value = 2000,
+                                                        .wall_us = 1700000000250000,
+                                                        .id_len = 2,
+                                                        .trace_len = 2,
+                                                        .id = "r1",
+                                                        .trace = "t1"}};
+    for (int format = METRICS_TEXT; format <= METRICS_OPENMETRICS; format++) {
+        struct metrics_writer w = {.format = (enum metrics_format)format};
+        metrics_histogram(&w, "t", durations, 2000, exemplars);
+        bool found = memmem(w.out.at, w.out.len, wanted, sizeof wanted - 1) != NULL;
+        assert_int_equal(found, format == METRICS_OPENMETRICS);
+        assert_non_null(memmem(w.out.at, w.out.len, bound, sizeof bound - 1));
+        metrics_writer_free(&w);
+    }
+}
+
+static void test_a_route_that_is_gone_is_shown_for_ten_minutes(void **state)
+{
+    struct site *s = *state;
+    struct listener_stats *l = stats_listener(&s->runtime.stats, S("web"));
+    uint32_t id = stats_route_id(&s->runtime.stats, S("api"));
+    static const char line[] = "weir_requests_total{listener=\"web\",route=\"api\",status=\"200\"} 1";
+    route_stats_count(stats_route(l, 0, id), 200, 700);
+    assert_true(has_line(s, line));
+    s->runtime.stats.route_gone_us[id] -= METRICS_GONE_US - 10000000;
+    assert_true(has_line(s, line));
+    s->runtime.stats.route_gone_us[id] -= 10000001;
+    assert_false(has_line(s, line));
+    uint32_t ids[] = {id};
+    struct route routes[1];
+    s->snapshot.route_count = 1;
+    s->snapshot.routes = routes;
+    s->snapshot.route_stats_ids = ids;
+    assert_true(has_line(s, line));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -177,6 +261,10 @@ int main(void)
         TEST(test_handshakes_tell_version_and_resumption),
         TEST(test_reloads_are_told),
         TEST(test_every_sample_stands_in_its_family),
+        TEST(test_a_route_that_is_gone_is_shown_for_ten_minutes),
+        cmocka_unit_test(test_a_counter_in_both_formats),
+        cmocka_unit_test(test_labels_are_kept_until_they_are_cut),
+        cmocka_unit_test(test_only_openmetrics_has_exemplars),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
