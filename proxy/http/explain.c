@@ -188,7 +188,7 @@ static void refuse(struct explanation *out, unsigned status, const char *reason)
 static int apply_action(const struct plain_request *p, struct arena *arena, struct explanation *out)
 {
     const struct route *r = out->route;
-    struct plain_context context = {p, r, arena};
+    struct plain_context context = {p, r, arena, out->path};
     if (r->action == ROUTE_SPLIT && !split_pick(r, 0)) {
         refuse(out, 503, "every weight of the split is 0");
         return 0;
