@@ -153,6 +153,11 @@ def test_links_lead_somewhere(page):
     assert not broken
 
 
+def test_the_index_names_every_page():
+    index = set(re.findall(r"\]\(([\w-]+\.\w+)\)", read("docs/README.md")))
+    assert {os.path.basename(p) for p in PAGES if p.startswith("docs/")} - {"README.md"} <= index
+
+
 def test_the_map_of_the_code_names_files_that_are_there():
     text = read("docs/internals.md")
     gone, folder = [], None
