@@ -182,7 +182,7 @@ struct slice plain_variable(void *context, const struct template_variable *v)
     case TEMPLATE_TARGET:
         return r->target;
     case TEMPLATE_PATH:
-        return x->request->path;
+        return x->path.at ? x->path : x->request->path;
     case TEMPLATE_QUERY:
         return r->query;
     case TEMPLATE_PROTOCOL:

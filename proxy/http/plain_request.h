@@ -54,5 +54,6 @@ struct plain_context {
     const struct plain_request *request;
     const struct route *route; /* may be NULL */
     struct arena *arena;
+    struct slice path; /* that is sent; at is NULL: the one that was asked for */
 };
 struct slice plain_variable(void *context, const struct template_variable *v);
