@@ -8,7 +8,7 @@ bool explain_lookup(const struct plain_request *p, const struct explanation *e, 
     const struct route *r = e->route;
     if (!r || !r->cache || e->action != EXPLAIN_ROUTED || e->rewrite_fault)
         return false;
-    struct plain_context context = {p, r, a};
+    struct plain_context context = {p, r, a, e->path};
     struct cache_subject subject = {.request = &p->request,
                                     .scheme = p->request.scheme,
                                     .host = p->host,
