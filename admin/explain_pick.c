@@ -16,24 +16,23 @@ static usec_t now_us(void)
     return (usec_t)t.tv_sec * 1000000 + (usec_t)t.tv_nsec / 1000;
 }
 
-/* Of the key, as far as it is known before anything is sent; 0 = there is none. */
-static uint64_t hash_of(const struct explained *e, const struct upstream *u)
+/* Of the key, as far as it is known before anything is sent; 0 = there is none. *text is the key, in the
+ * arena. */
+static uint64_t hash_of(const struct explained *e, const struct upstream *u, struct arena *arena,
+                        struct slice *text)
 {
     const struct affinity_rule *rule = u->affinity;
-    struct arena arena;
-    struct slice text;
-    uint64_t hash = 0;
+    *text = e->request.client_text;
     if (!u->policy->hashes)
         return 0;
     if (!rule || rule->by_ip)
         return hash_of_ip(&e->request.client);
-    arena_init(&arena, NULL, 0);
-    struct plain_context context = {.request = &e->request, .route = e->why.route, .arena = &arena};
-    if (rule->has_key && template_expand(&rule->key, &arena, plain_variable, &context, &text) == 0 &&
-        text.len)
-        hash = hash_of_key(text);
-    arena_reset(&arena);
-    return hash;
+    *text = S("");
+    struct plain_context context = {
+        .request = &e->request, .route = e->why.route, .arena = arena, .path = e->why.path};
+    if (!rule->has_key || template_expand(&rule->key, arena, plain_variable, &context, text) != 0)
+        return 0;
+    return text->len ? hash_of_key(*text) : 0;
 }
 
 /* Of a tier for a worker, as the worker has it: words that may be a moment old, and hold no pointers. NULL
@@ -119,17 +118,19 @@ static void print_turns(const struct upstream *u, struct pick *p, FILE *out)
     fprintf(out, "%s)", is_known && u->workers > WORKERS_SHOWN ? ", ..." : "");
 }
 
-static void print_reason(const struct upstream *u, struct server *s, const struct pick *p, FILE *out)
+static void print_reason(const struct upstream *u, struct server *s, const struct pick *p, struct slice key,
+                         FILE *out)
 {
     struct server_report r;
     server_report(s, &r);
     fprintf(out, "%.*s (%s: %s", SLICE_FMT(s->name), u->policy->name,
             u->policy == &policy_round_robin ? "it is its turn, " : "");
-    if (u->policy->hashes)
-        fprintf(out, "%s, ",
-                p->hash == 0                         ? "the request has no key, any will do"
-                : !u->affinity || u->affinity->by_ip ? "by the client's address"
-                                                     : "by the request's key");
+    if (u->policy->hashes && p->hash == 0)
+        fprintf(out, "the request has no key, any will do, ");
+    else if (u->policy->hashes)
+        fprintf(out, "%s, \"%.*s\", ",
+                !u->affinity || u->affinity->by_ip ? "by the client's address" : "by the request's key",
+                SLICE_FMT(key));
     uint32_t learned_us = u->policy == &policy_ewma ? ewma_value(s, p->now_us) : 0;
     if (learned_us)
         fprintf(out, "answers in %.1f ms, ", (double)learned_us / 1000);
@@ -147,12 +148,12 @@ static struct server *session_of(const struct explained *e, const struct upstrea
     return s && !server_full(s) && (server_usable(s) || (drains && !server_is_down(s))) ? s : NULL;
 }
 
-bool explain_pick(const struct explained *e, const struct upstream *u, struct slice *server, FILE *out)
+static void pick(const struct explained *e, const struct upstream *u, struct slice *server, struct arena *a,
+                 FILE *out)
 {
     bool has_cookie;
-    struct pick p = {.now_us = now_us(), .hash = hash_of(e, u)};
-    if (!u->active)
-        return false;
+    struct slice key;
+    struct pick p = {.now_us = now_us(), .hash = hash_of(e, u, a, &key)};
     p.prefer = session_of(e, u, &has_cookie);
     bool takes_turns = u->policy == &policy_round_robin && !p.prefer;
     struct server *s = preview(u, -1, &p), *turn = s && takes_turns ? turn_of_all(u, &p) : NULL;
@@ -169,12 +170,12 @@ bool explain_pick(const struct explained *e, const struct upstream *u, struct sl
     } else if (p.prefer) {
         fprintf(out, "would pick %.*s (sticky: the cookie %.*s names it)", SLICE_FMT(s->name),
                 SLICE_FMT(u->affinity->sticky->cookie));
-        return true;
+        return;
     } else if (takes_turns && !turn) {
         print_turns(u, &p, out);
     } else {
         fprintf(out, "would pick ");
-        print_reason(u, s, &p, out);
+        print_reason(u, s, &p, key, out);
         fprintf(out, "%s",
                 u->policy == &policy_random_two || u->policy == &policy_ewma ? ", of two that are drawn"
                                                                              : "");
@@ -184,5 +185,15 @@ bool explain_pick(const struct explained *e, const struct upstream *u, struct sl
                 SLICE_FMT(u->affinity->sticky->cookie));
     else if (u->affinity && u->affinity->sticky)
         fprintf(out, "; it has no cookie %.*s", SLICE_FMT(u->affinity->sticky->cookie));
+}
+
+bool explain_pick(const struct explained *e, const struct upstream *u, struct slice *server, FILE *out)
+{
+    struct arena arena;
+    if (!u->active)
+        return false;
+    arena_init(&arena, NULL, 0);
+    pick(e, u, server, &arena, out);
+    arena_reset(&arena);
     return true;
 }

@@ -2,6 +2,7 @@
 
 #include "balancer/queue.h"
 #include "proxy/http/retries.h"
+#include "tls/settings.h"
 
 /* Values. */
 
@@ -240,6 +241,11 @@ void explain_upstream_settings(const struct upstream *u, struct arena *a, struct
 {
     const struct config_node *node = u->settings->node;
     *out = (struct explained_settings){.arena = a};
+    const struct tls_client_settings *tls = u->settings->tls;
+    if (tls && !node_of(node, S("tls.verify")))
+        add(out, "tls.verify", tls->verify ? "true" : "false", "default");
+    if (tls && !node_of(node, S("tls.server_name")))
+        add(out, "tls.server_name", "the name in the server's address", "default");
     for (size_t i = 0; node && node->kind == NODE_MAP && i < node->count; i++)
         if (!slice_equal(node->items[i]->key, S("servers")))
             add_tree(out, arena_printf(a, "%.*s", SLICE_FMT(node->items[i]->key)), node->items[i]);

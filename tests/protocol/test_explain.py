@@ -48,7 +48,7 @@ RICH = [
     {"name": "cached", "path": "/cached", "upstream": "app", "cache": {"ttl": "60s", "ignore_query": ["utm_*"], "bypass_cookie": ["session"]}},
     {"name": "files", "path": "/files", "rewrite": {"prefix": "/"}, "files": {"root": "FOLDER"}},
     {"name": "argument", "path": "/q", "query": {"v": "2"}, "cookies": {"c": {"present": True}}, "respond": {"body": "both"}},
-    {"name": "hashed", "path": "/hash", "upstream": "hashed"},
+    {"name": "hashed", "path": "/hash", "upstream": "hashed", "rewrite": {"prefix": "/other"}},
 ]
 
 H = "api.example"
@@ -254,6 +254,21 @@ def test_each_setting_in_force_says_where_it_comes_from(tmp_path, path, name, va
     done = explain_file(tmp_path, ORIGINS, "--json", f"http://t.example:8080{path}")
     settings = {s["name"]: (s["value"], s["from"]) for s in json.loads(done.stdout)["settings"]}
     assert settings[name] == (value, origin.replace("FILE", str(tmp_path / "weir.yaml")))
+
+
+def test_the_key_that_chooses_the_server_is_told(site, http_backend):
+    weir = site([{"upstream": "app", "path": "/a", "rewrite": {"prefix": "/b"}, "cache": {"key": "${host}${path}"}}],
+                {"app": {"servers": [http_backend().address, http_backend().address], "balance": "maglev", "hash_key": "path"}})
+    told = ask(weir, at(weir, "/a/x"))
+    assert ' (maglev: by the request\'s key, "/b/x", ' in told["text"] and told["cache"]["key"].endswith("t.example/b/x")
+
+
+def test_tls_to_the_servers_is_told_with_what_is_verified(tmp_path):
+    text = ORIGINS.replace("upstreams:\n", "upstreams:\n  safe: { servers: ['127.0.0.1:9443'], tls: { server_name: api.internal } }\n").replace(
+        "name: c, path: /c, upstream: app", "name: c, path: /c, upstream: safe")
+    said = explain_file(tmp_path, text, "http://t.example:8080/c").stdout
+    assert "safe (round_robin, over TLS)" in said and "tls.verify true   [default]" in said
+    assert re.search(r"tls\.server_name api\.internal   \[upstreams\.safe\.tls\.server_name \(.*weir\.yaml:13\)\]", said)
 
 
 def test_secrets_are_not_shown(tmp_path):
