@@ -17,7 +17,7 @@ def _has_namespaces():
     return os.geteuid() == 0 and subprocess.run(["unshare", "-n", "-m", "true"], capture_output=True).returncode == 0
 
 
-pytestmark = pytest.mark.skipif(not _has_namespaces(), reason="needs root and network namespaces")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not _has_namespaces(), reason="needs root and network namespaces")]
 
 
 def do_page(page, folder):
