@@ -6,8 +6,8 @@
 
 #include "admin/otlp_client.h"
 #include "admin/otlp_json.h"
+#include "admin/otlp_rings.h"
 #include "core/log.h"
-#include "proxy/http/trace_ring.h"
 
 #define OTLP_MAGIC   0x4f544c50u
 #define TICK_MS      100
@@ -24,25 +24,16 @@ struct otlp_plan {
     msec_t interval;
 };
 
-/* A ring that is read. */
-struct otlp_source {
-    struct list link;
-    struct span_ring *ring; /* owned */
-};
-
 struct otlp {
     uint32_t magic;
     /* The control thread's. */
     struct runtime *runtime;
-    uint64_t queue; /* capacity of the rings; 0 = there are none */
     struct task start;
     pthread_t thread;
     bool has_loop, is_started;
     /* Shared. */
-    _Atomic(struct span_ring *) rings[WORKERS_MAX]; /* that workers write to */
-    pthread_mutex_t lock;                           /* of `sources`, and short */
-    struct list sources;
-    _Atomic uint64_t exported, refused, lost_before; /* lost_before: in rings that are gone */
+    struct otlp_rings rings;
+    _Atomic uint64_t exported, refused;
     struct loop loop;
     /* The thread's. */
     struct otlp_plan *plan;
@@ -74,8 +65,7 @@ struct otlp *otlp_create(void)
     memset(o, 0, sizeof *o);
     o->magic = OTLP_MAGIC;
     task_init(&o->start);
-    list_init(&o->sources);
-    pthread_mutex_init(&o->lock, NULL);
+    otlp_rings_init(&o->rings);
     timer_init(&o->tick, on_tick);
     timer_init(&o->pause, on_pause_over);
     return o;
@@ -103,108 +93,6 @@ static struct otlp_plan *make_plan(struct config *c, const struct tracing_settin
         return p;
     free_plan(p);
     return NULL;
-}
-
-struct span_ring *otlp_spans(struct otlp *o, unsigned worker)
-{
-    return atomic_load_explicit(&o->rings[worker], memory_order_acquire);
-}
-
-/* Rings. */
-
-/* A worker is past any use of a ring that it was to give up. */
-struct otlp_fence {
-    struct letter letter;
-    struct span_ring *ring;
-};
-
-static void on_fence(struct letter *l)
-{
-    struct otlp_fence *f = CONTAINER_OF(l, struct otlp_fence, letter);
-    atomic_store_explicit(&f->ring->retired, true, memory_order_release);
-    free(f);
-}
-
-/* What is to take the place of a worker's ring. */
-struct otlp_change {
-    struct otlp_source *source;
-    struct otlp_fence *fence;
-};
-
-static void free_changes(struct otlp_change *changes, unsigned count)
-{
-    for (unsigned i = 0; i < count; i++) {
-        if (changes[i].source)
-            span_ring_free(changes[i].source->ring);
-        free(changes[i].source);
-        free(changes[i].fence);
-    }
-    free(changes);
-}
-
-static struct otlp_change *make_changes(unsigned workers, uint64_t queue)
-{
-    struct otlp_change *changes = calloc(workers, sizeof *changes);
-    for (unsigned i = 0; changes && i < workers; i++) {
-        changes[i].source = calloc(1, sizeof *changes[i].source);
-        changes[i].fence = calloc(1, sizeof *changes[i].fence);
-        if (changes[i].source)
-            changes[i].source->ring = span_ring_create((uint32_t)queue);
-        if (changes[i].source && changes[i].source->ring && changes[i].fence)
-            continue;
-        free_changes(changes, workers);
-        return NULL;
-    }
-    return changes;
-}
-
-static int change_rings(struct otlp *o, struct runtime *rt, uint64_t queue)
-{
-    if (queue == o->queue)
-        return 0;
-    struct otlp_change *changes = make_changes(rt->worker_count, queue);
-    if (!changes)
-        return -1;
-    o->queue = queue;
-    for (unsigned i = 0; i < rt->worker_count; i++) {
-        struct otlp_change *c = &changes[i];
-        list_init(&c->source->link);
-        pthread_mutex_lock(&o->lock);
-        list_append(&o->sources, &c->source->link);
-        pthread_mutex_unlock(&o->lock);
-        struct span_ring *old = atomic_exchange_explicit(&o->rings[i], c->source->ring, memory_order_acq_rel);
-        c->source = NULL;
-        if (!old)
-            continue;
-        *c->fence = (struct otlp_fence){.letter.deliver = on_fence, .ring = old};
-        loop_post(&rt->workers[i]->loop, &c->fence->letter);
-        c->fence = NULL;
-    }
-    free_changes(changes, rt->worker_count);
-    return 0;
-}
-
-/* The source behind `after` (NULL = the first); those that are empty for good are freed. */
-static struct otlp_source *next_source(struct otlp *o, struct otlp_source *after)
-{
-    struct otlp_source *found = NULL;
-    pthread_mutex_lock(&o->lock);
-    struct list *node = after ? after->link.next : o->sources.next;
-    while (node != &o->sources && !found) {
-        struct otlp_source *s = CONTAINER_OF(node, struct otlp_source, link);
-        node = node->next;
-        bool retired = atomic_load_explicit(&s->ring->retired, memory_order_acquire);
-        if (!retired || span_ring_waiting(s->ring)) {
-            found = s;
-            continue;
-        }
-        atomic_fetch_add(&o->lost_before, counter_get(&s->ring->dropped));
-        list_remove(&s->link);
-        span_ring_free(s->ring);
-        free(s);
-    }
-    pthread_mutex_unlock(&o->lock);
-    return found;
 }
 
 /* The plan, from the control thread to this one. */
@@ -268,7 +156,7 @@ int otlp_apply(struct otlp *o, struct runtime *rt, struct snapshot *s, bool firs
         return -1;
     o->has_loop = true;
     struct otlp_plan *p = make_plan(&s->config, settings);
-    if (!p || change_rings(o, rt, settings->queue) != 0 || give_plan(o, p) != 0) {
+    if (!p || otlp_rings_resize(&o->rings, rt, settings->queue) != 0 || give_plan(o, p) != 0) {
         *why = words_of(&s->config);
         free_plan(p);
         return -1;
@@ -326,18 +214,12 @@ static void take_spans(struct otlp *o, struct span_ring *ring)
     }
 }
 
-/* Whose turn was first is the last one the next time. */
 static void gather(struct otlp *o)
 {
-    for (struct otlp_source *s = next_source(o, NULL); s; s = next_source(o, s))
-        take_spans(o, s->ring);
-    pthread_mutex_lock(&o->lock);
-    if (!list_empty(&o->sources)) {
-        struct list *node = o->sources.next;
-        list_remove(node);
-        list_append(&o->sources, node);
-    }
-    pthread_mutex_unlock(&o->lock);
+    for (struct otlp_source *source = otlp_rings_next(&o->rings, NULL); source;
+         source = otlp_rings_next(&o->rings, source))
+        take_spans(o, source->ring);
+    otlp_rings_turn(&o->rings);
 }
 
 static void forget_message(struct otlp *o, uint64_t taken)
@@ -469,17 +351,15 @@ static void stop_thread(struct otlp *o)
 
 void otlp_counts(struct otlp *o, struct otlp_counts *out)
 {
-    *out = (struct otlp_counts){.is_on = o->queue != 0,
+    *out = (struct otlp_counts){.is_on = o->rings.queue != 0,
                                 .exported = atomic_load(&o->exported),
-                                .dropped_collector = atomic_load(&o->refused),
-                                .dropped_queue = atomic_load(&o->lost_before)};
-    pthread_mutex_lock(&o->lock);
-    LIST_EACH (node, &o->sources) {
-        const struct span_ring *ring = CONTAINER_OF(node, struct otlp_source, link)->ring;
-        out->dropped_queue += counter_get(&ring->dropped);
-        out->waiting += span_ring_waiting(ring);
-    }
-    pthread_mutex_unlock(&o->lock);
+                                .dropped_collector = atomic_load(&o->refused)};
+    otlp_rings_count(&o->rings, &out->dropped_queue, &out->waiting);
+}
+
+struct span_ring *otlp_spans(struct otlp *o, unsigned worker)
+{
+    return atomic_load_explicit(&o->rings.at[worker], memory_order_acquire);
 }
 
 void otlp_free(struct otlp *o)
@@ -490,15 +370,10 @@ void otlp_free(struct otlp *o)
         stop_thread(o);
     if (o->has_loop)
         loop_free(&o->loop);
-    LIST_EACH_SAFE (node, &o->sources) {
-        struct otlp_source *s = CONTAINER_OF(node, struct otlp_source, link);
-        span_ring_free(s->ring);
-        free(s);
-    }
+    otlp_rings_free(&o->rings);
     free_plan(o->plan);
     free_plan(o->next);
     free(o->text.at);
-    pthread_mutex_destroy(&o->lock);
     o->magic = 0;
     free(o);
 }

@@ -23,7 +23,8 @@ static struct trace *begin(struct exchange *x)
     struct trace *t = arena_zalloc(&x->arena, sizeof *t);
     if (!t)
         return NULL;
-    if (trace_parent_of(&x->request.fields, &parent)) {
+    t->has_come = trace_is_there(&x->request.fields);
+    if (UNLIKELY(t->has_come) && trace_parent_of(&x->request.fields, &parent)) {
         t->high = parent.high;
         t->low = parent.low;
         t->remote = parent.span;
@@ -93,8 +94,10 @@ int trace_fields(struct exchange *x, struct fields *out)
                              .sampled = is_sampled(x, t),
                              .is_random = t->is_random};
     trace_parent_write(&p, t->told);
-    fields_remove_name(out, S("traceparent"));
-    fields_remove_name(out, S("tracestate"));
+    if (UNLIKELY(t->has_come)) {
+        fields_remove_name(out, S("traceparent"));
+        fields_remove_name(out, S("tracestate"));
+    }
     int failed =
         fields_add(&x->arena, out, FIELD_OTHER, S("traceparent"), slice_of(t->told, TRACE_PARENT_TEXT));
     if (t->state.len)

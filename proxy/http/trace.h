@@ -23,6 +23,7 @@ struct trace {
     uint64_t seed;      /* of the attempts' ids */
     struct slice state; /* tracestate; empty = none */
     char *told;         /* traceparent as servers get it: TRACE_PARENT_TEXT bytes; NULL = not made yet */
+    bool has_come;      /* one of both fields, whatever it says */
     bool is_random;     /* as the parent says */
     bool parent_sampled;
     bool decided, sampled;

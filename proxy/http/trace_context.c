@@ -1,5 +1,7 @@
 #include "proxy/http/trace_context.h"
 
+#include <endian.h>
+
 #define MEMBER_LONG 128 /* §3.3.1.5: such members go first */
 
 /* `digits` of them, in lower case, as a number. False when there is another byte among them. */
@@ -38,11 +40,21 @@ bool trace_parent_read(struct slice value, struct trace_parent *out)
     return true;
 }
 
+/* Eight digits, one a byte, the first in the lowest. */
+static uint64_t digits_of(uint32_t number)
+{
+    uint64_t n = number;
+    n = (n & 0xffff0000u) << 16 | (n & 0xffffu);
+    n = (n & 0x0000ff000000ff00u) << 8 | (n & 0x000000ff000000ffu);
+    n = (n & 0x00f000f000f000f0u) << 4 | (n & 0x000f000f000f000fu);
+    uint64_t letters = (n + 0x0606060606060606u) >> 4 & 0x0101010101010101u;
+    return htobe64(n + 0x3030303030303030u + letters * ('a' - '0' - 10));
+}
+
 void trace_hex(uint64_t number, char out[16])
 {
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 16; i-- > 0; number >>= 4)
-        out[i] = digits[number & 15];
+    uint64_t digits[2] = {digits_of((uint32_t)(number >> 32)), digits_of((uint32_t)number)};
+    memcpy(out, digits, 16);
 }
 
 void trace_parent_write(const struct trace_parent *p, char out[TRACE_PARENT_TEXT])
@@ -58,7 +70,15 @@ void trace_parent_write(const struct trace_parent *p, char out[TRACE_PARENT_TEXT
 
 static bool is_named(const struct field *f, struct slice name)
 {
-    return f->id == FIELD_OTHER && slice_equal_nocase(f->name, name);
+    return f->id == FIELD_OTHER && f->name.len == name.len && slice_equal_nocase(f->name, name);
+}
+
+bool trace_is_there(const struct fields *f)
+{
+    for (uint32_t i = 0; i < f->count; i++)
+        if (is_named(&f->at[i], S("traceparent")) || is_named(&f->at[i], S("tracestate")))
+            return true;
+    return false;
 }
 
 bool trace_parent_of(const struct fields *f, struct trace_parent *out)

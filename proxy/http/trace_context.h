@@ -24,6 +24,9 @@ bool trace_parent_read(struct slice value, struct trace_parent *out);
 /* In version 00. */
 void trace_parent_write(const struct trace_parent *p, char out[TRACE_PARENT_TEXT]);
 
+/* Whether there is any of both fields, well formed or not. */
+bool trace_is_there(const struct fields *f);
+
 /* What came: false when there is no traceparent, more than one, or a malformed one. */
 bool trace_parent_of(const struct fields *f, struct trace_parent *out);
 

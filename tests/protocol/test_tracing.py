@@ -345,6 +345,16 @@ def test_http2_on_both_sides_is_traced(traced, collector, http_backend):
     assert {s.trace for s in collector.spans} == {TRACE}
 
 
+def test_a_call_of_grpc_has_its_status(traced, collector):
+    weir = traced(routes=[{"path": {"exact": "/none"}, "respond": True}], upstreams={})
+    with H2(weir.port()) as client:
+        answer = client.ask([("content-type", "application/grpc"), ("te", "trailers")], method="POST", path="/shop.Orders/Get")
+        assert answer.status == 200
+    span, = collector.wait(1)
+    assert (span["rpc.system"], span["rpc.grpc.status_code"], span["http.response.status_code"]) == ("grpc", 12, 200)
+    assert span["weir.termination"] == "no_route" and not span.failed
+
+
 def test_a_tunnel_is_one_span_to_its_end(traced, collector, raw_server):
     def agree(connection):
         connection.read_request_head(20)
