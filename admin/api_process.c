@@ -25,7 +25,10 @@ json_t *status_json(struct admin *a)
 
 void api_status(struct http_call *c)
 {
-    api_reply(c, 200, status_json(admin_of(c)));
+    struct admin *a = admin_of(c);
+    json_t *status = status_json(a);
+    live_add_status(a, status);
+    api_reply(c, 200, status);
 }
 
 static void stop(struct task *t)

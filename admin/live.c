@@ -200,3 +200,34 @@ json_t *live_reading(struct admin *a, struct live *l)
     json_decref(rest);
     return out;
 }
+
+void live_add_status(struct admin *a, json_t *status)
+{
+    struct runtime *rt = a->runtime;
+    struct counters *tables[WORKERS_MAX];
+    size_t workers = metrics_tables(rt, tables);
+    uint64_t opened = 0, reused = 0;
+    struct sums s = {0};
+    sum_listeners(rt, &s);
+    for (size_t i = 0; i < rt->snapshot->upstream_count; i++) {
+        const struct server_set *set = rt->snapshot->upstreams[i]->set;
+        for (size_t k = 0; k < set->count; k++) {
+            struct server_totals t;
+            counters_sum(tables, workers, set->servers[k], &t);
+            opened += t.opened;
+            reused += t.reused;
+        }
+    }
+    json_t *upstreams = upstreams_of(rt);
+    json_t *more = json_pack(
+        "{s:I, s:I, s:I, s:o, s:o, s:O*, s:O*, s:o, s:o, s:I}", "requests", (json_int_t)s.totals.requests,
+        "client_errors", (json_int_t)s.totals.client_errors, "server_errors",
+        (json_int_t)s.totals.server_errors, "statuses", live_classes_json(s.totals.statuses), "durations",
+        totals_durations_json(s.totals.fine), "in_flight", json_object_get(upstreams, "in_flight"), "queue",
+        json_object_get(upstreams, "queue"), "reuse_ratio", live_reuse_json(opened, reused), "handshakes",
+        live_tls_json(&rt->stats, NULL), "handshake_failures", (json_int_t)s.handshake_failures);
+    if (status && more)
+        json_object_update(status, more);
+    json_decref(more);
+    json_decref(upstreams);
+}

@@ -39,6 +39,10 @@ double live_rank_note(struct live_rank *r, size_t index, uint64_t serial, uint64
 /* NULL when out of memory. */
 json_t *live_reading(struct admin *a, struct live *l);
 
+/* What GET /api/v1/status says beside the process: sums of requests, durations, what is in flight and waits,
+ * the share of connections that were used again, and handshakes. */
+void live_add_status(struct admin *a, json_t *status);
+
 /* What a route takes and does, without its figures (api_routes.c). */
 struct route;
 json_t *route_words_json(const struct runtime *rt, const struct route *r);

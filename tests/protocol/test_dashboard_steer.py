@@ -247,3 +247,28 @@ def test_lists_are_asked_for_by_what_matches(site, http_backend):
     found = weir.admin.json(f"/api/v1/upstreams?match={backend.address}&limit=1")
     assert [u["name"] for u in found["upstreams"]] == ["app"] and (found["servers_matched"], found["servers_total"]) == (2, 3)
     assert len(weir.admin.json("/api/v1/upstreams")["upstreams"]) == 2
+
+
+def test_the_api_tells_durations_reuse_and_handshakes(site, http_backend):
+    backend = http_backend()
+    weir = site([{"name": "app", "upstream": "app"}], {"app": backend.address})
+    with weir.client() as client:
+        for _ in range(10):
+            client.get("/bytes/5")
+    wait_until(lambda: weir.admin.status()["requests"] == 10)
+    status, route, server = weir.admin.status(), weir.admin.json("/api/v1/routes")["routes"][0], server_of(weir, backend.address)
+    for told in (status, route, server):
+        assert sum(n for _, n in told["durations"]) == 10 and told["statuses"] == {"2xx": 10}, told
+        assert [bound for bound, _ in told["durations"]][-1] == 0
+    assert status["reuse_ratio"] == server["reuse_ratio"] == 0.9
+    assert (status["in_flight"], status["queue"], status["handshakes"], route["in_flight"]) == (0, 0, {}, None)
+
+
+def test_one_request_of_the_recorder_is_asked_for_by_its_id(site):
+    weir = site([{"name": "gone", "upstream": "app"}], {"app": f"127.0.0.1:{free_port()}"})
+    for path in ("/a", "/b"):
+        weir.get(path, headers=[("X-Request-Id", "twice")])
+    told = weir.admin.json("/api/v1/requests/twice")
+    assert (told["target"], told["status"], told["route"], told["attempts"][0]["outcome"]) == ("/b", 502, "gone", "unreachable")
+    assert weir.admin.request("GET", "/api/v1/requests/never").status == 404
+    assert len(weir.admin.json("/api/v1/requests?limit=1")["failed"]) == 1
