@@ -16,8 +16,9 @@
 #include "admin/internal.h"
 #include "core/log.h"
 
-#define INPUT_MAX  8192
-#define ANSWER_MAX (4u << 20)
+#define INPUT_MAX 8192
+#define ANSWER_MAX                                                                                           \
+    (64u << 20) /* touched as far as it is used: the largest input asks for the dashboard again and again */
 #define PASSES_MAX 200
 #define HAND_MAX   16 /* servers that were added by hand and are kept */
 
@@ -40,6 +41,7 @@ static const char configuration[] = "workers: 1\n"
                                     "- {name: app, split: {blue: 50, green: 50}}\n"
                                     "- {name: 'a/b \"c\" %%', path: /x, upstream: blue, cache: true}\n"
                                     "- {name: own, path: /own, respond: {status: 200, body: own}}\n"
+                                    "- {name: odd, path: /odd, upstream: 'odd/name'}\n"
                                     "upstreams:\n"
                                     "  blue: {servers: ['10.1.1.1:80', '10.1.1.2:80']}\n"
                                     "  green: {balance: maglev, servers: ['unix:/run/green.sock']}\n"
