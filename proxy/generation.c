@@ -99,16 +99,23 @@ static void bound_bytes(struct generations *g)
     }
 }
 
-static char *copy(const char *text, size_t most)
+/* Whole lines of it, and whether there were more. */
+static char *copy(const char *text)
 {
-    return strndup(text ? text : "", most);
+    size_t len = text ? strlen(text) : 0, end = len;
+    char *cut = NULL;
+    if (len <= GENERATION_WORDS)
+        return strdup(text ? text : "");
+    for (end = GENERATION_WORDS; end && text[end - 1] != '\n';)
+        end--;
+    return asprintf(&cut, "%.*s… and more\n", (int)end, text) < 0 ? NULL : cut;
 }
 
 struct generation *generations_add(struct generations *g, const struct generation *like)
 {
     struct generation fresh = *like;
-    fresh.reason = copy(like->reason, GENERATION_WORDS);
-    fresh.words = copy(like->words, GENERATION_WORDS);
+    fresh.reason = copy(like->reason);
+    fresh.words = copy(like->words);
     fresh.source = like->source ? config_source_hold(like->source) : NULL;
     if (!fresh.reason || !fresh.words) {
         clear(&fresh);
@@ -148,7 +155,7 @@ struct generation *generations_before(struct generations *g, uint64_t number)
 
 void generation_end(struct generation *g, enum generation_result result, const char *reason)
 {
-    char *text = reason ? copy(reason, GENERATION_WORDS) : NULL;
+    char *text = reason ? copy(reason) : NULL;
     g->result = result;
     if (!text)
         return;

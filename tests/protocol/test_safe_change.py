@@ -486,6 +486,36 @@ def test_certificates_are_read_as_they_are_now_and_missing_ones_refuse(site, tmp
     assert [n for n in told["notes"] if "cert.pem: has changed since generation 1" in n], told
 
 
+def test_a_trial_that_cannot_fall_back_says_so_and_tries_again(site, tmp_path, localhost_cert):
+    for name, source in (("cert.pem", localhost_cert[0]), ("key.pem", localhost_cert[1])):
+        (tmp_path / name).write_bytes(open(source, "rb").read())
+    tls = {"tls": {"certificates": [{"cert": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")}]}}
+    weir = site(says("one"), listeners={"web": {}, "safe": tls})
+    weir.change(routes=says("two"), listeners={"web": {}})
+    os.rename(tmp_path / "key.pem", tmp_path / "away.pem")
+    trial(weir, "1s")
+    stuck = wait_until(lambda: (config(weir)["trial"] or {}).get("cannot_fall_back"), 10)
+    assert "confirmed" in stuck and weir.get().text == "two"
+    assert [n for n in notices(weir) if n["kind"] == "rollback failed" and "key.pem" in n["text"]]
+    os.rename(tmp_path / "away.pem", tmp_path / "key.pem")
+    await_result(weir, 2, "rolled back", 30)
+    assert weir.get().text == "one" and config(weir)["trial"] is None
+
+
+def test_an_upgrade_begins_a_history_of_its_own(site):
+    weir = site(says("one"))
+    weir.reload(routes=says("two"))
+    weir.upgrade()
+    assert [(g["generation"], g["by"], g["result"]) for g in config(weir)["history"]] == [(1, "upgrade", "active")]
+
+
+def test_a_very_long_diff_is_kept_in_part(site):
+    weir = site([{"name": f"a-route-with-a-long-name-{n}", "path": f"/{n}", "respond": {"body": "x"}} for n in range(2500)])
+    weir.reload(routes=says("x"))
+    diff = entry(weir, 2)["diff"]
+    assert diff[-1] == "… and more" and 500 < len(diff) < 2500 and diff[-2].endswith(": removed")
+
+
 def test_renewed_certificates_take_up_no_file_that_nobody_reloaded(site, tmp_path, localhost_cert):
     for name, source in (("cert.pem", localhost_cert[0]), ("key.pem", localhost_cert[1])):
         (tmp_path / name).write_bytes(open(source, "rb").read())
