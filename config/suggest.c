@@ -5,6 +5,7 @@
 #define WORD_MAX     64
 #define DISTANCE_MAX 2
 #define SHORT_MIN    5 /* letters of a word that is short for another */
+#define LONGER_MIN   4 /* letters of a word that somebody writes longer: warning, tls_config */
 #define LIST_MAX     16
 
 static size_t least(size_t a, size_t b)
@@ -62,7 +63,8 @@ void suggestion_consider(struct suggestion *s, const char *candidate)
     size_t gap = word.len > other.len ? word.len - other.len : other.len - word.len;
     size_t d = gap > DISTANCE_MAX ? gap : distance(word, other);
     bool is_near = d <= DISTANCE_MAX && d * 2 < word.len;
-    if (!is_near && is_short_for(word, other))
+    bool is_longer = other.len >= LONGER_MIN && slice_begins(word, other);
+    if (!is_near && (is_short_for(word, other) || is_longer))
         d = DISTANCE_MAX + 1; /* a last resort */
     else if (!is_near)
         return;

@@ -172,6 +172,8 @@ static int policy_for(struct config *c, const struct config_node *at, struct sli
             return (int)i;
     }
 
+    if (path && !ca.len)
+        return -1; /* said where the settings were read */
     struct tls_policy p = {.verify = verify, .path = path};
     STACK_OF(X509) *certificates = NULL;
     if (path) {

@@ -329,7 +329,7 @@ ERRORS = [
     ('admin-bind-no-port', 1, BASE + "admin: { bind: localhost }\n",
      ('7:16', 'admin.bind', 'the port is missing: expected an address like 127.0.0.1:80')),
     ('log-level', 1, BASE + "log: { level: warning }\n",
-     ('7:15', 'log.level', 'unknown value "warning"', '(one of: debug, info, warn, error)')),
+     ('7:15', 'log.level', 'unknown value "warning"', '(one of: debug, info, warn, error)', 'did you mean "warn"?')),
     ('log-access-path-dir-missing', 1, BASE + "log: { access: { output: /nowhere/x/access.log } }\n",
      ('7:26', 'log.access.output', 'cannot be written: No such file or directory')),
     ('log-access-fmt-var', 1, BASE + "log: { access: { format: '${remote_addr}' } }\n",
@@ -433,6 +433,7 @@ def test_an_error_of_tls_is_explained(status, tls, path, words, pems, tmp_path):
     (tmp_path / "weir.yaml").write_text(L(f"bind: ':18443', tls: {{ {tls} }}"))
     done = run_cli("check", "-c", "weir.yaml", cwd=tmp_path)
     assert done.returncode == status, done.stderr
+    assert "cannot read :" not in done.stderr
     line = next(line for line in done.stderr.replace(": warning: ", ": ").splitlines() if words in line)
     assert line.startswith("weir.yaml:2:") and f"listeners.web.tls{'.' if path else ''}{path}: " in line
 

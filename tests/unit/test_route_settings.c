@@ -149,20 +149,33 @@ static void test_defaults_are_where_every_route_starts(void **state)
     routing_free(&r);
 }
 
-#define KEYS                                                                                                 \
-    " (one of: rewrite, request_headers, response_headers, retries, timeout, concurrency, priority, "        \
-    "limits, "                                                                                               \
-    "timeouts, allow, deny, errors, normalize, cache)"
+/* ` (one of: …)`, the keys of `defaults` that are not planned. */
+static void list_keys(char *out, size_t size)
+{
+    size_t used = (size_t)snprintf(out, size, " (one of: ");
+    const char *before = "";
+    for (size_t i = 0; i < defaults_table.count; i++)
+        if (defaults_table.options[i].type != OPTION_PLANNED) {
+            used += (size_t)snprintf(out + used, size - used, "%s%s", before, defaults_table.options[i].name);
+            before = ", ";
+        }
+    snprintf(out + used, size - used, ")");
+}
 
 static void test_defaults_have_no_match_and_no_action(void **state)
 {
     (void)state;
+    char keys[1024], expected[4096];
+    list_keys(keys, sizeof keys);
+    snprintf(expected, sizeof expected,
+             "weir.yaml:2:3: defaults.host: unknown key%s\n"
+             "weir.yaml:3:3: defaults.upstream: unknown key%s\n"
+             "weir.yaml:4:3: defaults.timout: unknown key; did you mean \"timeout\"?\n"
+             "weir.yaml:5:3: defaults.compress: not supported yet\n",
+             keys, keys);
     assert_route_faults("defaults:\n  host: a\n  upstream: api\n  timout: 3s\n  compress: [gzip]\n"
                         "routes: [{upstream: api}, {path: /x, upstream: app}]\n",
-                        "weir.yaml:2:3: defaults.host: unknown key" KEYS "\n"
-                        "weir.yaml:3:3: defaults.upstream: unknown key" KEYS "\n"
-                        "weir.yaml:4:3: defaults.timout: unknown key; did you mean \"timeout\"?\n"
-                        "weir.yaml:5:3: defaults.compress: not supported yet\n");
+                        expected);
     assert_string_equal(defaults_table.options[0].name, "rewrite");
 }
 
