@@ -1,6 +1,7 @@
 #include "admin/explain_headers.h"
 
 #include "admin/explain_settings.h"
+#include "proxy/http/cache/key.h"
 #include "proxy/http/explain_fields.h"
 
 #define NOT_THERE ((struct slice){NULL, 0})
@@ -59,14 +60,17 @@ static const char *maker_of(const struct route *r, struct slice name, struct are
     return "weir";
 }
 
-static const char *gone_text(const struct field *f)
+static const char *gone_text(const struct explained *e, const struct field *f)
 {
-    return f->id == FIELD_HOST ? "weir" : "between the client and weir alone (RFC 9110 7.6.1)";
+    const struct route_cache *cache = e->why.route->cache;
+    if (cache && !cache_is_fetched(cache, f, e->request.is_trusted))
+        return "the cache asks without what is the client's alone";
+    return "between the client and weir alone (RFC 9110 7.6.1)";
 }
 
 /* All fields of both, first those that came. */
-static int compare(const struct fields *before, const struct fields *after, const struct edits_settings *s,
-                   struct arena *a, struct explained_headers *out)
+static int compare(const struct explained *e, const struct fields *before, const struct fields *after,
+                   const struct edits_settings *s, struct arena *a, struct explained_headers *out)
 {
     out->at = arena_alloc(a, (before->count + after->count + 1) * sizeof *out->at);
     out->count = 0;
@@ -77,7 +81,7 @@ static int compare(const struct fields *before, const struct fields *after, cons
         bool same = then && slice_equal(f->value, then->value);
         out->at[out->count++] =
             (struct explained_header){f->name, f->value, then ? then->value : NOT_THERE,
-                                      same ? NULL : by_text(a, s, f->name, then ? "weir" : gone_text(f))};
+                                      same ? NULL : by_text(a, s, f->name, then ? "weir" : gone_text(e, f))};
     }
     for (uint32_t i = 0; i < after->count; i++) {
         const struct field *f = &after->at[i];
@@ -112,7 +116,7 @@ int explain_request_headers(const struct explained *e, struct arena *a, struct e
         return 0;
     if (explain_request_fields(&e->request, &e->why, a, &after) != 0)
         return -1;
-    if (compare(&e->request.request.fields, &after, &e->why.route->settings->request_headers, a, out) != 0)
+    if (compare(e, &e->request.request.fields, &after, &e->why.route->settings->request_headers, a, out) != 0)
         return -1;
     return e->snapshot->tracing ? add_trace(out, a) : 0;
 }
@@ -125,7 +129,7 @@ int explain_response_headers(const struct explained *e, struct arena *a, struct 
         return 0;
     const struct edits_settings *s = &e->why.route->settings->response_headers;
     if (explain_response_fields(&e->request, &e->why, a, &after) != 0 ||
-        compare(&none, &after, s, a, out) != 0)
+        compare(e, &none, &after, s, a, out) != 0)
         return -1;
     struct explained_header *at = arena_alloc(a, (out->count + s->remove.count + 1) * sizeof *at);
     if (!at)

@@ -1,5 +1,6 @@
 #include "proxy/http/explain_fields.h"
 
+#include "proxy/http/explain_lookup.h"
 #include "proxy/http/fields.h"
 #include "proxy/http/forward_request.h"
 #include "proxy/http/rehearsal.h"
@@ -75,6 +76,24 @@ static int copy_fields(struct arena *a, const struct fields *from, struct fields
     return to->at ? 0 : -1;
 }
 
+/* When the cache asks the origin, nothing in the request is the client's alone. */
+static int as_fetched(const struct plain_request *p, const struct explanation *e, struct exchange *x)
+{
+    struct explained_lookup lookup;
+    struct fields all = x->request.fields, kept = {0};
+    if (!explain_lookup(p, e, &x->arena, &lookup) || lookup.refused)
+        return 0;
+    int failed = 0;
+    for (uint32_t i = 0; i < all.count; i++)
+        if (cache_is_fetched(e->route->cache, &all.at[i], p->is_trusted))
+            failed |= fields_add(&x->arena, &kept, all.at[i].id, all.at[i].name, all.at[i].value);
+    failed |=
+        fields_add(&x->arena, &kept, FIELD_OTHER, S("Surrogate-Capability"), S("weir=\"Surrogate/1.0\""));
+    x->request.fields = kept;
+    x->request.host = lookup.names.authority;
+    return failed;
+}
+
 int explain_request_fields(const struct plain_request *p, const struct explanation *e, struct arena *arena,
                            struct fields *out)
 {
@@ -83,7 +102,10 @@ int explain_request_fields(const struct plain_request *p, const struct explanati
     if (!r)
         return -1;
     rehearsal_route(r, e->route, &e->match, e->path);
-    int result = forward_fields(rehearsal_exchange(r), &made) == 0 ? copy_fields(arena, &made, out) : -1;
+    struct exchange *x = rehearsal_exchange(r);
+    int result = as_fetched(p, e, x);
+    if (result == 0)
+        result = forward_fields(x, &made) == 0 ? copy_fields(arena, &made, out) : -1;
     if (result == 0)
         show_all_unknown(e->route, &e->route->request_headers, &e->route->settings->request_headers, out);
     rehearsal_free(r);

@@ -3,34 +3,13 @@
 #include "proxy/http/client_address.h"
 #include "proxy/http/fields.h"
 
-/* What the client asked for itself alone. */
-static bool is_of_the_client(const struct field *f)
-{
-    switch (f->id) {
-    case FIELD_IF_MATCH:
-    case FIELD_IF_MODIFIED_SINCE:
-    case FIELD_IF_NONE_MATCH:
-    case FIELD_IF_RANGE:
-    case FIELD_IF_UNMODIFIED_SINCE:
-    case FIELD_RANGE:
-    case FIELD_EXPECT:
-    case FIELD_HOST:
-        return true;
-    case FIELD_OTHER:
-        return slice_equal_nocase(f->name, S("surrogate-capability"));
-    default:
-        return false;
-    }
-}
-
 static int copy_fields(struct cache_fetch *f, const struct fields *from)
 {
     struct exchange *x = f->x;
     bool is_trusted = client_peer_is_trusted(x);
     struct fields *to = &x->request.fields;
     for (uint32_t i = 0; i < from->count; i++) {
-        if (is_of_the_client(&from->at[i]) || cache_is_unkeyed(f->rules, &from->at[i]) ||
-            (!is_trusted && from->at[i].id == FIELD_FORWARDED))
+        if (!cache_is_fetched(f->rules, &from->at[i], is_trusted))
             continue;
         struct slice name = arena_copy(&x->arena, from->at[i].name),
                      value = arena_copy(&x->arena, from->at[i].value);

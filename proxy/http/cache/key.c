@@ -354,3 +354,29 @@ int cache_names_build(const struct route *route, const struct cache_subject *s, 
     out->key = taken_from(&t, 0);
     return t.overflow || out->key.len > CACHE_KEY_MAX ? -1 : 0;
 }
+
+/* What the client asked for itself alone. */
+static bool is_of_the_client(const struct field *f)
+{
+    switch (f->id) {
+    case FIELD_IF_MATCH:
+    case FIELD_IF_MODIFIED_SINCE:
+    case FIELD_IF_NONE_MATCH:
+    case FIELD_IF_RANGE:
+    case FIELD_IF_UNMODIFIED_SINCE:
+    case FIELD_RANGE:
+    case FIELD_EXPECT:
+    case FIELD_HOST:
+        return true;
+    case FIELD_OTHER:
+        return slice_equal_nocase(f->name, S("surrogate-capability"));
+    default:
+        return false;
+    }
+}
+
+bool cache_is_fetched(const struct route_cache *cache, const struct field *f, bool peer_is_trusted)
+{
+    return !is_of_the_client(f) && !cache_is_unkeyed(cache, f) &&
+           (peer_is_trusted || f->id != FIELD_FORWARDED);
+}

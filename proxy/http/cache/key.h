@@ -45,3 +45,7 @@ int cache_names_build(const struct route *route, const struct cache_subject *s, 
 /* The field is left out of what is fetched for the cache, unless the route has it in its key: some servers
  * take it for another host, path or method than the request's. */
 bool cache_is_unkeyed(const struct route_cache *cache, const struct field *f);
+
+/* The request's field goes to the origin when it is asked for the cache: it is not the client's alone, and
+ * may be there without standing in the key. Host is made anew. */
+bool cache_is_fetched(const struct route_cache *cache, const struct field *f, bool peer_is_trusted);
