@@ -37,9 +37,20 @@ static void put(struct otlp_text *t, struct slice s)
     t->len += s.len;
 }
 
+/* Nothing in it has to be written in another way. */
+static bool is_plain(struct slice s)
+{
+    bool plain = true;
+    for (size_t i = 0; i < s.len; i++)
+        plain &= s.at[i] >= ' ' && s.at[i] < 0x7f && s.at[i] != '"' && s.at[i] != '\\';
+    return plain;
+}
+
 static void put_text(struct otlp_text *t, struct slice s)
 {
-    if (has_room(t, ROOM_FOR(s.len)))
+    if (LIKELY(is_plain(s)))
+        put(t, s);
+    else if (has_room(t, ROOM_FOR(s.len)))
         t->len += json_escape(s, t->at + t->len, t->size - t->len);
 }
 
@@ -76,11 +87,12 @@ static void comma(struct otlp_text *t)
 
 /* Attributes. */
 
+/* `name` is plain. */
 static void key(struct otlp_text *t, struct slice name, struct slice type)
 {
     comma(t);
     put(t, S("{\"key\":\""));
-    put_text(t, name);
+    put(t, name);
     put(t, S("\",\"value\":{\""));
     put(t, type);
     put(t, S("\":"));
@@ -111,6 +123,17 @@ static void truth(struct otlp_text *t, struct slice name, bool value)
     put(t, value ? S("true}}") : S("false}}"));
 }
 
+/* Of the configuration. */
+static void given(struct otlp_text *t, const struct option_pair *p)
+{
+    comma(t);
+    put(t, S("{\"key\":\""));
+    put_text(t, p->name);
+    put(t, S("\",\"value\":{\"stringValue\":\""));
+    put_text(t, p->value);
+    put(t, S("\"}}"));
+}
+
 static bool is_given(const struct tracing_settings *s, struct slice name)
 {
     for (size_t i = 0; i < s->attributes.count; i++)
@@ -133,7 +156,7 @@ char *otlp_resource(const struct tracing_settings *s)
             text(&t, own[i].name, own[i].value);
     number(&t, S("process.pid"), (uint64_t)getpid());
     for (size_t i = 0; i < s->attributes.count; i++)
-        text(&t, s->attributes.at[i].name, s->attributes.at[i].value);
+        given(&t, &s->attributes.at[i]);
     put(&t, slice_of("]}", 3)); /* with the NUL */
     if (!t.failed)
         return t.at;

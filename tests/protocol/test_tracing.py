@@ -99,10 +99,11 @@ def test_a_request_is_a_span_and_its_attempt_another_whose_id_the_server_gets(tr
 
 
 def test_the_resource_says_who_tells_it(traced, collector):
-    weir = traced(service="edge", attributes={"deployment.environment.name": "staging", "host.name": "mine"})
+    weir = traced(service="edge", attributes={"deployment.environment.name": 'sta"g\\ing', "host.name": "mine", 'odd"name\n': "é"})
     weir.get()
     resource = collector.wait(2)[0].resource
-    assert (resource["service.name"], resource["deployment.environment.name"], resource["host.name"]) == ("edge", "staging", "mine")
+    assert (resource["service.name"], resource["deployment.environment.name"], resource["host.name"]) == ("edge", 'sta"g\\ing', "mine")
+    assert resource['odd"name\n'] == "é"
     assert resource["process.pid"] == weir.pid and resource["service.version"]
 
 
