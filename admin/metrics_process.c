@@ -113,6 +113,11 @@ static void configuration(struct metrics_run *r)
                    "Configurations that were taken back, by hand and by trials.", (double)rt->rollbacks);
     metrics_single(w, METRICS_GAUGE, "config_generation", "The configuration's number, from 1.",
                    (double)rt->generation);
+    const struct generation *newest = generations_newest(&r->runtime->generations);
+    metrics_family(w, METRICS_GAUGE, "config_hash",
+                   "Of the bytes of the configuration's files: equal where they are the same.");
+    if (newest && newest->source) /* as many bits as a number of Prometheus holds exactly */
+        metrics_count(w, "config_hash", config_source_hash(newest->source) >> 12);
     metrics_single(w, METRICS_GAUGE, "config_loaded_timestamp_seconds",
                    "When the configuration in use was read.", (double)rt->snapshot->loaded_at_us / 1e6);
 }

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "config/names.h"
 
@@ -125,6 +126,14 @@ const struct config_source_match *config_source_find_match(const struct config_s
 size_t config_source_bytes(const struct config_source *s)
 {
     return s->bytes;
+}
+
+uint64_t config_source_hash(const struct config_source *s)
+{
+    uint64_t hash = s->file_count;
+    for (size_t i = 0; i < s->file_count; i++)
+        hash = XXH3_64bits_withSeed(s->files[i].text, s->files[i].len, hash);
+    return hash;
 }
 
 bool config_source_equal(const struct config_source *a, const struct config_source *b)

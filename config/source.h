@@ -43,5 +43,8 @@ const struct config_source_match *config_source_find_match(const struct config_s
                                                            const char *pattern);
 
 size_t config_source_bytes(const struct config_source *s);
+/* Of the files' bytes in the order in which they were read, wherever they stood: the same on every machine.
+ */
+uint64_t config_source_hash(const struct config_source *s);
 /* The same files with the same bytes. */
 bool config_source_equal(const struct config_source *a, const struct config_source *b);

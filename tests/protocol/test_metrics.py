@@ -293,6 +293,16 @@ def test_the_last_reload_is_told(site):
     assert metrics.sum("weir_config_loaded_timestamp_seconds") > loaded
 
 
+def test_the_hash_tells_whether_two_run_the_same_file(site):
+    route = {"name": "own", "respond": {"body": "x"}}
+    weir = site([route])
+    first = weir.admin.metrics().sum("weir_config_hash")
+    weir.reload(routes=[{**route, "respond": {"body": "y"}}])
+    second = weir.admin.metrics().sum("weir_config_hash")
+    weir.reload(routes=[route])
+    assert first == weir.admin.metrics().sum("weir_config_hash") != second and first > 0 and first == int(first) < 2 ** 53
+
+
 # -- the process -------------------------------------------------------------------------------------------------------------------
 
 def test_the_process_and_its_workers_are_told(served):
