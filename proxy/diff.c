@@ -262,29 +262,35 @@ static void put_scalar(FILE *out, const struct config_node *node)
         fputs("not set", out);
 }
 
-/* Everything that has no lines of its own. */
+static void diff_key(FILE *out, const char *key, const struct config_node *was, const struct config_node *now)
+{
+    enum node_kind a = was ? was->kind : NODE_NULL, b = now ? now->kind : NODE_NULL;
+    if (a == NODE_LIST || b == NODE_LIST) {
+        fprintf(out, "%s: changed\n", key);
+    } else if (a == NODE_SCALAR || b == NODE_SCALAR) {
+        fprintf(out, "%s: ", key);
+        put_scalar(out, was);
+        fprintf(out, " -> ");
+        put_scalar(out, now);
+        fprintf(out, "\n");
+    } else if (words_changes(out, was, now, key, NULL, "\n")) {
+        fprintf(out, "\n");
+    }
+}
+
+/* Every key of the file's top but those that have lines of their own. */
 static void diff_rest(FILE *out, const struct snapshot *old, const struct snapshot *fresh)
 {
-    static const char *const keys[] = {"log",      "admin", "limits",  "timeouts", "cache",  "tracing",
-                                       "defaults", "tests", "workers", "user",     "sandbox"};
-    for (size_t i = 0; i < COUNT_OF(keys); i++) {
-        const struct config_node *was = config_get(old->config.root, keys[i]);
-        const struct config_node *now = config_get(fresh->config.root, keys[i]);
-        bool scalar = (was && was->kind == NODE_SCALAR) || (now && now->kind == NODE_SCALAR);
-        if (words_equal(was, now))
-            continue;
-        if ((was && was->kind == NODE_LIST) || (now && now->kind == NODE_LIST)) {
-            fprintf(out, "%s: changed\n", keys[i]);
-        } else if (scalar) {
-            fprintf(out, "%s: ", keys[i]);
-            put_scalar(out, was);
-            fprintf(out, " -> ");
-            put_scalar(out, now);
-            fprintf(out, "\n");
-        } else {
-            words_changes(out, was, now, keys[i], NULL, "\n");
-            fprintf(out, "\n");
-        }
+    static const char *const told[] = {"listeners", "routes", "upstreams"};
+    for (size_t i = 0; i < settings_table.count; i++) {
+        const char *key = settings_table.options[i].name;
+        const struct config_node *was = config_get(old->config.root, key);
+        const struct config_node *now = config_get(fresh->config.root, key);
+        bool is_told = false;
+        for (size_t k = 0; k < COUNT_OF(told); k++)
+            is_told = is_told || strcmp(key, told[k]) == 0;
+        if (!is_told && !words_equal(was, now))
+            diff_key(out, key, was, now);
     }
 }
 

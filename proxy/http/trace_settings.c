@@ -13,7 +13,8 @@ static const struct option tracing_options[] = {
     OPTION_AT(struct tracing_settings, tls, "tls", OPTION_BLOCK_IF, .table = &tls_client_table,
               .flags = OPTION_FLAG_TRUE,
               .help = "How an https collector is verified, and a certificate for it."),
-    OPTION_AT(struct tracing_settings, headers, "headers", OPTION_PAIRS, .shape = "{name: value}",
+    OPTION_AT(struct tracing_settings, headers, "headers", OPTION_PAIRS, .flags = OPTION_FLAG_SECRET,
+              .shape = "{name: value}",
               .help = "Header fields of what is sent to the collector, as for its authentication. `${NAME}` "
                       "keeps secrets out of the file."),
     OPTION_AT(struct tracing_settings, service, "service", OPTION_TEXT, .fallback = "weir",

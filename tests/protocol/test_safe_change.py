@@ -551,6 +551,16 @@ def test_a_diff_says_old_and_new_values(site, http_backend):
     assert "workers: 2 -> 3" in lines
 
 
+def test_keys_of_the_top_are_compared_value_by_value(site):
+    weir = site(says("x"), timeouts={"idle": "5s"}, log={"level": "info"})
+    weir.change(timeouts={"idle": "7s", "header": "3s"}, log={"level": "debug"}, sandbox=False,
+                tests=[{"request": "GET http://a.example/", "expect": {"route": "only"}}], cache={"memory": "8MiB"})
+    lines = weir.cli("diff").stdout.splitlines()
+    for line in ("timeouts.idle: 5s -> 7s", "timeouts.header: not set -> 3s", "log.level: info -> debug", "tests: changed",
+                 "cache.memory: not set -> 8MiB", "sandbox: not set -> false"):
+        assert line in lines, lines
+
+
 def test_an_address_that_a_listener_gives_up_is_said(site):
     weir = site(says("x"))
     weir.change(listeners={"web": {"bind": [f"127.0.0.1:{weir.port('other')}"]}})
