@@ -1,5 +1,6 @@
 """GET /metrics: both formats, what a scraper asks for, what must be there, what bounds it, and what it counts."""
 
+import contextlib
 import gzip
 import re
 import ssl
@@ -9,6 +10,7 @@ import yaml
 
 from docs_pages import read
 from harness import Metrics, RawClient
+from harness.collector import Collector
 from harness.deadline import wait_until
 from harness.raw_client import get
 
@@ -188,6 +190,22 @@ def test_a_bucket_gets_a_newer_exemplar(site):
         weir.get("/", headers=[("X-Request-Id", "a-later-one")])
         return "a-later-one" in {e.labels["request_id"] for e in exemplars(weir, route="own")}
     wait_until(is_newer, 10, "another exemplar")
+
+
+def test_the_exemplar_of_a_sampled_trace_has_its_id(site, http_backend):
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    with contextlib.closing(Collector()) as collector:
+        weir = site([{"name": "app", "upstream": "app"}], {"app": http_backend().address},
+                    tracing={"endpoint": collector.url, "sample": "0%", "interval": "100ms"})
+        for flags in ("00", "01"):
+            headers = [("traceparent", f"00-{trace}-00f067aa0ba902b7-{flags}"), ("X-Request-Id", f"sampled-{flags}")]
+
+            def is_told():
+                weir.get("/", headers=headers)
+                return [e.labels for e in exemplars(weir, route="app") if e.labels["request_id"] == f"sampled-{flags}"]
+            told = wait_until(is_told, 10, "the exemplar")
+            assert all(labels == {"request_id": f"sampled-{flags}", **({"trace_id": trace} if flags == "01" else {})} for labels in told)
+        weir.stop()
 
 
 # -- what bounds it ----------------------------------------------------------------------------------------------------------------
