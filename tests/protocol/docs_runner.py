@@ -1,6 +1,6 @@
 """docs_runner.py PAGE BINARY FOLDER [--fill]: does what a page of docs/ shows, and compares what comes with what the page says.
 
-Runs in network and mount namespaces of its own (`unshare -n -m`), so ports and addresses are those of the page: each server of an
+Runs in namespaces of its own (`unshare -n -m -p -f --kill-child --mount-proc`), so ports and addresses are those of the page: each server of an
 upstream is played at its address, names of examples are in /etc/hosts, and what is written under /etc, /run and /var/log is gone at the end.
 Prints what differs, as PAGE:LINE, and exits 1 then. With --fill, a command that is followed by a line `?` gets what it printed written below it.
 """

@@ -14,14 +14,14 @@ SHOWN = [page for page in docs_pages.PAGES if any(b.kind == "console" for b in d
 
 
 def _has_namespaces():
-    return os.geteuid() == 0 and subprocess.run(["unshare", "-n", "-m", "true"], capture_output=True).returncode == 0
+    return os.geteuid() == 0 and subprocess.run(["unshare", "-n", "-m", "-p", "-f", "--kill-child", "--mount-proc", "true"], capture_output=True).returncode == 0
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not _has_namespaces(), reason="needs root and network namespaces")]
 
 
 def do_page(page, folder):
-    return subprocess.run(["unshare", "-n", "-m", sys.executable, RUNNER, str(page), BINARY, str(folder)], capture_output=True, text=True,
+    return subprocess.run(["unshare", "-n", "-m", "-p", "-f", "--kill-child", "--mount-proc", sys.executable, RUNNER, str(page), BINARY, str(folder)], capture_output=True, text=True,
                           errors="replace", stdin=subprocess.DEVNULL, timeout=400)
 
 
