@@ -104,10 +104,11 @@ static void check_entry(struct lint *l, const struct listener_config *on, size_t
     check_file(l, entry, "client_ca", "an authority of clients");
 }
 
-/* Names that mean this machine, or nobody's. */
+/* Names that mean this machine, or nobody's (RFC 2606). */
 static bool is_for_trying(struct slice name)
 {
-    static const char *const ends[] = {"localhost", ".localhost", ".test", ".example", ".invalid"};
+    static const char *const ends[] = {"localhost", ".localhost",  ".test",       ".example",
+                                       ".invalid",  "example.com", "example.net", "example.org"};
     for (size_t i = 0; i < COUNT_OF(ends); i++)
         if (slice_ends(name, slice_text(ends[i])))
             return true;

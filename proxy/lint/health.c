@@ -57,7 +57,8 @@ static void check_check(struct lint *l, const struct upstream_settings *u)
         lint_warn(l, LINT_CHECK_WITHOUT_EFFECT, lint_place(map, "expect"),
                   "leave the errors out: [200-399], or say \"type: tcp\" if any answer is good", NULL,
                   "every status is good, also that of a server which fails all requests");
-    if (k->timeout > k->interval)
+    /* As long is as bad, but who merely halves the interval has not asked for it. */
+    if (k->timeout > k->interval || (k->timeout == k->interval && lint_given(map, "timeout")))
         lint_warn(l, LINT_CHECK_INTERVAL,
                   lint_given(map, "timeout") ? lint_given(map, "timeout") : lint_place(map, "interval"),
                   "make the timeout shorter than the interval", NULL,

@@ -5,7 +5,7 @@
 
 #include "proxy/lint/internal.h"
 
-#define LOOKUPS_WITH_REGEXES 20000000u
+#define LOOKUPS_WITH_REGEXES 5000000u
 
 const struct lint_rule lint_rules[] = {
     [LINT_UNREACHABLE_ROUTE] = {"unreachable-route", "no request can reach the route"},

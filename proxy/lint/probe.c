@@ -64,20 +64,50 @@ static const char *url_of(struct arena *a, const struct probe *t)
                         SLICE_FMT(t->path), *query ? "?" : "", query);
 }
 
+/* Header fields, and those of one Cookie; -1 when out of memory. `at` has room for all. */
+static int fields_of(struct arena *a, const struct probe *t, struct field *at, uint32_t *count)
+{
+    const char *cookies = joined(a, t, CONDITION_COOKIE, "; ");
+    for (size_t i = 0; i < t->value_count; i++)
+        if (t->values[i].source == CONDITION_HEADER && t->values[i].present)
+            at[(*count)++] = (struct field){.name = t->values[i].name,
+                                            .value = t->values[i].value,
+                                            .id = (uint16_t)field_id(t->values[i].name)};
+    if (cookies && *cookies)
+        at[(*count)++] =
+            (struct field){.name = S("cookie"), .value = slice_text(cookies), .id = FIELD_COOKIE};
+    return cookies ? 0 : -1;
+}
+
+int probe_view(struct lint *l, const struct probe *t, struct plain_request *out)
+{
+    struct arena *a = &l->scratch;
+    memset(out, 0, sizeof *out);
+    struct http_request *r = &out->request;
+    r->method = t->method;
+    r->method_id = method_id(t->method);
+    r->path = r->target = out->path = t->path;
+    r->host = out->host = t->host;
+    out->listener_slot = t->listener->slot;
+    if (t->value_count == 0)
+        return 0;
+    const char *query = joined(a, t, CONDITION_QUERY, "&");
+    r->fields.at = arena_alloc(a, (t->value_count + 1) * sizeof *r->fields.at);
+    if (!query || !r->fields.at || fields_of(a, t, r->fields.at, &r->fields.count) != 0)
+        return -1;
+    r->query = slice_text(query);
+    r->has_query = r->query.len != 0;
+    return 0;
+}
+
 int probe_make(struct lint *l, const struct probe *t, struct plain_request *out)
 {
     struct arena *a = &l->scratch;
     struct field fields[PROBE_VALUES_MAX + 1];
-    size_t count = 0;
-    const char *why, *url = url_of(a, t), *cookies = joined(a, t, CONDITION_COOKIE, "; ");
-    if (!url || !cookies)
-        return -1;
-    for (size_t i = 0; i < t->value_count; i++)
-        if (t->values[i].source == CONDITION_HEADER && t->values[i].present)
-            fields[count++] = (struct field){.name = t->values[i].name, .value = t->values[i].value};
-    if (*cookies)
-        fields[count++] = (struct field){.name = S("cookie"), .value = slice_text(cookies)};
-    if (plain_request_make(a, t->method, slice_text(url), fields, count, S(""), out, &why) != 0)
+    uint32_t count = 0;
+    const char *why, *url = url_of(a, t);
+    if (!url || fields_of(a, t, fields, &count) != 0 ||
+        plain_request_make(a, t->method, slice_text(url), fields, count, S(""), out, &why) != 0)
         return -1;
     out->listener = t->listener->name;
     out->listener_slot = t->listener->slot;

@@ -25,7 +25,9 @@ bool probe_set(struct probe *t, enum condition_source source, struct slice name,
 /* Whether it has one; its value in *value. */
 bool probe_get(const struct probe *t, enum condition_source source, struct slice name, struct slice *value);
 
-/* As the router sees it. 0; -1 when no such request can be sent. */
+/* As the router sees it, as far as it looks. 0, or -1 when out of memory. */
+int probe_view(struct lint *l, const struct probe *t, struct plain_request *out);
+/* The whole request, as it would come over the wire. 0; -1 when no such request can be sent. */
 int probe_make(struct lint *l, const struct probe *t, struct plain_request *out);
 
 /* Whether the route's own conditions hold. */

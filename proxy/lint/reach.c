@@ -10,7 +10,7 @@
 
 struct choices {
     struct slice at[CHOICES_MAX];
-    size_t count;
+    size_t count, most; /* one at first, as one is mostly enough */
 };
 
 /* One route's search. It is a proof that nothing reaches the route when every way out was tried: what a
@@ -22,10 +22,10 @@ struct search {
     struct choices paths, hosts, methods;
     uint64_t seen[ASKED_MAX]; /* hashes of the requests that were asked */
     unsigned asked;
-    bool gave_up, proof, sampled; /* sampled: `paths` holds all that is made up for a regex */
+    bool gave_up, proof;
 };
 
-static void make_choices(struct search *s);
+static void make_choices(struct search *s, size_t most);
 static bool make_first(struct search *s, struct probe *t);
 static bool reach(struct search *s, const struct probe *t, unsigned depth);
 static bool takes_all_below(struct search *s);
@@ -40,29 +40,35 @@ void reach_route(struct lint *l, const struct route *r, struct reach_result *out
     s.route = r;
     s.out = out;
     s.asked = 0;
-    s.gave_up = s.sampled = false;
+    s.gave_up = false;
     s.proof = true;
     *out = (struct reach_result){.reach = REACH_UNKNOWN};
-    make_choices(&s);
+    make_choices(&s, 1);
     if (!make_first(&s, &first))
         return;
     if (!reach(&s, &first, 0)) {
-        if (out->taker && !s.gave_up)
+        struct plain_request p;
+        if (out->taker && !s.gave_up && probe_make(l, &out->probe, &p) == 0)
             out->reach = s.proof ? REACH_NO : REACH_DOUBT;
         if (out->reach == REACH_NO)
             show_plainly(&s);
         return;
     }
     out->reach = REACH_YES;
-    if (s.asked > 1 && takes_all_below(&s))
+    if (out->taker && takes_all_below(&s))
         out->reach = REACH_BARE;
 }
 
 /* What the request may be. */
 
+static bool wants(const struct choices *c)
+{
+    return c->count < c->most;
+}
+
 static void choose(struct choices *c, struct slice text)
 {
-    if (text.at && c->count < CHOICES_MAX)
+    if (text.at && wants(c))
         c->at[c->count++] = text;
 }
 
@@ -77,14 +83,14 @@ static bool pattern_holds(void *argument, struct slice text)
     return regex_match(s->route->path.regex, &s->l->router.regex, text) == 1;
 }
 
-static void choose_samples(struct search *s, size_t most)
+static void choose_samples(struct search *s)
 {
     const struct regex_sampling sampling = {.arena = &s->l->scratch,
                                             .pattern = s->route->path.text,
                                             .paths = true,
                                             .holds = pattern_holds,
                                             .argument = s};
-    s->paths.count = regex_samples(&sampling, s->paths.at, most, &s->out->query);
+    s->paths.count = regex_samples(&sampling, s->paths.at, s->paths.most, &s->out->query);
 }
 
 static void choose_paths(struct search *s)
@@ -97,13 +103,13 @@ static void choose_paths(struct search *s)
         choose(&s->paths, p->text);
         break;
     case ROUTE_PATH_PREFIX:
-        for (size_t i = 0; i < COUNT_OF(below); i++)
+        for (size_t i = 0; i < COUNT_OF(below) && wants(&s->paths); i++)
             choose_text(&s->paths, arena_printf(a, "%.*s%s", SLICE_FMT(p->text), below[i]));
         if (p->text.len)
             choose(&s->paths, p->text);
         break;
     case ROUTE_PATH_REGEX:
-        choose_samples(s, 1);
+        choose_samples(s);
         break;
     }
 }
@@ -112,16 +118,15 @@ static void choose_hosts(struct search *s)
 {
     static const char *const labels[] = {"www", "any", "weir-lint-x"};
     static const char *const any[] = {"any.example", "weir-lint-x.example", "weir-lint-x.invalid"};
-    for (size_t i = 0; i < s->route->host_count; i++) {
+    for (size_t i = 0; i < s->route->host_count && wants(&s->hosts); i++) {
         const struct route_host *h = &s->route->hosts[i];
         if (h->kind == ROUTE_HOST_EXACT)
             choose(&s->hosts, h->name);
-        for (size_t k = 0; h->kind == ROUTE_HOST_WILDCARD && k < COUNT_OF(labels); k++)
+        for (size_t k = 0; h->kind == ROUTE_HOST_WILDCARD && k < COUNT_OF(labels) && wants(&s->hosts); k++)
             choose_text(&s->hosts, arena_printf(&s->l->scratch, "%s%.*s", labels[k], SLICE_FMT(h->name)));
         for (size_t k = 0; h->kind == ROUTE_HOST_ANY && k < COUNT_OF(any); k++)
             choose_text(&s->hosts, any[k]);
     }
-    s->proof &= s->hosts.count < CHOICES_MAX;
 }
 
 static void choose_methods(struct search *s)
@@ -135,11 +140,12 @@ static void choose_methods(struct search *s)
     }
     for (size_t i = 0; r->method_count == 0 && i < COUNT_OF(usual); i++)
         choose_text(&s->methods, usual[i]);
-    s->proof &= s->methods.count < CHOICES_MAX;
 }
 
-static void make_choices(struct search *s)
+static void make_choices(struct search *s, size_t most)
 {
+    s->methods.count = s->hosts.count = s->paths.count = 0;
+    s->methods.most = s->hosts.most = s->paths.most = most;
     choose_methods(s);
     choose_hosts(s);
     choose_paths(s);
@@ -261,10 +267,6 @@ static bool host_escapes(const struct route *taker, struct slice host)
 
 static bool by_path(struct search *s, const struct probe *t, const struct route *taker, unsigned depth)
 {
-    if (s->route->path.kind == ROUTE_PATH_REGEX && !s->sampled) {
-        s->sampled = true;
-        choose_samples(s, CHOICES_MAX);
-    }
     for (size_t i = 0; i < s->paths.count; i++) {
         struct probe next = *t;
         next.path = s->paths.at[i];
@@ -342,7 +344,8 @@ static bool reach(struct search *s, const struct probe *t, unsigned depth)
         return false;
     }
     /* What is changed for the taker's sake may be what the route itself asks for. */
-    if (probe_make(s->l, t, &p) != 0 || !probe_matches(s->l, &p, s->route) || is_known(s, t))
+    if (probe_view(s->l, t, &p) != 0 || !probe_matches(s->l, &p, s->route) ||
+        (s->out->taker && is_known(s, t)))
         return false;
     const struct route *taker = probe_find(s->l, &p);
     if (!taker)
@@ -352,8 +355,11 @@ static bool reach(struct search *s, const struct probe *t, unsigned depth)
         return true;
     }
     if (!s->out->taker) {
+        is_known(s, t);
         s->out->taker = taker;
         s->out->probe = *t;
+        make_choices(s, CHOICES_MAX);
+        s->proof = s->hosts.count < CHOICES_MAX && s->methods.count < CHOICES_MAX;
     }
     s->proof &= !leaves_doubt(s, taker);
     if (by_path(s, t, taker, depth + 1) || by_method_or_host(s, t, taker, depth + 1) ||

@@ -86,6 +86,61 @@ static void check_drain(struct lint *l, size_t first)
                   lint_duration(l, longest->timeout));
 }
 
+/* Limits of a listener, or of all: written down, and every route that they are for ends before. */
+struct wait {
+    const char *key;
+    size_t offset; /* in struct timeouts */
+};
+
+static msec_t wait_of(const struct listener_config *on, const struct wait *w)
+{
+    return *(const msec_t *)((const char *)&on->settings->timeouts + w->offset);
+}
+
+static const struct config_node *wait_node(const struct listener_config *on, const struct wait *w)
+{
+    return lint_given(lint_given(on->settings->node, "timeouts"), w->key);
+}
+
+/* The longest timeout of the listener's routes; MSEC_MAX where one has none; 0: no route waits for a server.
+ */
+static msec_t longest_route(const struct lint *l, const struct listener_config *on, const struct wait *w)
+{
+    msec_t longest = 0;
+    for (size_t i = 0; i < l->s->route_count && longest != MSEC_MAX; i++) {
+        const struct route *r = &l->s->routes[i];
+        bool own = r->timeouts.has_response && w->offset == offsetof(struct timeouts, response);
+        if (r->target_count == 0 || own || !route_on_listener(r, on->slot))
+            continue;
+        msec_t timeout = r->timeout ? r->timeout : MSEC_MAX;
+        longest = timeout > longest ? timeout : longest;
+    }
+    return longest;
+}
+
+static void check_wait(struct lint *l, const struct wait *w)
+{
+    for (size_t i = 0; i < l->listener_count; i++) {
+        const struct listener_config *on = &l->s->listeners[l->listeners[i].slot];
+        const struct config_node *at = wait_node(on, w);
+        msec_t longest = at ? longest_route(l, on, w) : MSEC_MAX;
+        bool first = true;
+        for (size_t k = 0; k < l->s->listener_count && longest != MSEC_MAX; k++) {
+            const struct listener_config *other = &l->s->listeners[k];
+            if (other == on || wait_node(other, w) != at)
+                continue;
+            first &= k > on->slot;
+            msec_t its = other->protocol == LISTENER_HTTP ? longest_route(l, other, w) : MSEC_MAX;
+            longest = its > longest ? its : longest;
+        }
+        if (first && longest && longest != MSEC_MAX && wait_of(on, w) >= longest)
+            lint_warn(l, LINT_TIMEOUT_WITHOUT_EFFECT, at,
+                      "make it shorter than that, or leave it out; or raise the routes' \"timeout\"", NULL,
+                      "never ends a request: each route that it is for has a timeout of at most %s",
+                      lint_duration(l, longest));
+    }
+}
+
 /* What an upstream's every route ends before. */
 static void check_upstream(struct lint *l, const struct lint_use *use)
 {
@@ -119,6 +174,10 @@ void lint_timeouts(struct lint *l)
         check_waits(l, r, whole);
         check_retries(l, r, whole);
     }
+    static const struct wait waits[] = {{"connect", offsetof(struct timeouts, connect)},
+                                        {"response", offsetof(struct timeouts, response)}};
+    for (size_t i = 0; i < COUNT_OF(waits); i++)
+        check_wait(l, &waits[i]);
     for (size_t i = 0; i < l->listener_count; i++)
         check_drain(l, i);
     for (size_t i = 0; i < l->s->settings.upstreams.count; i++)

@@ -1,7 +1,10 @@
 /* Upstreams that nothing sends to, and settings of upstreams and routes that have no effect where they stand.
  */
 #include "balancer/hedge.h"
+#include "balancer/queue.h"
 #include "proxy/lint/internal.h"
+
+#define BACKOFF_DEFAULT 25 /* ms */
 
 static void check_use(struct lint *l, const struct lint_use *use)
 {
@@ -85,6 +88,10 @@ static void check_connections(struct lint *l, const struct lint_use *use)
                              *requests = lint_given(map, "requests");
     if (!use->by_http)
         return;
+    if (u->protocol == UPSTREAM_AUTO && !u->tls)
+        lint_warn(l, LINT_OPTION_WITHOUT_EFFECT, lint_given(u->node, "protocol"),
+                  "say \"http2\" if that is what the servers speak, or leave it out", NULL,
+                  "without \"tls\" nothing is negotiated: it is http1");
     if (u->proxy_protocol != PROXY_NONE && idle && u->keepalive.idle)
         lint_warn(l, LINT_OPTION_WITHOUT_EFFECT, idle, "take it out", NULL,
                   "no connection is used again: with \"proxy_protocol\" each is one client's alone");
@@ -159,15 +166,16 @@ static void check_retries(struct lint *l, const struct route *r)
 static void check_cache(struct lint *l, const struct route *r)
 {
     static const char *const stored[] = {"GET", "HEAD"};
-    const struct config_node *at = own(r->settings->node, "cache");
-    if (at && r->cache && !takes(r, stored, COUNT_OF(stored)))
+    const struct config_node *at =
+        r->cache && !takes(r, stored, COUNT_OF(stored)) ? own(r->settings->node, "cache") : NULL;
+    if (at)
         lint_warn(l, LINT_CACHE_WITHOUT_EFFECT, at, "take it out, or let the route have GET", NULL,
                   "nothing is stored: answers to GET alone are, and \"methods\" has none");
 }
 
 static void check_priority(struct lint *l, const struct route *r)
 {
-    const struct config_node *at = own(r->settings->node, "priority");
+    const struct config_node *at = r->priority != QUEUE_NORMAL ? own(r->settings->node, "priority") : NULL;
     if (!at)
         return;
     for (size_t i = 0; i < r->target_count; i++)
