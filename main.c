@@ -34,8 +34,8 @@ struct arguments {
     size_t rest_count;
     const char *seconds; /* -d */
     const char *prefix, *tag;
-    const char *client, *listener; /* of explain */
-    const char *allow[64];         /* --allow, of check */
+    const char *client, *listener, *sni; /* of explain */
+    const char *allow[64];               /* --allow, of check */
     size_t allow_count;
     bool json, once, all, soft, strict, rules;
     struct reload_question trial; /* of reload */
@@ -107,6 +107,7 @@ static int parse(const char *command, int argc, char **argv, size_t least, size_
             : strcmp(command, "purge") == 0 && strcmp(a, "--tag") == 0        ? &out->tag
             : strcmp(command, "explain") == 0 && strcmp(a, "--client") == 0   ? &out->client
             : strcmp(command, "explain") == 0 && strcmp(a, "--listener") == 0 ? &out->listener
+            : strcmp(command, "explain") == 0 && strcmp(a, "--sni") == 0      ? &out->sni
             : strcmp(command, "check") == 0 && strcmp(a, "--allow") == 0 && out->allow_count < 64
                 ? &out->allow[out->allow_count]
             : strcmp(a, "-H") == 0 && out->header_count < 64 ? &out->headers[out->header_count]
@@ -239,6 +240,7 @@ static int explain(int argc, char **argv)
                                  .header_count = a.header_count,
                                  .client = a.client,
                                  .listener = a.listener,
+                                 .sni = a.sni,
                                  .json = a.json};
     return command_explain(a.config, a.socket, &q);
 }
@@ -404,7 +406,8 @@ static const struct command commands[] = {
      "rules, "
      "--json is for editors and CI"},
     {"explain", explain,
-     "[-c FILE | -s SOCKET] [-H 'name: value']... [--client ADDRESS] [--listener NAME] [--json] [METHOD] URL",
+     "[-c FILE | -s SOCKET] [-H 'name: value']... [--client ADDRESS] [--listener NAME] [--sni NAME] [--json] "
+     "[METHOD] URL",
      "says which listener, route and upstream a request would meet, and why; with a file, or in the running "
      "process"},
     {"reload", reload,

@@ -1,5 +1,5 @@
-/* POST /api/v1/explain: {"method", "url", "headers", "client", "listener"} -> what `weir explain` says, of
- * the running configuration. */
+/* POST /api/v1/explain: {"method", "url", "headers", "client", "listener", "sni"} -> what `weir explain`
+ * says, of the running configuration. */
 #include "admin/explain_json.h"
 #include "admin/internal.h"
 
@@ -52,11 +52,13 @@ static void answer(struct http_call *c, const json_t *body)
     struct explained e;
     struct fields fields = {0};
     const json_t *method = json_object_get(body, "method"), *url = json_object_get(body, "url");
-    const json_t *client = json_object_get(body, "client"), *listener = json_object_get(body, "listener");
+    const json_t *client = json_object_get(body, "client"), *listener = json_object_get(body, "listener"),
+                 *sni = json_object_get(body, "sni");
     const char *why =
         "\"method\" and \"url\" must be texts: {\"method\": \"GET\", \"url\": \"https://example.com/path\"}";
     bool good = (!method || json_is_string(method)) && json_is_string(url) &&
-                (!client || json_is_string(client)) && (!listener || json_is_string(listener));
+                (!client || json_is_string(client)) && (!listener || json_is_string(listener)) &&
+                (!sni || json_is_string(sni));
     if (good && (why = read_headers(c, json_object_get(body, "headers"), &fields)) == NULL) {
         struct explain_input in = {.method = method ? text_of(method) : S("GET"),
                                    .url = text_of(url),
@@ -64,6 +66,7 @@ static void answer(struct http_call *c, const json_t *body)
                                    .header_count = fields.count,
                                    .client = client ? text_of(client) : S(""),
                                    .listener = listener ? text_of(listener) : S(""),
+                                   .sni = sni ? text_of(sni) : S(""),
                                    .cache = admin_of(c)->runtime->cache};
         if (explain_request(admin_of(c)->runtime->snapshot, &in, &c->arena, &e, &why) == 0) {
             api_reply(c, 200, explain_json(&e, &c->arena));
@@ -75,7 +78,7 @@ static void answer(struct http_call *c, const json_t *body)
 
 void api_explain(struct http_call *c)
 {
-    static const char *const keys[] = {"method", "url", "headers", "client", "listener", NULL};
+    static const char *const keys[] = {"method", "url", "headers", "client", "listener", "sni", NULL};
     json_t *body = api_body(c);
     if (body && api_only_keys(c, body, keys))
         answer(c, body);

@@ -60,6 +60,7 @@ struct explain_question {
     const char *const *headers; /* "name: value" */
     size_t header_count;
     const char *client, *listener; /* NULL = 127.0.0.1; the one that the URL leads to */
+    const char *sni;               /* NULL = the URL's host */
     bool json;                     /* as the API answers */
 };
 /* Of a file; or, without one, of the running process. */

@@ -283,6 +283,8 @@ static json_t *question_of(const struct explain_input *in)
         json_object_set_new(question, "client", json_stringn(in->client.at, in->client.len));
     if (question && in->listener.len)
         json_object_set_new(question, "listener", json_stringn(in->listener.at, in->listener.len));
+    if (question && in->sni.len)
+        json_object_set_new(question, "sni", json_stringn(in->sni.at, in->sni.len));
     return question;
 }
 
@@ -314,7 +316,8 @@ int command_explain(const char *config, const char *socket, const struct explain
                                .headers = fields,
                                .header_count = q->header_count,
                                .client = slice_text(q->client ? q->client : ""),
-                               .listener = slice_text(q->listener ? q->listener : "")};
+                               .listener = slice_text(q->listener ? q->listener : ""),
+                               .sni = slice_text(q->sni ? q->sni : "")};
     if (status == 0) {
         char *path = config ? NULL : client_socket(NULL, socket);
         status = config ? explain_file(config, &in, q->json) : path ? explain_running(path, &in, q->json) : 1;

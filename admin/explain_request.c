@@ -1,6 +1,7 @@
 /* Asking: from a method and a URL to everything that `weir explain` tells (explain_text.h). */
 #include "admin/explain_stream.h"
 #include "admin/explain_text.h"
+#include "tls/server.h"
 
 /* "tcp://" and its like stand for the same URL of http, whose host and port count. */
 static struct slice without_scheme(struct arena *a, struct slice url, enum explained_scheme *scheme)
@@ -49,6 +50,17 @@ static int choose_listener(struct explained *out, const struct explain_input *in
     return out->listener ? 0 : -1;
 }
 
+/* As is_misdirected() has it: what the connection had to show is not what that host asks for. */
+static void refuse_misdirected(struct plain_request *p, struct slice sni)
+{
+    const struct tls_server *tls = p->config->tls;
+    if (!tls || !sni.len || p->refused || p->path_fault ||
+        tls_server_policy(tls, p->host) == tls_server_policy(tls, sni))
+        return;
+    p->refused = 421;
+    p->refusal = "this host has other demands on client certificates than the connection's";
+}
+
 int explain_request(const struct snapshot *s, const struct explain_input *in, struct arena *arena,
                     struct explained *out, const char **why)
 {
@@ -69,6 +81,7 @@ int explain_request(const struct snapshot *s, const struct explain_input *in, st
     *why = "out of memory";
     if (plain_request_receive(arena, &out->request) != 0)
         return -1;
+    refuse_misdirected(&out->request, in->sni);
     int result =
         router_explain(s->router, s->routes, s->route_count, &out->request, &scratch, arena, &out->why);
     router_scratch_free(&scratch);

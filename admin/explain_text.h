@@ -31,6 +31,7 @@ struct explain_input {
     size_t header_count;
     struct slice client;   /* who connects; empty: 127.0.0.1 */
     struct slice listener; /* name; empty: the one that the URL leads to */
+    struct slice sni;      /* that the connection was made for; empty: the URL's host */
     struct cache_store *cache;
 };
 

@@ -325,6 +325,23 @@ def test_a_listener_may_be_named(tmp_path):
     assert done.returncode == 2 and "no http listener has that name" in done.stderr
 
 
+def test_a_host_with_other_demands_than_the_connection_is_misdirected(tmp_path, localhost_cert, authority):
+    strict = authority.leaf("strict.example")
+    text = f"""\
+listeners:
+  web:
+    bind: "127.0.0.1:8443"
+    tls:
+      certificates:
+        - {{ cert: {localhost_cert[0]}, key: {localhost_cert[1]} }}
+        - {{ cert: {strict[0]}, key: {strict[1]}, client_ca: {authority.file} }}
+routes: [ {{ respond: {{ body: x }} }} ]
+"""
+    for sni, status in (("localhost", 421), ("strict.example", 200)):
+        told = json.loads(explain_file(tmp_path, text, "--json", "--sni", sni, "https://strict.example:8443/").stdout)
+        assert told["status"] == status, told["text"]
+
+
 # -- who is let in ---------------------------------------------------------------------------------------------------------------
 
 FENCES = """\
