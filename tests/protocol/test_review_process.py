@@ -376,7 +376,7 @@ def test_a_reload_while_an_upgrade_is_under_way_is_refused(site):
     try:
         weir.change(routes=[{"respond": {"body": "new"}}])
         answer = weir.admin.reload()
-        assert answer.status == 422 and "upgrade" in answer.text
+        assert answer.status == 409 and "upgrade" in answer.text
         assert weir.get().text == "ok"
         done = weir.cli("upgrade")
         assert done.returncode != 0 and "under way" in done.stderr
