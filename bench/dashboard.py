@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 """The dashboard under load: what it says beside what the load generator says, and the pictures of docs/dashboard.md.
 
-    bench/dashboard.py [--weir BINARY] [--seconds 20] [--pictures FOLDER]
+    bench/dashboard.py [--weir BINARY] [--rate 20000] [--seconds 20] [--pictures FOLDER]
 
-A weir in front of four servers (another weir that answers by itself; one more is dead) gets requests from wrk over several
-routes, as fast as both can, while headless Chromium has the page open. The page counts from a moment on (its button "Count
-from now"), as wrk does, and at the end both numbers are compared. The exit status is 1 when they differ by more than 2 %.
+A weir in front of four servers (another weir that answers by itself; one more is dead) gets requests from h2load over several
+routes at a steady rate, while headless Chromium has the page open. The page counts from a moment on (its button "Count from
+now"), as h2load does, and at the end both are compared: the requests in all, and a second over 10 s amid the load. The exit
+status is 1 when they differ by more than 2 %.
 """
 
 import argparse
@@ -20,12 +21,8 @@ import time
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), ".."))
 sys.path.insert(0, os.path.join(ROOT, "tests", "protocol"))
 
-PATHS = ["/shop/", "/shop/cart", "/shop/item?id=7", "/api/v1/orders", "/api/v1/users/42", "/images/logo.png", "/images/hero.jpg", "/docs/start", "/nothing/here"]
-SCRIPT = """
-local paths = {%s}
-local n = 0
-request = function() n = n + 1; return wrk.format("GET", paths[n %% #paths + 1]) end
-""" % ", ".join(f'"{p}"' for p in PATHS)
+PATHS = ["/shop/", "/shop/cart", "/api/v1/orders", "/docs/start", "/nothing/here",
+         *[f"/images/{name}" for name in ("logo.svg", "hero.jpg", "site.css", "site.js", "body.woff2", "map.png", "one.jpg", "two.jpg")]]
 
 
 def number(text):
@@ -84,7 +81,8 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--weir", default=os.path.join(ROOT, "build", "weir"))
     arguments.add_argument("--seconds", type=int, default=20)
-    arguments.add_argument("--connections", type=int, default=24)
+    arguments.add_argument("--rate", type=int, default=20000)
+    arguments.add_argument("--connections", type=int, default=100)
     arguments.add_argument("--pictures", help="a folder to write the pictures to")
     given = arguments.parse_args()
     os.environ["WEIR_BINARY"] = os.path.abspath(given.weir)
@@ -92,9 +90,6 @@ def main():
     from harness.dashboard import Dashboard
 
     with tempfile.TemporaryDirectory() as folder:
-        script = os.path.join(folder, "paths.lua")
-        with open(script, "w") as f:
-            f.write(SCRIPT)
         behind = backends(Weir, folder)
         weir = front(Weir, Authority, folder, [f"127.0.0.1:{behind.port(f'b{i}')}" for i in range(4)], f"127.0.0.1:{free_port()}")
         try:
@@ -111,8 +106,8 @@ def main():
                 page.await_text("measured", lambda t: "requests in" in t)
                 start = number(re.match(r"([\d,]+) requests", page.text("measured"))[1])
                 began = time.monotonic()
-                load = subprocess.Popen(["wrk", "-t1", f"-c{given.connections}", f"-d{given.seconds}s", "-s", script, "--latency", f"http://127.0.0.1:{weir.port()}"],
-                                        stdout=subprocess.PIPE, text=True)
+                load = subprocess.Popen(["h2load", "--h1", "-t1", f"-c{given.connections}", f"--rps={given.rate / given.connections}", f"-D{given.seconds}",
+                                         *[f"http://127.0.0.1:{weir.port()}{path}" for path in PATHS]], stdout=subprocess.PIPE, text=True)
                 time.sleep(max(3, given.seconds - 6))
                 if given.pictures:
                     pictures(page, given.pictures, weir)
@@ -123,9 +118,9 @@ def main():
         finally:
             weir.signal(signal.SIGKILL)
             behind.signal(signal.SIGKILL)
-    total, rate = int(re.search(r"(\d+) requests in", said)[1]), float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1])
+    total, rate = int(re.search(r"(\d+) done", said)[1]), float(re.search(r"([\d.]+) req/s", said)[1])
     print(said)
-    print(f"wrk:       {total} requests, {rate:.0f} a second")
+    print(f"h2load:    {total} requests, {rate:.0f} a second")
     print(f"dashboard: {counted:.0f} requests, {counted / total - 1:+.2%}" + (f"; {shown:.0f} a second over 10 s amid the load, {shown / rate - 1:+.2%}" if shown else ""))
     return 0 if abs(counted / total - 1) <= 0.02 and (not shown or abs(shown / rate - 1) <= 0.02) else 1
 

@@ -7,7 +7,7 @@ const CLASSES = [
 ];
 const rateChart = new Chart("rate", CLASSES, { stacked: true, title: "Requests a second by status", show: number });
 const latencyChart = new Chart("latency", [
-  { key: "p50", name: "half", className: "c1" }, { key: "p95", name: "95 %", className: "c2", dash: "dash" }, { key: "p99", name: "99 %", className: "c4", dash: "dots" },
+  { key: "p50", name: "p50", className: "c1" }, { key: "p95", name: "p95", className: "c2", dash: "dash" }, { key: "p99", name: "p99", className: "c4", dash: "dots" },
 ], { title: "Latency by percentile", show: ms, axis: (v) => v + " ms" });
 
 // What is drawn: one point a reading.
@@ -36,13 +36,14 @@ function showFigures(s) {
   if (a === b) return;
   put("rate", number(Math.round(rate(readings[readings.length - 2], b, "requests"))));
   put("rate-10", number(rate(a, b, "requests")));
-  put("rate-60", number(rate(before(readings, 60), b, "requests")));
-  put("rate-window", number(rate(before(readings, seconds), b, "requests")));
+  put("rate-60", b.t - readings[0].t < 55 ? "–" : number(rate(before(readings, 60), b, "requests")));
+  const first = before(readings, seconds);
+  put("rate-window", `${number(rate(first, b, "requests"))} (${span(b.t - first.t + 0.5)})`);
   times(a, b).forEach((t, i) => put(["p50", "p95", "p99"][i], ms(t)));
   const requests = grown(a, b, "requests"), errors = grown(a, b, "server_errors");
   put("mean", requests ? ms(grown(a, b, "duration_us") / requests / 1000) : "–");
   put("errors", number(rate(a, b, "server_errors")) + " / s");
-  put("errors-more", requests ? `${percent(share(errors, requests))} of all · 4xx ${number(rate(a, b, "client_errors"))} / s` : "no requests");
+  put("errors-more", requests ? `${percent(share(errors, requests))} · 4xx ${number(rate(a, b, "client_errors"))} / s` : "no requests");
   put("bytes", bytes(rate(a, b, "bytes_in")) + " / s");
   put("bytes-more", bytes(rate(a, b, "bytes_out")) + " / s out");
   showShares(a, b);
@@ -55,7 +56,7 @@ function showTotals(s) {
   if (!mark) return;
   const b = readings[readings.length - 1], n = grown(mark, b, "requests"), seconds = b.t - mark.t, [p50, p95, p99] = times(mark, b);
   put("measured", seconds > 0 ? `${number(n)} requests in ${seconds.toFixed(1)} s: ${number(rate(mark, b, "requests"))} a second, ${number(grown(mark, b, "server_errors"))} server errors, ` +
-    `half in ${ms(p50)}, 95 % in ${ms(p95)}, 99 % in ${ms(p99)}` : "counting");
+    `p50 ${ms(p50)}, p95 ${ms(p95)}, p99 ${ms(p99)}` : "counting");
 }
 
 function showShares(a, b) {

@@ -6,7 +6,7 @@ const ofRoute = (x) => derived(tracks.routes.get(x.name));
 const AT_PERCENT = `Over the last ${SHORT} s; read from buckets of ten a decade, at most an eighth off.`;
 
 function timeColumns(of) {
-  return ["50 %", "95 %", "99 %"].map((title, i) => ({
+  return ["p50", "p95", "p99"].map((title, i) => ({
     title, number: true, hint: AT_PERCENT, sort: (x) => of(x).times[i], fill: (td, x) => put(td, ms(of(x).times[i])),
   }));
 }
