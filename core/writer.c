@@ -31,7 +31,7 @@ struct sink {
     char *name;
     unsigned references;
     struct piece *first, **tail;
-    size_t queued; /* with what the thread is writing now */
+    _Atomic size_t queued; /* of pieces that are not yet written whole */
     bool reopen;
     bool stalled; /* the output took nothing a moment ago; taken is not empty then */
     _Atomic uint64_t lost;
@@ -142,7 +142,7 @@ void sink_push(struct sink *s, char *lines, size_t len)
 {
     struct piece *p = malloc(sizeof *p);
     pthread_mutex_lock(&s->writer->lock);
-    if (!p || s->queued + sizeof *p + len > WRITER_QUEUE_BYTES) {
+    if (!p || atomic_load(&s->queued) + sizeof *p + len > WRITER_QUEUE_BYTES) {
         sink_lose(s, log_output_count_lines(lines, len));
         pthread_mutex_unlock(&s->writer->lock);
         free(p);
@@ -152,7 +152,7 @@ void sink_push(struct sink *s, char *lines, size_t len)
     *p = (struct piece){.bytes = lines, .len = len};
     *s->tail = p;
     s->tail = &p->next;
-    s->queued += sizeof *p + len;
+    atomic_fetch_add(&s->queued, sizeof *p + len);
     pthread_cond_signal(&s->writer->wake);
     pthread_mutex_unlock(&s->writer->lock);
 }
@@ -230,10 +230,11 @@ static void tell_losses(struct sink *s)
     s->told_us = now;
 }
 
-/* Bytes of pieces that are done with; what the output does not take stays. */
-static size_t write_taken(struct sink *s)
+/* True when a piece is done with, which makes room at once: who saw its bytes may push as many. What the
+ * output does not take stays. */
+static bool write_taken(struct sink *s)
 {
-    size_t written = 0;
+    bool is_written = false;
     while (s->taken) {
         struct piece *p = s->taken;
         uint64_t lost;
@@ -244,11 +245,12 @@ static size_t write_taken(struct sink *s)
             break;
         s->taken = p->next;
         s->done = 0;
-        written += sizeof *p + p->len;
+        is_written = true;
+        atomic_fetch_sub(&s->queued, sizeof *p + p->len);
         free(p->bytes);
         free(p);
     }
-    return written;
+    return is_written;
 }
 
 static void free_sink(struct sink *s)
@@ -320,13 +322,11 @@ static void serve(struct writer *w, struct sink *s)
     pthread_mutex_unlock(&w->lock);
     if (reopen)
         reopen_sink(s);
-    size_t written = write_taken(s);
+    if (write_taken(s))
+        w->spins = 0;
     tell_losses(s);
     pthread_mutex_lock(&w->lock);
-    if (written)
-        w->spins = 0;
     s->stalled = s->taken != NULL;
-    s->queued -= written;
     s->references--;
 }
 

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -241,6 +242,19 @@ static int full_pipe(struct writer *w, struct sink **s)
     return reader;
 }
 
+/* Reads so much, which the writer has or will have. */
+static void take(int reader, uint64_t len)
+{
+    static char in[65536];
+    struct pollfd p = {.fd = reader, .events = POLLIN};
+    while (len) {
+        assert_int_equal(poll(&p, 1, (int)WAIT_MS), 1);
+        ssize_t n = read(reader, in, len < sizeof in ? len : sizeof in);
+        assert_true(n > 0);
+        len -= (uint64_t)n;
+    }
+}
+
 static void test_a_full_pipe_loses_lines_and_counts_them(void **state)
 {
     (void)state;
@@ -259,26 +273,41 @@ static void test_a_full_pipe_loses_lines_and_counts_them(void **state)
     uint64_t most = WRITER_QUEUE_BYTES / LENGTH + 65536 / LENGTH + 1;
     assert_true(lost >= LINES - most && lost < LINES);
 
-    fcntl(reader, F_SETFL, 0);
-    uint64_t want = (LINES - lost) * LENGTH, have = 0;
-    static char in[65536];
-    while (have < want) {
-        ssize_t n = read(reader, in, sizeof in);
-        assert_true(n > 0);
-        have += (uint64_t)n;
-    }
-    assert_int_equal(sink_lost(s), lost);
+    take(reader, (LINES - lost) * LENGTH);
     for (int i = 0; i < 20; i++) { /* there is room again */
         sink_line(s, text, sizeof text);
-        for (have = 0; have < LENGTH;) {
-            ssize_t n = read(reader, in, sizeof in);
-            assert_true(n > 0);
-            have += (uint64_t)n;
-        }
+        take(reader, LENGTH);
     }
     assert_int_equal(sink_lost(s), lost);
     writer_free(w, WAIT_MS);
     close(reader);
+}
+
+static bool has_bytes(const char *path, uint64_t bytes)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && (uint64_t)st.st_size >= bytes;
+}
+
+static void test_what_is_written_makes_room_at_once(void **state)
+{
+    (void)state;
+    struct writer *w = writer_create();
+    struct sink *s = writer_open(w, slice_text(name));
+    enum { LENGTH = 200 };
+    char text[LENGTH];
+    memset(text, 'x', sizeof text);
+    text[LENGTH - 1] = '\n';
+    while (sink_lost(s) == 0)
+        sink_line(s, text, sizeof text);
+    assert_int_equal(writer_start(w), 0);
+    uint64_t end = now_ms() + WAIT_MS;
+    while (!has_bytes(name, LENGTH * 100)) /* not yet the rest, which the thread has taken over with it */
+        assert_true(now_ms() < end);
+    for (int i = 0; i < 99; i++)
+        sink_line(s, text, sizeof text);
+    assert_int_equal(sink_lost(s), 1);
+    writer_free(w, WAIT_MS);
 }
 
 static void test_an_output_that_is_gone_counts_and_does_not_kill(void **state)
@@ -312,13 +341,7 @@ static void test_the_end_does_not_wait_for_a_stuck_output(void **state)
     pthread_join(thread, NULL);
     assert_true(now_ms() - start < 1500 * test_scale());
     /* Let the thread that was left behind come to its end. */
-    static char in[65536];
-    fcntl(reader, F_SETFL, 0);
-    for (size_t have = 0; have < 100 * 4096;) {
-        ssize_t n = read(reader, in, sizeof in);
-        assert_true(n > 0);
-        have += (size_t)n;
-    }
+    take(reader, 100 * 4096);
     writer_free(w, WAIT_MS);
     close(reader);
 }
@@ -377,6 +400,7 @@ int main(void)
         TEST(test_reopening_needs_no_line),
         TEST(test_when_the_new_file_cannot_be_had_the_old_one_serves),
         TEST(test_a_full_pipe_loses_lines_and_counts_them),
+        TEST(test_what_is_written_makes_room_at_once),
         TEST(test_an_output_that_is_gone_counts_and_does_not_kill),
         TEST(test_the_end_does_not_wait_for_a_stuck_output),
         TEST(test_the_log_moves_to_another_sink_under_load),
