@@ -129,7 +129,7 @@ static double retries_left(const struct upstream *u)
 {
     double left = 0;
     for (unsigned w = 0; w < u->workers; w++)
-        left += __atomic_load_n(&u->budgets[w].milli, __ATOMIC_RELAXED) / 1000.0;
+        left += budget_left(&u->budgets[w]) / 1000.0;
     return left;
 }
 

@@ -7,6 +7,8 @@
  * but for a few. */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "core/base.h"
 
 #define BUDGET_TOKENS_MAX                                                                                    \
@@ -15,10 +17,10 @@
 #define BUDGET_FRESH_US UINT64_C(250000) /* … and how long after it all that is saved is */
 
 struct retry_budget {
-    uint32_t milli;     /* tokens, in thousandths */
-    uint32_t earned;    /* thousandths that came in since the last good answer … */
-    uint32_t spent;     /* … and went out */
-    usec_t answered_us; /* when that was, by the worker's clock */
+    _Atomic uint32_t milli; /* tokens, in thousandths; any thread may read it (budget_left) */
+    uint32_t earned;        /* thousandths that came in since the last good answer … */
+    uint32_t spent;         /* … and went out */
+    usec_t answered_us;     /* when that was, by the worker's clock */
 } __attribute__((aligned(64)));
 
 static inline void budget_init(struct retry_budget *b)
@@ -26,11 +28,23 @@ static inline void budget_init(struct retry_budget *b)
     *b = (struct retry_budget){.milli = BUDGET_TOKENS_MAX * 1000};
 }
 
+/* Thousandths of tokens, for any thread. */
+static inline uint32_t budget_left(const struct retry_budget *b)
+{
+    return atomic_load_explicit(&b->milli, memory_order_relaxed);
+}
+
+/* The worker's; nobody else writes. */
+static inline void budget_set(struct retry_budget *b, uint32_t milli)
+{
+    atomic_store_explicit(&b->milli, milli, memory_order_relaxed);
+}
+
 /* A request was sent for the first time; `share` of it (0.2) goes into the bucket. */
 static inline void budget_request(struct retry_budget *b, double share)
 {
-    uint32_t in = (uint32_t)(share * 1000), milli = b->milli + in;
-    b->milli = milli > BUDGET_TOKENS_MAX * 1000 ? BUDGET_TOKENS_MAX * 1000 : milli;
+    uint32_t in = (uint32_t)(share * 1000), milli = budget_left(b) + in;
+    budget_set(b, milli > BUDGET_TOKENS_MAX * 1000 ? BUDGET_TOKENS_MAX * 1000 : milli);
     b->earned += b->earned < UINT32_MAX / 2 ? in : 0;
 }
 
@@ -44,9 +58,10 @@ static inline void budget_answered(struct retry_budget *b, usec_t now_us)
 /* Takes a token; false when there is none. */
 static inline bool budget_take(struct retry_budget *b)
 {
-    if (b->milli < 1000)
+    uint32_t milli = budget_left(b);
+    if (milli < 1000)
         return false;
-    b->milli -= 1000;
+    budget_set(b, milli - 1000);
     return true;
 }
 

@@ -6,6 +6,8 @@
  * smooth. Each pick also looks at a few servers in turn, whether their weight has become another: one that
  * went down leaves, one that comes back enters at a random place of the round (so that not all of them come
  * first), one whose weight has changed is due sooner or later from then on. */
+#include <stdatomic.h>
+
 #include "balancer/draw.h"
 #include "balancer/edf.h"
 
@@ -31,41 +33,56 @@ static size_t size(const struct tier *t)
     return sizeof(struct many) + edf_bytes(t->count) + t->count * sizeof(uint32_t);
 }
 
-/* Few. */
+/* Few: a worker's own words, which any thread may read meanwhile (explain tells whose turn it is). */
+
+typedef _Atomic int64_t turn;
+
+static int64_t turn_of(const turn *t)
+{
+    return atomic_load_explicit(t, memory_order_relaxed);
+}
+
+static int64_t turn_add(turn *t, int64_t n)
+{
+    int64_t sum = turn_of(t) + n;
+    atomic_store_explicit(t, sum, memory_order_relaxed);
+    return sum;
+}
 
 /* Workers start at different places: as if that many picks had been made. */
-static void init_few(int64_t *current, const struct tier *t, unsigned start)
+static void init_few(turn *current, const struct tier *t, unsigned start)
 {
     for (unsigned picks = 0; picks < start % STARTS && t->count; picks++) {
         size_t best = 0;
         int64_t total = 0;
         for (size_t i = 0; i < t->count; i++) {
             int64_t weight = server_full_weight(t->servers[i]);
-            current[i] += weight;
             total += weight;
-            if (current[i] > current[best])
+            if (turn_add(&current[i], weight) > turn_of(&current[best]))
                 best = i;
         }
-        current[best] -= total;
+        turn_add(&current[best], -total);
     }
 }
 
-static struct server *pick_of_few(int64_t *current, const struct tier *t, const struct pick *p)
+static struct server *pick_of_few(turn *current, const struct tier *t, const struct pick *p)
 {
     size_t best = SIZE_MAX;
-    int64_t total = 0;
+    int64_t total = 0, most = 0;
     for (size_t i = 0; i < t->count; i++) {
         uint32_t weight = pick_weight(p, t->servers[i]);
         if (weight == 0)
             continue;
-        current[i] += weight;
+        int64_t now = turn_add(&current[i], weight);
         total += weight;
-        if (best == SIZE_MAX || current[i] > current[best])
+        if (best == SIZE_MAX || now > most) {
             best = i;
+            most = now;
+        }
     }
     if (best == SIZE_MAX)
         return NULL;
-    current[best] -= total;
+    turn_add(&current[best], -total);
     return t->servers[best];
 }
 
