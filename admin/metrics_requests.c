@@ -26,8 +26,8 @@ static void sum_route(const struct runtime *rt, const struct listener_stats *l, 
             continue;
         for (unsigned i = 0; i < COUNTERS_STATUSES; i++)
             out->statuses[i] += counter_get(&row->statuses[i]);
-        for (unsigned i = 0; i < COUNTERS_DURATIONS; i++)
-            out->durations[i] += counter_get(&row->durations[i]);
+        for (unsigned i = 0; i < COUNTERS_FINE; i++)
+            out->durations[counters_fine_duration(i)] += counter_get(&row->fine[i]);
         out->duration_us += counter_get(&row->duration_us);
     }
     for (unsigned i = 0; i < COUNTERS_STATUSES; i++)

@@ -114,8 +114,6 @@ static void start_anew(struct server_counters *c, uint64_t serial)
                                &c->bytes_in, &c->bytes_out,  &c->duration_us};
     for (size_t i = 0; i < COUNT_OF(single); i++)
         atomic_store_explicit(single[i], 0, memory_order_relaxed);
-    for (size_t i = 0; i < COUNTERS_DURATIONS; i++)
-        atomic_store_explicit(&c->durations[i], 0, memory_order_relaxed);
     for (size_t i = 0; i < COUNTERS_FINE; i++)
         atomic_store_explicit(&c->fine[i], 0, memory_order_relaxed);
     for (size_t i = 0; i < COUNTERS_STATUSES; i++)
@@ -145,7 +143,6 @@ struct server_counters *counters_make(struct counters *t, const struct server *s
 unsigned counters_response(struct server_counters *c, unsigned status, usec_t took_us)
 {
     unsigned fine = counters_fine_slot(took_us), bucket = counters_fine_duration(fine);
-    counter_add(&c->durations[bucket], 1);
     counter_add(&c->fine[fine], 1);
     counter_add(&c->duration_us, took_us);
     counter_add(&c->statuses[counters_status_slot(status)], 1);
@@ -165,10 +162,11 @@ static void add(struct server_totals *out, const struct server_counters *c)
     out->bytes_in += counter_get(&c->bytes_in);
     out->bytes_out += counter_get(&c->bytes_out);
     out->duration_us += counter_get(&c->duration_us);
-    for (size_t i = 0; i < COUNTERS_DURATIONS; i++)
-        out->durations[i] += counter_get(&c->durations[i]);
-    for (size_t i = 0; i < COUNTERS_FINE; i++)
-        out->fine[i] += counter_get(&c->fine[i]);
+    for (unsigned i = 0; i < COUNTERS_FINE; i++) {
+        uint64_t count = counter_get(&c->fine[i]);
+        out->fine[i] += count;
+        out->durations[counters_fine_duration(i)] += count;
+    }
     for (size_t i = 0; i < COUNTERS_STATUSES; i++)
         out->statuses[i] += counter_get(&c->statuses[i]);
 }

@@ -25,9 +25,8 @@ struct server_counters {
     counter hedges, hedges_won; /* second attempts beside another one, and those that answered first */
     counter idle, busy;         /* connections now; pool.h keeps them */
     counter bytes_in, bytes_out;
-    counter duration_us; /* sum */
-    counter durations[COUNTERS_DURATIONS];
-    counter fine[COUNTERS_FINE];
+    counter duration_us;                 /* sum */
+    counter fine[COUNTERS_FINE];         /* durations; those of the exported buckets are sums of them */
     counter statuses[COUNTERS_STATUSES]; /* by counters_status_slot */
     struct exemplars exemplars;          /* of the durations */
 };

@@ -170,7 +170,6 @@ unsigned route_stats_count(struct route_stats *r, unsigned status, usec_t durati
 {
     unsigned fine = counters_fine_slot(duration), bucket = counters_fine_duration(fine);
     counter_add(&r->statuses[counters_status_slot(status)], 1);
-    counter_add(&r->durations[bucket], 1);
     counter_add(&r->fine[fine], 1);
     counter_add(&r->duration_us, duration);
     return bucket;

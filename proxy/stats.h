@@ -19,9 +19,8 @@
 #define WORKERS_MAX 256
 
 struct route_stats {
-    counter statuses[COUNTERS_STATUSES];   /* by counters_status_slot */
-    counter durations[COUNTERS_DURATIONS]; /* by counters_duration_bound */
-    counter fine[COUNTERS_FINE];           /* by counters_fine_bound */
+    counter statuses[COUNTERS_STATUSES]; /* by counters_status_slot */
+    counter fine[COUNTERS_FINE];         /* durations; those of the exported buckets are sums of them */
     counter duration_us;
     struct exemplars exemplars; /* of the durations */
 };
