@@ -1,8 +1,6 @@
 #include "proxy/http/h1/downstream_internal.h"
 #include "proxy/http/h1/write.h"
 
-#define FILE_APART_MIN (64u << 10)
-
 static void inform(struct exchange *x, const struct http_response *r)
 {
     struct h1_downstream *d = downstream_of_exchange(x);
@@ -83,13 +81,6 @@ static bool ends_with(const struct h1_downstream *d, const struct exchange *x, b
     return end && d->close_after && x->request_done;
 }
 
-/* A small file joins its head in a segment. A large one is worth that its head goes ahead: the client wakes
- * while the file is sent (4 % less CPU time at 100 KiB). */
-static bool joins_file(const struct http_response *r)
-{
-    return r->file_follows && r->content_length < FILE_APART_MIN;
-}
-
 static int respond(struct exchange *x, const struct http_response *r, const struct iovec *body, int count,
                    bool end)
 {
@@ -117,7 +108,7 @@ static int respond(struct exchange *x, const struct http_response *r, const stru
     if (end && d->chunked_out)
         iov[n++] = (struct iovec){(void *)(uintptr_t) "0\r\n\r\n", 5};
     n = head_join(&w, iov, n);
-    if (joins_file(r) || ends_with(d, x, end))
+    if (r->file_follows || ends_with(d, x, end))
         conn_write_more(&d->conn, iov, n);
     else
         conn_write(&d->conn, iov, n);
