@@ -1,6 +1,7 @@
 #include "admin/explain_headers.h"
 
 #include "admin/explain_settings.h"
+#include "config/print.h"
 #include "proxy/http/cache/key.h"
 #include "proxy/http/explain_fields.h"
 
@@ -24,6 +25,13 @@ static const struct config_node *edit_of(const struct edits_settings *s, struct 
             return s->remove.nodes[i];
     }
     return NULL;
+}
+
+/* What the file puts in and keeps to itself is not told. What the request brought is the asker's own. */
+static struct slice told(const struct edits_settings *s, const struct field *f)
+{
+    const struct config_node *node = edit_of(s, f->name);
+    return node && node->is_secret ? S(CONFIG_SECRET) : f->value;
 }
 
 static const char *by_text(struct arena *a, const struct edits_settings *s, struct slice name,
@@ -80,14 +88,17 @@ static int compare(const struct explained *e, const struct fields *before, const
         const struct field *f = &before->at[i], *then = find_nth(after, f->name, nth(before, i));
         bool same = then && slice_equal(f->value, then->value);
         out->at[out->count++] =
-            (struct explained_header){f->name, f->value, then ? then->value : NOT_THERE,
+            (struct explained_header){f->name, f->value,
+                                      same   ? f->value
+                                      : then ? told(s, then)
+                                             : NOT_THERE,
                                       same ? NULL : by_text(a, s, f->name, then ? "weir" : gone_text(e, f))};
     }
     for (uint32_t i = 0; i < after->count; i++) {
         const struct field *f = &after->at[i];
         if (!find_nth(before, f->name, nth(after, i)))
             out->at[out->count++] =
-                (struct explained_header){f->name, NOT_THERE, f->value, by_text(a, s, f->name, "weir")};
+                (struct explained_header){f->name, NOT_THERE, told(s, f), by_text(a, s, f->name, "weir")};
     }
     return 0;
 }

@@ -207,12 +207,6 @@ void explain_settings(const struct explained *e, struct arena *a, struct explain
 
 /* Of an upstream: as the file writes it. */
 
-static bool is_secret(const struct config_node *node)
-{
-    return slice_equal(node->key, S("secret")) ||
-           (node->parent && slice_equal(node->parent->key, S("headers")));
-}
-
 static const char *list_text(struct arena *a, const struct config_node *list)
 {
     const char *text = "";
@@ -231,7 +225,7 @@ static void add_tree(struct explained_settings *s, const char *name, const struc
                 node->items[i]);
         return;
     }
-    const char *value = is_secret(node)           ? "(not shown)"
+    const char *value = node->is_secret           ? "(not shown)"
                         : node->kind == NODE_LIST ? list_text(s->arena, node)
                                                   : arena_printf(s->arena, "%.*s", SLICE_FMT(node->text));
     add(s, name, value, explain_place(s->arena, node));

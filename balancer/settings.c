@@ -104,7 +104,8 @@ static const struct option check_options[] = {
                       "`receive`; tls: a handshake; grpc: "
                       "grpc.health.v1 over HTTP/2, good when it says SERVING; udp: a datagram of `send`, and "
                       "its answer."),
-    OPTION_AT(struct check_settings, path, "path", OPTION_TEXT, .fallback = "/", .help = "For http."),
+    OPTION_AT(struct check_settings, path, "path", OPTION_TEXT, .fallback = "/",
+              .flags = OPTION_FLAG_MAYBE_SECRET, .help = "For http."),
     OPTION_AT(struct check_settings, interval, "interval", OPTION_DURATION, .fallback = "2s", .min = 10,
               .max = 86400000, .help = "From one check's start to the next's, give or take a tenth."),
     OPTION_AT(struct check_settings, timeout, "timeout", OPTION_DURATION, .fallback = "1s", .min = 1,

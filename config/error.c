@@ -1,5 +1,6 @@
 /* Faults: recorded with their place, worded with their path, printed as compilers do. */
 #include "config/internal.h"
+#include "config/option.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -203,6 +204,8 @@ const char *config_quote(struct config *c, struct slice text)
     size_t len = text.len;
     if (!config_wants_faults(c))
         return "\"…\"";
+    if (config_looks_secret(text))
+        return "\"•••\"";
     if (len > QUOTE_MAX) {
         len = QUOTE_MAX;
         while (len && ((unsigned char)text.at[len] & 0xc0) == 0x80)

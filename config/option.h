@@ -46,8 +46,10 @@ enum option_flags {
     OPTION_FLAG_TRUE = 1 << 2,    /* a BLOCK_IF that may be written `true` */
     OPTION_FLAG_LIST =
         1 << 4, /* a NODE whose `table` (for schema and reference) is of each element of a list */
-    OPTION_FLAG_NONEMPTY = 1 << 3, /* a TEXT, TEXTS, LIST or MAP that may not be empty */
-    OPTION_FLAG_SECRET = 1 << 5,   /* never shown: see config_mark_secrets */
+    OPTION_FLAG_NONEMPTY = 1 << 3,     /* a TEXT, TEXTS, LIST or MAP that may not be empty */
+    OPTION_FLAG_SECRET = 1 << 5,       /* never shown: see config_mark_secrets */
+    OPTION_FLAG_MAYBE_SECRET = 1 << 6, /* a text: not shown when it looks like a secret */
+    OPTION_FLAG_PLAIN = 1 << 7,        /* PAIRS whose names say nothing of secrets: upstreams, hosts */
 };
 
 struct option_texts {
@@ -124,6 +126,10 @@ int option_apply(struct config *c, const struct option_table *table, const struc
  * and, where a file chooses the names (header fields and the like), of names that sound like a secret:
  * Authorization, Cookie, X-Api-Key, … Before option_apply(), so that no fault quotes them. */
 void config_mark_secrets(const struct option_table *table, struct config_node *node);
+/* A name that the file chose, as of a header field: better one value hidden too many than one shown. */
+bool config_sounds_secret(struct slice name);
+/* `Bearer …`, `http://user:password@host`, `/path?token=…` */
+bool config_looks_secret(struct slice text);
 
 /* The value readers, for CUSTOM parsers. 0, or -1 after recording the fault at the node. */
 int option_bool(struct config *c, const struct config_node *node, bool *out);

@@ -244,13 +244,14 @@ static const struct option listener_options[] = {
     OPTION_AT(struct listener_settings, tls, "tls", OPTION_BLOCK_IF, .table = &tls_server_table,
               .help = "Terminates TLS here."),
     OPTION_AT(struct listener_settings, passthrough, "passthrough", OPTION_PAIRS,
-              .shape = "a map from names to upstreams",
+              .flags = OPTION_FLAG_PLAIN, .shape = "a map from names to upstreams",
               .help =
                   "Names (`a.example`, `*.a.example`) whose connections go to an upstream undecrypted; TLS "
                   "ends here for the rest."),
     OPTION_AT(struct listener_settings, upstream, "upstream", OPTION_TEXT,
               .help = "For protocols tcp and udp: where streams and datagrams go."),
-    OPTION_AT(struct listener_settings, sni, "sni", OPTION_PAIRS, .shape = "a map from names to upstreams",
+    OPTION_AT(struct listener_settings, sni, "sni", OPTION_PAIRS, .flags = OPTION_FLAG_PLAIN,
+              .shape = "a map from names to upstreams",
               .help =
                   "For protocol tcp, instead of `upstream`: upstreams by the server name that a TLS client "
                   "asks for, without decrypting. `a.example`, `*.a.example` (any labels ahead; the longest "

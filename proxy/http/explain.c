@@ -1,5 +1,6 @@
 #include "proxy/http/explain.h"
 
+#include "config/print.h"
 #include "proxy/http/hops.h"
 #include "proxy/snapshot.h"
 
@@ -54,11 +55,12 @@ static struct slice path_reason(const struct walk *w, const struct route *r)
 static struct slice condition_reason(const struct walk *w, const struct condition *s)
 {
     const char *name = condition_name(w->arena, s);
+    struct slice value = s->node && s->node->is_secret ? S(CONFIG_SECRET) : s->value;
     switch (s->kind) {
     case CONDITION_EXACT:
-        return TEXT(w->arena, "%s is not \"%.*s\"", name, SLICE_FMT(s->value));
+        return TEXT(w->arena, "%s is not \"%.*s\"", name, SLICE_FMT(value));
     case CONDITION_REGEX:
-        return TEXT(w->arena, "%s does not match the regex %.*s", name, SLICE_FMT(s->value));
+        return TEXT(w->arena, "%s does not match the regex %.*s", name, SLICE_FMT(value));
     case CONDITION_PRESENT:
         return TEXT(w->arena, "%s is not there", name);
     case CONDITION_ABSENT:

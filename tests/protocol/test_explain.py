@@ -276,6 +276,23 @@ def test_secrets_are_not_shown(tmp_path):
         assert "sticky.secret" in said and "very-secret" not in said and "hidden" not in said
 
 
+def test_what_the_file_puts_into_requests_in_secret_is_not_shown(tmp_path):
+    text = """listeners: { web: { bind: "127.0.0.1:8080" } }
+upstreams: { app: { servers: ["127.0.0.1:9000"], health_check: { path: "/h?token=hush-1" } } }
+routes:
+  - { name: keyed, path: /k, upstream: app, headers: { x-api-key: hush-2 }, query: { token: { regex: "^hush-3$" } } }
+  - name: set
+    upstream: app
+    request_headers: { set: { authorization: "Bearer hush-4", x-plain: shown-1, cookie: "s=${NONE:-hush-5}" }, add: { x-shared-key: hush-6 } }
+    response_headers: { set: { set-cookie: "a=hush-7" } }
+"""
+    for arguments in ((), ("--json",)):
+        for path in ("/k", "/other"):
+            done = explain_file(tmp_path, text, *arguments, "-H", "cookie: mine-1", f"http://t.example:8080{path}")
+            assert done.returncode == 0 and "shown-1" in done.stdout and "mine-1" in done.stdout and "•••" in done.stdout
+            assert "hush" not in done.stdout, done.stdout
+
+
 def test_the_text_of_a_file_is_that_of_the_running_process_but_for_what_is_going_on(site):
     weir = site([{"name": "a", "respond": {"body": "x"}}, {"name": "b", "path": "/b", "redirect": {"to": "/c"}}])
     for path in ("/", "/b"):

@@ -18,13 +18,15 @@ static const char *environment(const char *name)
 }
 
 struct inner {
-    struct slice password, name;
-    struct option_pairs headers;
+    struct slice password, name, url;
+    struct option_pairs headers, split;
 };
 static const struct option inner_options[] = {
     OPTION_AT(struct inner, name, "name", OPTION_TEXT, .help = ""),
     OPTION_AT(struct inner, password, "password", OPTION_TEXT, .flags = OPTION_FLAG_SECRET, .help = ""),
+    OPTION_AT(struct inner, url, "url", OPTION_TEXT, .flags = OPTION_FLAG_MAYBE_SECRET, .help = ""),
     OPTION_AT(struct inner, headers, "headers", OPTION_PAIRS, .help = ""),
+    OPTION_AT(struct inner, split, "split", OPTION_PAIRS, .flags = OPTION_FLAG_PLAIN, .help = ""),
 };
 static const struct option_table inner_table = {.name = "inner",
                                                 .options = inner_options,
@@ -121,6 +123,34 @@ static void test_values_are_secret_by_the_names_that_a_file_chooses(void **state
     check_printed("secert: 1\nadmin_token: abc\n", "secert: 1\nadmin_token: •••\n");
 }
 
+static void test_values_are_secret_that_look_so(void **state)
+{
+    (void)state;
+    static const char *const secrets[] = {"http://user:swordfish@host/",
+                                          "redis://:swordfish@host:1",
+                                          "/health?a=b&token=swordfish",
+                                          "https://h/?api_key=swordfish",
+                                          "Bearer swordfish",
+                                          "basic swordfish",
+                                          "AUTH swordfish"};
+    static const char *const plain[] = {
+        "http://host:4318/v1/traces", "/health?a=b", "/token", "auth-service:8080", "//host/@me",
+        "http://h/?q=://a@b",         "basic"};
+    for (size_t i = 0; i < COUNT_OF(secrets); i++)
+        assert_true(config_looks_secret(slice_text(secrets[i])));
+    for (size_t i = 0; i < COUNT_OF(plain); i++)
+        assert_false(config_looks_secret(slice_text(plain[i])));
+    check_printed("one: {url: \"http://u:p@h/\", headers: {X-Blah: Basic x, X-Origin-Verify: y}}\n",
+                  "one:\n  url: •••\n  headers:\n    X-Blah: •••\n    X-Origin-Verify: •••\n");
+}
+
+static void test_names_of_upstreams_are_no_secrets(void **state)
+{
+    (void)state;
+    check_printed("one: {split: {auth-v1: 90, session: 10}}\n",
+                  "one:\n  split:\n    auth-v1: 90\n    session: 10\n");
+}
+
 static void test_a_long_tree_is_cut_and_says_so(void **state)
 {
     (void)state;
@@ -142,6 +172,7 @@ static void test_a_fault_does_not_quote_a_secret(void **state)
     config_mark_secrets(&outer_table, c.root);
     assert_int_equal(option_apply(&c, &outer_table, c.root, &object), -1);
     assert_null(strstr(config_errors_text(&c), "password: \"swordfish"));
+    assert_string_equal(config_quote(&c, S("http://user:swordfish@host/")), "\"•••\"");
     config_fault(&c, config_get(config_get(config_get(c.root, "one"), "password"), "a"),
                  "\"swordfish\" is no regex, says \"swordfish\" itself");
     assert_non_null(strstr(config_errors_text(&c), "one.password.a: \"•••\" itself"));
@@ -255,6 +286,8 @@ int main(void)
         cmocka_unit_test(test_what_is_printed_is_printed_the_same_again),
         cmocka_unit_test(test_secrets_are_not_printed_and_references_to_the_environment_are),
         cmocka_unit_test(test_values_are_secret_by_the_names_that_a_file_chooses),
+        cmocka_unit_test(test_values_are_secret_that_look_so),
+        cmocka_unit_test(test_names_of_upstreams_are_no_secrets),
         cmocka_unit_test(test_a_long_tree_is_cut_and_says_so),
         cmocka_unit_test(test_a_fault_does_not_quote_a_secret),
         cmocka_unit_test(test_a_value_is_one_line),
