@@ -242,8 +242,10 @@ void downstream_finish(struct h1_downstream *d, msec_t linger_ms)
         /* What came meanwhile makes a reset of the close: behind an end, where the client has its answer. */
         if (!c->broken)
             conn_shutdown(c);
-        downstream_hang_up(d);
-        return;
+        if (c->broken || conn_backlog(c) == 0) {
+            downstream_hang_up(d);
+            return;
+        } /* else the socket was too full for TLS's last words */
     }
     d->lingering = true;
     conn_linger(c, linger_ms, lingered);
