@@ -7,6 +7,7 @@
 
 #include "admin/metrics.h"
 #include "cache/store.h"
+#include "core/writer.h"
 
 struct site {
     struct runtime runtime;
@@ -30,6 +31,8 @@ static int set_up(void **state)
     s->runtime.cache =
         cache_store_create(&(struct cache_settings){.memory = 8u << 20, .max_object = 1u << 20});
     assert_non_null(s->runtime.cache);
+    s->runtime.writer = writer_create();
+    assert_non_null(s->runtime.writer);
     s->runtime.workers = s->workers;
     s->runtime.worker_count = 2;
     s->runtime.snapshot = &s->snapshot;
@@ -43,6 +46,7 @@ static int tear_down(void **state)
     for (unsigned i = 0; i < 2; i++)
         free(s->workers[i]);
     cache_store_free(s->runtime.cache);
+    writer_free(s->runtime.writer, 0);
     stats_free(&s->runtime.stats);
     loop_free(&s->runtime.control);
     admin_free(s->admin);
