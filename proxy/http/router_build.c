@@ -1,6 +1,6 @@
 /* Routes to the form that look-ups walk: each route is written down once for each of its hosts, that list is
  * sorted, and then what belongs together stands together. */
-#include "proxy/http/router_internal.h"
+#include "proxy/http/router_build_internal.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -10,39 +10,26 @@
 #define HUGE_PAGE ((size_t)2 << 20)
 #define MANY      2000 /* entries, from which on the records do not stay in the cache */
 
-/* A route under one of its hosts. */
-struct entry {
-    const struct route *route;
-    const struct route_host *host;
-};
-
-struct build {
-    struct config *c;
-    struct router *r;
-    struct regex_scratch regex;
-    const struct route **group; /* room for all routes of one host and path */
-};
-
 static int compare_entries(const void *a, const void *b);
 static void build_methods(struct config *c, struct router *r, const struct route *routes, size_t count);
-static void build_hosts(struct build *b, const struct entry *entries, size_t count);
+static void build_hosts(struct router_building *b, const struct router_entry *entries, size_t count);
 
-static struct entry *list_entries(const struct route *routes, size_t count, size_t *total)
+static struct router_entry *list_entries(const struct route *routes, size_t count, size_t *total)
 {
     size_t n = 0;
     for (size_t i = 0; i < count; i++)
         n += routes[i].host_count;
-    struct entry *entries = calloc(n + 1, sizeof *entries);
+    struct router_entry *entries = calloc(n + 1, sizeof *entries);
     n = 0;
     for (size_t i = 0; entries && i < count; i++)
         for (size_t k = 0; k < routes[i].host_count; k++)
-            entries[n++] = (struct entry){&routes[i], &routes[i].hosts[k]};
+            entries[n++] = (struct router_entry){&routes[i], &routes[i].hosts[k]};
     *total = n;
     return entries;
 }
 
 /* More than the records of all entries can take; what stays untouched costs no memory. */
-static size_t bound(const struct entry *entries, size_t count)
+static size_t bound(const struct router_entry *entries, size_t count)
 {
     size_t size = 4096;
     for (size_t i = 0; i < count; i++)
@@ -50,7 +37,7 @@ static size_t bound(const struct entry *entries, size_t count)
     return (size + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
 }
 
-static int make_block(struct router *r, const struct entry *entries, size_t count)
+static int make_block(struct router *r, const struct router_entry *entries, size_t count)
 {
     r->size = bound(entries, count);
     r->block = r->size / 8 <= UINT32_MAX ? aligned_alloc(HUGE_PAGE, r->size) : NULL;
@@ -66,8 +53,9 @@ static int make_block(struct router *r, const struct entry *entries, size_t coun
 struct router *router_build(struct config *c, const struct route *routes, size_t count)
 {
     size_t total = 0;
-    struct entry *entries = list_entries(routes, count, &total);
-    struct build b = {.c = c, .r = calloc(1, sizeof *b.r), .group = calloc(total + 1, sizeof *b.group)};
+    struct router_entry *entries = list_entries(routes, count, &total);
+    struct router_building b = {
+        .c = c, .r = calloc(1, sizeof *b.r), .group = calloc(total + 1, sizeof *b.group)};
     int failed = -1;
     if (entries && b.r && b.group && make_block(b.r, entries, total) == 0) {
         b.r->seed = hash_keyed(S("router"));
@@ -95,21 +83,7 @@ void router_free(struct router *r)
     free(r);
 }
 
-/* A new record, cleared. */
-static void *allocate(struct build *b, size_t size, router_ref *ref)
-{
-    struct router *r = b->r;
-    size = router_record(size, 0);
-    ASSERT(size <= r->size - r->used);
-    void *at = memset(r->block + r->used, 0, size);
-    if (ref)
-        *ref = (router_ref)(r->used / 8);
-    r->used += size;
-    return at;
-}
-
-/* --- order
- * -------------------------------------------------------------------------------------------------- */
+/* Their order. */
 
 static int compare_text(struct slice a, struct slice b)
 {
@@ -136,15 +110,10 @@ static int compare_hosts(const struct route_host *a, const struct route_host *b)
     return a->kind != b->kind ? (a->kind > b->kind) - (a->kind < b->kind) : compare_text(a->name, b->name);
 }
 
-static bool same_path(const struct route *a, const struct route *b)
-{
-    return a->path.kind == b->path.kind && slice_equal(a->path.text, b->path.text);
-}
-
 /* Host, then path, then rank (the highest first), then place in the file. */
 static int compare_entries(const void *a, const void *b)
 {
-    const struct entry *x = a, *y = b;
+    const struct router_entry *x = a, *y = b;
     const struct route *p = x->route, *q = y->route;
     int order = compare_hosts(x->host, y->host);
     if (order == 0)
@@ -156,8 +125,21 @@ static int compare_entries(const void *a, const void *b)
     return order ? order : (p->index > q->index) - (p->index < q->index);
 }
 
-/* --- methods
- * ------------------------------------------------------------------------------------------------ */
+static bool same_path(const struct route *a, const struct route *b)
+{
+    return a->path.kind == b->path.kind && slice_equal(a->path.text, b->path.text);
+}
+
+/* Routes with the same path as the first. */
+size_t router_same_paths(const struct router_entry *at, size_t count)
+{
+    size_t n = 1;
+    while (n < count && same_path(at[0].route, at[n].route))
+        n++;
+    return n;
+}
+
+/* Methods. */
 
 /* The method's bit; a new one for a name that is new. 0 when there are too many. */
 static uint64_t method_bit(struct router *r, struct slice method)
@@ -174,7 +156,7 @@ static uint64_t method_bit(struct router *r, struct slice method)
     return (uint64_t)1 << r->method_count++;
 }
 
-static uint64_t methods_of(struct router *r, const struct route *route)
+uint64_t router_methods_of(struct router *r, const struct route *route)
 {
     uint64_t bits = 0;
     for (size_t i = 0; i < route->method_count; i++)
@@ -203,213 +185,9 @@ static void build_methods(struct config *c, struct router *r, const struct route
             }
 }
 
-/* --- pieces of a host
- * ------------------------------------------------------------------------------------------ */
+/* Hosts. */
 
-static void build_candidates(struct build *b, const struct entry *entries, size_t count,
-                             struct candidates *out)
-{
-    const struct route *first = entries[0].route;
-    for (size_t i = 0; i < count; i++)
-        b->group[i] = entries[i].route;
-    router_find_conflicts(b->c, entries[0].host, b->group, count, &b->regex);
-    if (count == 1 && first->rank == 0 && !first->listeners) {
-        out->only = first;
-        out->count = CANDIDATES_ONE;
-        return;
-    }
-
-    struct candidate *at = allocate(b, count * sizeof *at, NULL);
-    for (size_t i = 0; i < count; i++)
-        at[i] = (struct candidate){
-            .route = entries[i].route,
-            .methods = methods_of(b->r, entries[i].route),
-            .listeners = entries[i].route->listeners,
-            .conditions = entries[i].route->conditions.count ? &entries[i].route->conditions : NULL,
-        };
-    out->at = at;
-    out->count = (uint32_t)count;
-}
-
-static struct router_index *index_create(struct build *b, size_t count, router_ref *ref)
-{
-    size_t size = 16;
-    while (size < count * 2)
-        size *= 2;
-    struct router_index *index = allocate(b, sizeof *index + size * sizeof index->slots[0], ref);
-    index->mask = (uint32_t)(size - 1);
-    return index;
-}
-
-static void index_add(struct router_index *index, uint64_t hash, router_ref ref)
-{
-    uint32_t at = (uint32_t)hash;
-    while (index->slots[at & index->mask])
-        at++;
-    index->slots[at & index->mask] = (hash >> 32 << 32) | ref;
-}
-
-/* Up to the end of the segment that begins with the "/" at s[from]. */
-static size_t segment_end(struct slice s, size_t from)
-{
-    size_t end = from + 1;
-    while (end < s.len && s.at[end] != '/')
-        end++;
-    return end;
-}
-
-/* Bytes that both have in common from the start, up to the end of a segment of both. */
-static size_t common_segments(struct slice a, struct slice b)
-{
-    size_t n = a.len < b.len ? a.len : b.len, i = 0, end = 0;
-    for (; i <= n; i++) {
-        bool a_ends = i == a.len || a.at[i] == '/', b_ends = i == b.len || b.at[i] == '/';
-        if (a_ends && b_ends)
-            end = i;
-        if (i == n || a.at[i] != b.at[i])
-            break;
-    }
-    return end;
-}
-
-static struct slice path_of(const struct entry *e)
-{
-    return e->route->path.text;
-}
-
-/* Entries of [at, at + count) whose path goes on after `len` bytes with the same segment as the first's. */
-static size_t same_segment(const struct entry *at, size_t count, size_t len)
-{
-    struct slice first = path_of(at);
-    size_t end = segment_end(first, len), n = 1;
-    while (n < count) {
-        struct slice other = path_of(&at[n]);
-        if (segment_end(other, len) != end || memcmp(other.at + len, first.at + len, end - len) != 0)
-            break;
-        n++;
-    }
-    return n;
-}
-
-static void build_node(struct build *b, const struct entry *entries, size_t count, router_ref ref);
-
-/* A node without routes or children yet, for entries that have `len` bytes in common. */
-static router_ref new_node(struct build *b, struct slice path, size_t from, size_t len)
-{
-    router_ref ref;
-    struct router_node *n = allocate(b, offsetof(struct router_node, label) + len - from, &ref);
-    n->prefix_len = (uint32_t)len;
-    n->label_len = (uint16_t)(len - from);
-    n->first = (uint16_t)(len > from ? segment_end(path, from) - from : 0);
-    memcpy(n->label, path.at + from, len - from);
-    return ref;
-}
-
-/* The subtrees of a node, of which the entries are longer prefixes. Children stand side by side; what is
- * below them follows. */
-static void build_children(struct build *b, const struct entry *entries, size_t count, router_ref ref)
-{
-    struct router_node *node = router_at(b->r, ref);
-    const size_t from = node->prefix_len;
-    const router_ref above = node->candidates.count ? ref : node->above;
-    for (size_t i = 0, n; i < count; i += n) {
-        n = same_segment(entries + i, count - i, from);
-        struct slice first = path_of(&entries[i]);
-        router_ref child = new_node(b, first, from, common_segments(first, path_of(&entries[i + n - 1])));
-        ((struct router_node *)router_at(b->r, child))->above = above;
-        node->children = node->child_count++ ? node->children : child;
-    }
-    struct router_index *index = NULL;
-    if (node->child_count >= INDEX_FROM)
-        index = index_create(b, node->child_count, &node->index);
-
-    router_ref child = node->children;
-    for (size_t i = 0, n; i < count; i += n) {
-        const struct router_node *at = router_at(b->r, child);
-        n = same_segment(entries + i, count - i, from);
-        if (index)
-            index_add(index, router_hash(b->r, slice_of(at->label, at->first)), child);
-        build_node(b, entries + i, n, child);
-        child += (router_ref)(router_record(offsetof(struct router_node, label), at->label_len) / 8);
-    }
-}
-
-/* All entries begin with the node's text. */
-static void build_node(struct build *b, const struct entry *entries, size_t count, router_ref ref)
-{
-    struct router_node *node = router_at(b->r, ref);
-    size_t own = 0;
-    while (own < count && path_of(&entries[own]).len == node->prefix_len)
-        own++;
-    if (own)
-        build_candidates(b, entries, own, &node->candidates);
-    if (own < count)
-        build_children(b, entries + own, count - own, ref);
-}
-
-/* Routes with the same path as the first. */
-static size_t same_paths(const struct entry *at, size_t count)
-{
-    size_t n = 1;
-    while (n < count && same_path(at[0].route, at[n].route))
-        n++;
-    return n;
-}
-
-static void build_exact(struct build *b, const struct entry *entries, size_t count,
-                        struct router_special *host)
-{
-    for (size_t i = 0; i < count; i += same_paths(entries + i, count - i)) {
-        struct slice path = path_of(&entries[i]);
-        router_ref ref;
-        struct router_exact *e = allocate(b, offsetof(struct router_exact, path) + path.len, &ref);
-        e->len = (uint32_t)path.len;
-        memcpy(e->path, path.at, path.len);
-        host->exact = host->exact_count++ ? host->exact : ref;
-    }
-    struct router_index *index = NULL;
-    if (host->exact_count >= INDEX_FROM)
-        index = index_create(b, host->exact_count, &host->exact_index);
-
-    router_ref ref = host->exact;
-    for (size_t i = 0, n; i < count; i += n) {
-        struct router_exact *e = router_at(b->r, ref);
-        n = same_paths(entries + i, count - i);
-        build_candidates(b, entries + i, n, &e->candidates);
-        if (index)
-            index_add(index, router_hash(b->r, slice_of(e->path, e->len)), ref);
-        ref += (router_ref)(router_record(offsetof(struct router_exact, path), e->len) / 8);
-    }
-}
-
-static int compare_regexes(const void *a, const void *b)
-{
-    const struct router_regex *x = a, *y = b;
-    const struct route *p = CONTAINER_OF(x->path, struct route, path),
-                       *q = CONTAINER_OF(y->path, struct route, path);
-    return (p->index > q->index) - (p->index < q->index);
-}
-
-/* The file's order decides among regexes; those with the same text stand together in `entries`, for
- * conflicts. */
-static void build_regexes(struct build *b, const struct entry *entries, size_t count,
-                          struct router_special *host)
-{
-    struct router_regex *at = allocate(b, count * sizeof *at, &host->regexes);
-    for (size_t i = 0, n; i < count; i += n) {
-        n = same_paths(entries + i, count - i);
-        for (size_t k = 0; k < n; k++)
-            b->group[k] = entries[i + k].route;
-        router_find_conflicts(b->c, entries[i].host, b->group, n, &b->regex);
-        for (size_t k = 0; k < n; k++) {
-            at[host->regex_count].path = &entries[i + k].route->path;
-            build_candidates(b, &entries[i + k], 1, &at[host->regex_count++].candidates);
-        }
-    }
-    qsort(at, count, sizeof *at, compare_regexes);
-}
-
-static size_t count_kind(const struct entry *entries, size_t count, enum route_path_kind kind)
+static size_t count_kind(const struct router_entry *entries, size_t count, enum route_path_kind kind)
 {
     size_t n = 0;
     while (n < count && entries[n].route->path.kind == kind)
@@ -418,26 +196,19 @@ static size_t count_kind(const struct entry *entries, size_t count, enum route_p
 }
 
 /* The record of a host and its root: the text that all its prefixes begin with. */
-static struct router_host *new_host(struct build *b, const struct entry *entries, size_t prefixes,
-                                    router_ref *ref)
+static struct router_host *new_host(struct router_building *b, const struct router_entry *entries,
+                                    size_t prefixes, router_ref *ref)
 {
-    struct slice name = entries[0].host->name, first = S("");
-    size_t common = 0;
-    struct router_host *host = allocate(b, offsetof(struct router_host, name) + name.len, ref);
+    struct slice name = entries[0].host->name;
+    struct router_host *host = router_allocate(b, offsetof(struct router_host, name) + name.len, ref);
     host->name_len = (uint32_t)name.len;
     if (name.len)
         memcpy(host->name, name.at, name.len);
-    if (prefixes) {
-        first = path_of(&entries[0]);
-        common = common_segments(first, path_of(&entries[prefixes - 1]));
-    }
-    router_ref root = new_node(b, first, 0, common);
-    if (prefixes)
-        build_node(b, entries, prefixes, root);
+    router_build_prefixes(b, entries, prefixes);
     return host;
 }
 
-static router_ref build_host(struct build *b, const struct entry *entries, size_t count)
+static router_ref build_host(struct router_building *b, const struct router_entry *entries, size_t count)
 {
     router_ref ref;
     size_t prefixes = count_kind(entries, count, ROUTE_PATH_PREFIX);
@@ -446,16 +217,13 @@ static router_ref build_host(struct build *b, const struct entry *entries, size_
     if (prefixes == count)
         return ref;
 
-    struct router_special *special = allocate(b, sizeof *special, &host->special);
+    struct router_special *special = router_allocate(b, sizeof *special, &host->special);
     if (exact)
-        build_exact(b, entries + prefixes, exact, special);
+        router_build_exact(b, entries + prefixes, exact, special);
     if (prefixes + exact < count)
-        build_regexes(b, entries + prefixes + exact, count - prefixes - exact, special);
+        router_build_regexes(b, entries + prefixes + exact, count - prefixes - exact, special);
     return ref;
 }
-
-/* --- hosts
- * -------------------------------------------------------------------------------------------------------- */
 
 static void add_host(struct router *r, struct router_index *index, const struct route_host *key,
                      router_ref host)
@@ -470,11 +238,11 @@ static void add_host(struct router *r, struct router_index *index, const struct 
             dots += key->name.at[i] == '.';
         r->wildcard_labels |= (uint64_t)1 << (dots < 63 ? dots : 63);
     }
-    index_add(index, router_hash(r, key->name), host);
+    router_index_add(index, router_hash(r, key->name), host);
 }
 
 /* Entries with the same host as the first. */
-static size_t same_hosts(const struct entry *at, size_t count)
+static size_t same_hosts(const struct router_entry *at, size_t count)
 {
     size_t n = 1;
     while (n < count && compare_hosts(at[0].host, at[n].host) == 0)
@@ -482,12 +250,12 @@ static size_t same_hosts(const struct entry *at, size_t count)
     return n;
 }
 
-static void build_hosts(struct build *b, const struct entry *entries, size_t count)
+static void build_hosts(struct router_building *b, const struct router_entry *entries, size_t count)
 {
     size_t hosts = 0;
     for (size_t i = 0; i < count; i += same_hosts(entries + i, count - i))
         hosts += entries[i].host->kind != ROUTE_HOST_ANY;
-    struct router_index *index = hosts ? index_create(b, hosts, &b->r->hosts) : NULL;
+    struct router_index *index = hosts ? router_index_create(b, hosts, &b->r->hosts) : NULL;
     for (size_t i = 0, n; i < count; i += n) {
         n = same_hosts(entries + i, count - i);
         add_host(b->r, index, entries[i].host, build_host(b, entries + i, n));
