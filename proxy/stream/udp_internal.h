@@ -1,6 +1,6 @@
-/* What the files of UDP share: udp.c (ports: datagrams from clients), udp_session.c (sessions and their
- * servers), udp_send.c (datagrams to them), udp_table.c (finding them, the oldest first), udp_batch.c (many
- * datagrams a system call). */
+/* What the files of UDP share: udp.c (ports: datagrams from clients), udp_session.c (sessions),
+ * udp_server.c (their servers), udp_send.c (datagrams to them), udp_table.c (finding them, the oldest first),
+ * udp_batch.c (many datagrams a system call). */
 #pragma once
 
 #include "proxy/listener.h"
@@ -96,6 +96,11 @@ static inline struct ip udp_ip(const struct udp_place *p, uint32_t port)
     return ip;
 }
 
+static inline struct worker *udp_worker(const struct udp_session *s)
+{
+    return s->client.listener->worker;
+}
+
 /* udp_table.c */
 
 struct udp_sessions *udp_sessions_create(struct listener *l);
@@ -122,6 +127,21 @@ void udp_session_end(struct udp_session *s);
 /* No more datagrams will come from its client. */
 void udp_session_drain(struct udp_session *s, bool when_answered);
 
+/* Takes up the configuration and the servers of now. */
+void udp_take_up(struct udp_session *s);
+/* Its server has sent something. */
+void udp_on_answers(evutil_socket_t fd, short what, void *argument);
+/* Ends the quietest session of the listener; false when there is none. */
+bool udp_evict(struct listener *l);
+/* Whether a line about the listener may be logged again. */
+bool udp_may_warn(struct listener *l);
+void udp_say_no_server(struct listener *l, const struct upstream *u, enum pick_failure why);
+
+/* udp_server.c */
+
+/* The next server that takes it; false when none does, with the reason. */
+bool udp_find_server(struct udp_session *s, enum pick_failure *why);
+void udp_leave_server(struct udp_session *s, enum outcome_kind kind);
 /* Whether it has a server, another one than before if that is gone from the configuration; else it has ended.
  */
 bool udp_session_is_placed(struct udp_session *s);
