@@ -122,7 +122,7 @@ static bool token_is_right(struct http_call *c)
                       "Retry-After: 1\r\n");
     if (guard_has_token(c))
         return true;
-    guard_tries_count(&a->tries, &ip, now_us);
+    guard_tries_count(&a->tries, &ip, http_call_field(c, "authorization"), now_us);
     log_wrong_token(a, &ip, now_us);
     return refuse(c, GUARD_WRONG_TOKEN, 401,
                   "this is not the token: Authorization: Bearer TOKEN, as in admin.token", challenge);

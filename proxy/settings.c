@@ -243,8 +243,8 @@ static const struct option listener_options[] = {
                       "others' is replaced."),
     OPTION_AT(struct listener_settings, tls, "tls", OPTION_BLOCK_IF, .table = &tls_server_table,
               .help = "Terminates TLS here."),
-    OPTION_AT(struct listener_settings, passthrough, "passthrough", OPTION_PAIRS,
-              .flags = OPTION_FLAG_PLAIN, .shape = "a map from names to upstreams",
+    OPTION_AT(struct listener_settings, passthrough, "passthrough", OPTION_PAIRS, .flags = OPTION_FLAG_PLAIN,
+              .shape = "a map from names to upstreams",
               .help =
                   "Names (`a.example`, `*.a.example`) whose connections go to an upstream undecrypted; TLS "
                   "ends here for the rest."),
@@ -318,9 +318,10 @@ static const struct option settings_options[] = {
               .shape = "a list of tests",
               .help = "Requests with what is expected of them; run by `weir check`, and by a reload before "
                       "it takes effect."),
-    OPTION_AT(struct settings, tracing, "tracing", OPTION_BLOCK_IF, .table = &tracing_table,
-              .flags = OPTION_FLAG_TRUE,
-              .help = "Tells a collector of OpenTelemetry about requests, and servers where they are in a trace."),
+    OPTION_AT(
+        struct settings, tracing, "tracing", OPTION_BLOCK_IF, .table = &tracing_table,
+        .flags = OPTION_FLAG_TRUE,
+        .help = "Tells a collector of OpenTelemetry about requests, and servers where they are in a trace."),
     OPTION_AT(struct settings, user, "user", OPTION_TEXT,
               .help = "The user to become after binding, when started as root."),
     OPTION_AT(struct settings, sandbox, "sandbox", OPTION_BLOCK_IF, .table = &sandbox_table,

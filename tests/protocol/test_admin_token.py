@@ -195,13 +195,21 @@ def test_a_body_is_not_awaited_before_the_token(guarded):
         assert client.read_response("POST").status == 401
 
 
+def test_an_old_token_that_is_shown_again_and_again_locks_nobody_out(guarded):
+    mine = "127.200.0.3"
+    for n in range(120):
+        old = get(guarded.port("admin"), "/api/v1/status", [("Authorization", f"Bearer old-{n % 3}")], source=mine)
+        assert old.status == 401, n
+    assert get(guarded.port("admin"), "/api/v1/status", [("Authorization", f"Bearer {TOKEN}")], source=mine).status == 200
+
+
 def test_who_shows_many_wrong_tokens_is_not_listened_to(guarded):
     mine = "127.200.0.1"
     statuses = [get(guarded.port("admin"), "/api/v1/status", [("Authorization", f"Bearer {n}")], source=mine).status for n in range(40)]
     assert statuses[:20] == [401] * 20 and 429 in statuses
     # Neither with the right one; the dashboard's page is no way around, and others are not held up.
-    for _ in range(100):
-        guess = get(guarded.port("admin"), "/", [("Authorization", "Bearer x")], source=mine)
+    for n in range(100):
+        guess = get(guarded.port("admin"), "/", [("Authorization", f"Bearer x{n}")], source=mine)
         if guess.status == 429:
             break
     right = [("Authorization", f"Bearer {TOKEN}")]
