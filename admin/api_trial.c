@@ -134,9 +134,9 @@ json_t *trial_json(struct admin *a)
     if (!w->on)
         return json_null();
     trial_compare(rt, &before, &now);
-    return json_pack("{s:I, s:I, s:f, s:f, s:o, s:o, s:o, s:s}", "generation", (json_int_t)w->generation,
+    return json_pack("{s:I, s:I, s:f, s:f, s:o, s:o, s:o, s:o}", "generation", (json_int_t)w->generation,
                      "falls_back_to", (json_int_t)w->before, "seconds", (double)w->limits.confirm / 1000,
                      "remaining_seconds", (double)trial_left(rt) / 1000, "limits", limits_json(&w->limits),
                      "before", period_json(&before), "now", period_json(&now), "cannot_fall_back",
-                     w->verdict);
+                     json_slice(slice_text(w->verdict)));
 }

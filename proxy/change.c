@@ -166,8 +166,7 @@ static void enter(struct runtime *rt, const struct change *c, const struct load_
     generation_digest(&fresh, &rt->snapshot->config, l->source);
     struct generation *origin = generations_find(&rt->generations, c->text_of ? c->text_of : 0);
     *files = origin ? generation_changed_files(origin, &fresh) : NULL;
-    if (!generations_add(&rt->generations, &fresh))
-        generation_free_files(&fresh);
+    generations_add(&rt->generations, &fresh);
 }
 
 static struct reload_result succeed(struct runtime *rt, const struct change *c, struct load_result *l)

@@ -19,21 +19,14 @@ const char *generation_result_text(enum generation_result r)
     return texts[r];
 }
 
-void generation_free_files(struct generation *g)
-{
-    for (size_t i = 0; i < g->file_count; i++)
-        free(g->files[i].path);
-    free(g->files);
-    g->files = NULL;
-    g->file_count = 0;
-}
-
 static void clear(struct generation *g)
 {
     free(g->reason);
     free(g->words);
     config_source_release(g->source);
-    generation_free_files(g);
+    for (size_t i = 0; i < g->file_count; i++)
+        free(g->files[i].path);
+    free(g->files);
 }
 
 void generations_free(struct generations *g)

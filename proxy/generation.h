@@ -49,8 +49,9 @@ struct generations {
 
 const char *generation_result_text(enum generation_result r);
 
-/* Takes one up as the newest, with copies of `reason` and `words` (NULL = ""); `source` is held once more.
- * What is too many goes. NULL when out of memory. The pointer is good until the next call. */
+/* Takes one up as the newest, with copies of `reason` and `words` (NULL = ""); `source` is held once more,
+ * `files` are taken over. What is too many goes. NULL when out of memory. The pointer is good until the next
+ * call. */
 struct generation *generations_add(struct generations *g, const struct generation *like);
 void generations_free(struct generations *g);
 
@@ -66,7 +67,6 @@ void generation_end(struct generation *g, enum generation_result result, const c
 
 /* The digests of the plain files that `c` names and that are not its own text. */
 void generation_digest(struct generation *g, const struct config *c, const struct config_source *source);
-void generation_free_files(struct generation *g);
 /* A line for each file that both name and that has changed, `certificate.pem: has changed since generation
  * 3`; malloc'ed, "" when there is none. */
 char *generation_changed_files(const struct generation *old, const struct generation *now);
