@@ -1,72 +1,12 @@
 #include "proxy/listener.h"
 
-#include <errno.h>
-#include <linux/filter.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "proxy/http/h1/downstream.h"
-#include "proxy/prelude.h"
-#include "proxy/stream/tcp.h"
+#include "proxy/listener_internal.h"
 #include "proxy/stream/udp.h"
 #include "proxy/worker.h"
 #include "tls/info.h"
-
-#define ACCEPTS_A_TURN   64
-#define TURNS_OF_A_QUEUE 65 /* a full queue (sockets.c) */
-#define PAUSE_MS         50 /* without descriptors: let some come back */
-
-static bool accept_some(struct acceptor *a);
-static void on_acceptable(evutil_socket_t fd, short what, void *argument);
-static void on_pause_over(struct timer *t);
-
-/* Attaching and detaching sockets. */
-
-static struct acceptor *find_acceptor(struct listener *l, int fd)
-{
-    LIST_EACH (node, &l->acceptors) {
-        struct acceptor *a = CONTAINER_OF(node, struct acceptor, link);
-        if (a->fd == fd)
-            return a;
-    }
-    return NULL;
-}
-
-static void attach(struct listener *l, const struct listener_socket *s)
-{
-    if (find_acceptor(l, s->fd))
-        return;
-    struct acceptor *a = calloc(1, sizeof *a);
-    if (!a) {
-        log_error("out of memory for a listening socket", LOG_SLICE("listener", l->name));
-        return;
-    }
-    a->listener = l;
-    a->address = *s->address;
-    a->fd = s->fd;
-    timer_init(&a->pause, on_pause_over);
-    if (l->config->protocol == LISTENER_UDP && !(a->udp = udp_attach(l, s->fd, s->address))) {
-        log_error("out of memory for a listening socket", LOG_SLICE("listener", l->name));
-        free(a);
-        return;
-    }
-    list_append(&l->acceptors, &a->link);
-    if (a->udp)
-        return;
-    event_assign(&a->event, l->worker->loop.base, a->fd, EV_READ | EV_PERSIST, on_acceptable, a);
-    event_add(&a->event, NULL);
-}
-
-static void detach(struct acceptor *a)
-{
-    if (a->udp)
-        udp_detach(a->udp, false);
-    else
-        event_del(&a->event);
-    loop_timer_clear(&a->listener->worker->loop, &a->pause);
-    list_remove(&a->link);
-    free(a);
-}
 
 static bool is_named(const struct acceptor *a, const struct listener_config *config)
 {
@@ -75,36 +15,6 @@ static bool is_named(const struct acceptor *a, const struct listener_config *con
             return true;
     return false;
 }
-
-/* A socket that is given up may have connections in its queue: they are served before it goes. So that none
- * comes between the last one and the close, no new handshake is answered from here on: clients try again
- * shortly after, and are refused or taken by whoever listens there then. */
-static void close_queue(struct acceptor *a)
-{
-    if (a->udp) {
-        udp_detach(a->udp, true);
-        list_remove(&a->link);
-        free(a);
-        return;
-    }
-    /* The filter sees the TCP header; 13 is the place of its flags (RFC 9293 §3.1), 2 the SYN. Handshakes
-     * that have begun go on. */
-    struct sock_filter no_syn[] = {
-        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),
-        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 2, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, 0),
-        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
-    };
-    struct sock_fprog filter = {.len = COUNT_OF(no_syn), .filter = no_syn};
-    int fd = a->fd;
-    setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter);
-    for (int turns = 0; turns < TURNS_OF_A_QUEUE && accept_some(a); turns++)
-        ;
-    detach(a);
-    close(fd);
-}
-
-/* The listener's life. */
 
 static void bury(struct task *t)
 {
@@ -116,7 +26,7 @@ static void bury(struct task *t)
 static void free_listener(struct listener *l)
 {
     LIST_EACH_SAFE (node, &l->acceptors) {
-        detach(CONTAINER_OF(node, struct acceptor, link));
+        acceptor_detach(CONTAINER_OF(node, struct acceptor, link));
     }
     udp_sessions_free(l->udp);
     list_remove(&l->link);
@@ -183,7 +93,7 @@ void listener_let_go(struct listener *l)
 static void remove_listener(struct listener *l)
 {
     LIST_EACH_SAFE (node, &l->acceptors) {
-        detach(CONTAINER_OF(node, struct acceptor, link));
+        acceptor_detach(CONTAINER_OF(node, struct acceptor, link));
     }
     LIST_EACH_SAFE (node, &l->clients) {
         struct client *client = CONTAINER_OF(node, struct client, link);
@@ -200,9 +110,9 @@ static void close_given_up(struct worker *w, struct list *old, int fd)
     struct list *lists[] = {&w->listeners, old};
     for (size_t i = 0; i < COUNT_OF(lists); i++) {
         LIST_EACH (node, lists[i]) {
-            struct acceptor *a = find_acceptor(CONTAINER_OF(node, struct listener, link), fd);
+            struct acceptor *a = acceptor_find(CONTAINER_OF(node, struct listener, link), fd);
             if (a) {
-                close_queue(a);
+                acceptor_close_queue(a);
                 return;
             }
         }
@@ -253,14 +163,14 @@ void listeners_apply(struct worker *w, struct snapshot *s, const struct listener
         LIST_EACH_SAFE (a, &l->acceptors) {
             struct acceptor *acceptor = CONTAINER_OF(a, struct acceptor, link);
             if (!is_named(acceptor, l->config))
-                detach(acceptor);
+                acceptor_detach(acceptor);
         }
     }
     for (size_t i = 0; i < sockets->count; i++) {
         const struct listener_socket *socket = &sockets->at[i];
         struct listener *l = find(w, socket->config->name, socket->config->protocol);
         if (l)
-            attach(l, socket);
+            acceptor_attach(l, socket);
     }
 }
 
@@ -271,9 +181,9 @@ void listeners_stop_accepting(struct worker *w, bool given_up)
         LIST_EACH_SAFE (a, &l->acceptors) {
             struct acceptor *acceptor = CONTAINER_OF(a, struct acceptor, link);
             if (given_up)
-                close_queue(acceptor);
+                acceptor_close_queue(acceptor);
             else
-                detach(acceptor);
+                acceptor_detach(acceptor);
         }
     }
 }
@@ -381,58 +291,4 @@ void listener_count_handshake(struct listener *l, const struct tls_info *info)
                        : slice_equal(info->version, S("TLSv1.2")) ? 2
                                                                   : 0;
     counter_add(&l->stats->handshakes[version][info->resumed], 1);
-}
-
-/* Accepting. */
-
-int listener_take(struct listener *l, const struct arrival *a)
-{
-    return l->config->protocol == LISTENER_HTTP && !a->upstream ? h1_accept(l, a) : tcp_accept(l, a);
-}
-
-/* Mostly for want of descriptors (EMFILE, ENFILE). The connection waits in the queue, and would wake us again
- * and again. */
-static void pause_accepting(struct acceptor *a)
-{
-    int error = errno;
-    event_del(&a->event);
-    loop_timer(&a->listener->worker->loop, &a->pause, PAUSE_MS);
-    log_warn("a new connection cannot be accepted; waiting", LOG_SLICE("listener", a->listener->name),
-             LOG_TEXT("error", strerror(error)));
-}
-
-static void on_pause_over(struct timer *t)
-{
-    struct acceptor *a = CONTAINER_OF(t, struct acceptor, pause);
-    event_add(&a->event, NULL);
-}
-
-static void on_acceptable(evutil_socket_t fd, short what, void *argument)
-{
-    (void)fd, (void)what;
-    accept_some(argument);
-}
-
-/* True when its turn was up: more may be waiting. */
-static bool accept_some(struct acceptor *a)
-{
-    struct listener *l = a->listener;
-    for (int i = 0; i < ACCEPTS_A_TURN; i++) {
-        struct address peer = {0};
-        socklen_t len = sizeof peer - offsetof(struct address, any);
-        int client = accept4(a->fd, &peer.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (client < 0) {
-            if (errno == ECONNABORTED || errno == EINTR)
-                continue;
-            if (errno != EAGAIN)
-                pause_accepting(a);
-            return false;
-        }
-        peer.len = len;
-        struct arrival arrival = {.fd = client, .ip = ip_of_address(&peer)};
-        int taken = prelude_is_wanted(l) ? prelude_accept(l, &arrival) : listener_take(l, &arrival);
-        if (taken != 0)
-            counter_add(&l->stats->connections_refused, 1);
-    }
-    return true;
 }
