@@ -5,6 +5,7 @@
  *     step.c         the request's step: look up, and decide
  *     ask.c          asking the origin for a client: leading a fetch, or following another's
  *     serve.c        answering from a stored response
+ *     serve_plan.c   what of it: conditions and ranges
  *     fetch.c        asking the origin for the cache: an exchange of weir's own, without a client
  *                    (fetch_internal.h has the map)
  *     stored_head.c  heads as they are stored; what a 304 changes in them

@@ -55,6 +55,14 @@ static inline int64_t cache_now(const struct exchange *x)
     return loop_wall_us(&x->worker->loop) / 1000000;
 }
 
+/* Whether the request has conditions of its own, or asks for a range. */
+static inline bool cache_has_conditions(const struct exchange_cache *c)
+{
+    return c->seen &
+           (FIELD_BIT(FIELD_IF_MATCH) | FIELD_BIT(FIELD_IF_MODIFIED_SINCE) | FIELD_BIT(FIELD_IF_NONE_MATCH) |
+            FIELD_BIT(FIELD_IF_RANGE) | FIELD_BIT(FIELD_IF_UNMODIFIED_SINCE) | FIELD_BIT(FIELD_RANGE));
+}
+
 /* step.c */
 
 extern const struct responder cache_responder;
@@ -81,6 +89,10 @@ void cache_serve(struct exchange_cache *c, enum cache_result result);
 /* The client takes more. */
 void cache_serve_more(struct exchange_cache *c);
 void cache_serve_stop(struct exchange_cache *c);
+
+/* serve_plan.c: says in *r what the head is to say, and in the plan what follows. 0; -1 when out of memory;
+ * 412 when a precondition does not hold. */
+int cache_plan(struct exchange_cache *c, struct http_response *r);
 
 /* fetch.c */
 
