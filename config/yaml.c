@@ -1,37 +1,16 @@
 /* libyaml's events to a tree. Nothing recurses, and what aliases multiply is counted before anybody walks it:
  * a deeply nested or a multiplying file is refused after as much work as its size is worth. */
-#include "config/internal.h"
+#include "config/yaml_internal.h"
 
 #include <stdlib.h>
 
-struct frame {
-    struct config_node *node;
-    size_t base;             /* of its items on the stack of pending ones */
-    struct config_node *key; /* in a map: the key whose value comes next; NULL = it had a fault */
-    bool has_key;
-};
-
-struct builder {
-    struct config *c;
-    const struct yaml_source *source;
-    yaml_parser_t parser;
-    struct name_table anchors;
-    struct frame frames[CONFIG_DEPTH_MAX];
-    size_t depth;
-    struct config_node **pending; /* items of all open collections, one's behind its parent's */
-    size_t pending_count, pending_capacity;
-    struct config_node *root;
-    unsigned documents;
-    bool faults;
-};
-
-static int build(struct builder *b);
-static int take(struct builder *b, const yaml_event_t *event);
-static void resolve_scalar(struct builder *b, struct config_node *node, const yaml_event_t *event);
+static int build(struct yaml_builder *b);
+static int take(struct yaml_builder *b, const yaml_event_t *event);
+static void resolve_scalar(struct yaml_builder *b, struct config_node *node, const yaml_event_t *event);
 
 int yaml_read(struct config *c, const struct yaml_source *source, struct config_node **root)
 {
-    struct builder *b = calloc(1, sizeof *b);
+    struct yaml_builder *b = calloc(1, sizeof *b);
     if (!b || !yaml_parser_initialize(&b->parser)) {
         c->out_of_memory = true;
         free(b);
@@ -54,7 +33,7 @@ int yaml_read(struct config *c, const struct yaml_source *source, struct config_
     return rc;
 }
 
-static int build(struct builder *b)
+static int build(struct yaml_builder *b)
 {
     for (bool more = true; more;) {
         yaml_event_t event;
@@ -71,119 +50,20 @@ static int build(struct builder *b)
     return 0;
 }
 
-static int memory_fault(struct builder *b)
-{
-    b->c->out_of_memory = true;
-    return -1;
-}
-
 /* A fault that ends the reading. */
-static int fatal(struct builder *b, yaml_mark_t mark, const char *words)
+static int fatal(struct yaml_builder *b, yaml_mark_t mark, const char *words)
 {
     config_fault_place(b->c, b->source->file, (uint32_t)mark.line + 1, (uint32_t)mark.column + 1, "%s",
                        words);
     return -1;
 }
 
-static int charge(struct builder *b, yaml_mark_t mark, size_t nodes)
+static int charge(struct yaml_builder *b, yaml_mark_t mark, size_t nodes)
 {
     if (nodes > *b->source->nodes_left)
         return fatal(b, mark,
                      "more values than a configuration may hold, or aliases that multiply without end");
     *b->source->nodes_left -= nodes;
-    return 0;
-}
-
-static struct config_node *node_at(struct builder *b, enum node_kind kind, yaml_mark_t mark)
-{
-    struct config_node *node =
-        node_new(b->c, kind, b->source->file, (uint32_t)mark.line + 1, (uint32_t)mark.column + 1);
-    if (!node)
-        b->c->out_of_memory = true;
-    return node;
-}
-
-static int push(struct builder *b, struct config_node *node)
-{
-    if (b->pending_count == b->pending_capacity) {
-        size_t capacity = b->pending_capacity ? b->pending_capacity * 2 : 256;
-        struct config_node **larger = realloc(b->pending, capacity * sizeof(void *));
-        if (!larger)
-            return memory_fault(b);
-        b->pending = larger;
-        b->pending_capacity = capacity;
-    }
-    b->pending[b->pending_count++] = node;
-    return 0;
-}
-
-/* Where the next node will stand, so that a fault in it has its path. A key has the path of its map. */
-static void locate(struct builder *b, struct config_node *node)
-{
-    if (!b->depth)
-        return;
-    const struct frame *top = &b->frames[b->depth - 1];
-    const struct config_node *map = top->node;
-    if (map->kind == NODE_LIST) {
-        node->parent = top->node;
-        node->index = (uint32_t)(b->pending_count - top->base);
-    } else if (top->has_key && top->key) {
-        node->parent = top->node;
-        node->key = top->key->text;
-        node->key_line = top->key->line;
-        node->key_column = top->key->column;
-        node->is_merge = !top->key->quoted && slice_equal(top->key->text, S("<<"));
-    } else {
-        node->parent = map->parent;
-        node->key = map->key;
-        node->index = map->index;
-    }
-}
-
-static void take_key(struct builder *b, struct frame *top, struct config_node *key)
-{
-    const char *problem = NULL;
-    if (key->kind != NODE_SCALAR && key->kind != NODE_NULL)
-        problem = "a key must be a word or a text";
-    else if (!key->text.len)
-        problem = "a key is missing before the \":\"";
-    if (problem) {
-        config_fault(b->c, key, "%s", problem);
-        b->faults = true;
-    }
-    top->has_key = true;
-    top->key = problem || key->faulty ? NULL : key;
-}
-
-/* A located node becomes the root, an item of the open list, or a key or a value of the open map. */
-static int place(struct builder *b, struct config_node *node)
-{
-    if (!b->depth) {
-        b->root = node;
-        return 0;
-    }
-    struct frame *top = &b->frames[b->depth - 1];
-    if (top->node->kind == NODE_LIST)
-        return push(b, node);
-    if (!top->has_key) {
-        take_key(b, top, node);
-        return 0;
-    }
-    const struct config_node *key = top->key;
-    top->has_key = false;
-    top->key = NULL;
-    return key ? push(b, node) : 0; /* the value of a faulty key goes with it */
-}
-
-static int define_anchor(struct builder *b, const unsigned char *anchor, struct config_node *node)
-{
-    if (!anchor)
-        return 0;
-    struct slice name = arena_copy(&b->c->arena, slice_text((const char *)anchor));
-    struct name_slot *slot = name.at ? name_table_add(&b->anchors, name) : NULL;
-    if (!slot)
-        return memory_fault(b);
-    slot->value = node;
     return 0;
 }
 
@@ -202,7 +82,7 @@ static bool is_known_tag(const char *tag)
     return false;
 }
 
-static void check_tag(struct builder *b, struct config_node *node, const unsigned char *tag)
+static void check_tag(struct yaml_builder *b, struct config_node *node, const unsigned char *tag)
 {
     if (is_known_tag((const char *)tag))
         return;
@@ -211,21 +91,21 @@ static void check_tag(struct builder *b, struct config_node *node, const unsigne
     b->faults = true;
 }
 
-static int take_scalar(struct builder *b, const yaml_event_t *event)
+static int take_scalar(struct yaml_builder *b, const yaml_event_t *event)
 {
-    struct config_node *node = node_at(b, NODE_SCALAR, event->start_mark);
+    struct config_node *node = yaml_node_at(b, NODE_SCALAR, event->start_mark);
     if (!node)
         return -1;
     node->text =
         arena_copy(&b->c->arena, slice_of((const char *)event->data.scalar.value, event->data.scalar.length));
     if (!node->text.at)
-        return memory_fault(b);
-    locate(b, node);
+        return yaml_memory_fault(b);
+    yaml_locate(b, node);
     resolve_scalar(b, node, event);
     check_tag(b, node, event->data.scalar.tag);
-    if (define_anchor(b, event->data.scalar.anchor, node))
+    if (yaml_define_anchor(b, event->data.scalar.anchor, node))
         return -1;
-    return place(b, node);
+    return yaml_place(b, node);
 }
 
 static bool is_null_word(struct slice text)
@@ -235,13 +115,13 @@ static bool is_null_word(struct slice text)
 }
 
 /* Behind the text's end, where config_written() finds it. */
-static int keep_written(struct builder *b, struct config_node *node, struct slice written)
+static int keep_written(struct yaml_builder *b, struct config_node *node, struct slice written)
 {
     if (slice_equal(node->text, written))
         return 0;
     char *both = arena_alloc(&b->c->arena, node->text.len + written.len + 2);
     if (!both)
-        return memory_fault(b);
+        return yaml_memory_fault(b);
     memcpy(both, node->text.at, node->text.len);
     both[node->text.len] = 0;
     memcpy(both + node->text.len + 1, written.at, written.len);
@@ -251,7 +131,7 @@ static int keep_written(struct builder *b, struct config_node *node, struct slic
     return 0;
 }
 
-static void resolve_scalar(struct builder *b, struct config_node *node, const yaml_event_t *event)
+static void resolve_scalar(struct yaml_builder *b, struct config_node *node, const yaml_event_t *event)
 {
     const char *tag = (const char *)event->data.scalar.tag;
     node->quoted = event->data.scalar.style != YAML_PLAIN_SCALAR_STYLE ||
@@ -269,23 +149,23 @@ static void resolve_scalar(struct builder *b, struct config_node *node, const ya
         node->kind = NODE_NULL;
 }
 
-static int take_start(struct builder *b, const yaml_event_t *event, enum node_kind kind,
+static int take_start(struct yaml_builder *b, const yaml_event_t *event, enum node_kind kind,
                       const unsigned char *anchor, const unsigned char *tag)
 {
     if (b->depth == CONFIG_DEPTH_MAX)
         return fatal(b, event->start_mark, "lists and maps are nested too deep (64 levels at most)");
-    struct config_node *node = node_at(b, kind, event->start_mark);
+    struct config_node *node = yaml_node_at(b, kind, event->start_mark);
     if (!node)
         return -1;
-    locate(b, node);
+    yaml_locate(b, node);
     check_tag(b, node, tag);
-    if (define_anchor(b, anchor, node) || place(b, node))
+    if (yaml_define_anchor(b, anchor, node) || yaml_place(b, node))
         return -1;
-    b->frames[b->depth++] = (struct frame){.node = node, .base = b->pending_count};
+    b->frames[b->depth++] = (struct yaml_frame){.node = node, .base = b->pending_count};
     return 0;
 }
 
-static void refuse_duplicates(struct builder *b, struct config_node *map)
+static void refuse_duplicates(struct yaml_builder *b, struct config_node *map)
 {
     struct key_index index;
     if (key_index_init(&index, map)) {
@@ -309,14 +189,14 @@ static void refuse_duplicates(struct builder *b, struct config_node *map)
     key_index_free(&index);
 }
 
-static int take_end(struct builder *b)
+static int take_end(struct yaml_builder *b)
 {
-    struct frame *top = &b->frames[--b->depth];
+    struct yaml_frame *top = &b->frames[--b->depth];
     struct config_node *node = top->node;
     node->count = b->pending_count - top->base;
     node->items = arena_alloc(&b->c->arena, (node->count + 1) * sizeof(struct config_node *));
     if (!node->items)
-        return memory_fault(b);
+        return yaml_memory_fault(b);
     if (node->count)
         memcpy(node->items, b->pending + top->base, node->count * sizeof(void *));
     b->pending_count = top->base;
@@ -332,7 +212,8 @@ static int take_end(struct builder *b)
     return 0;
 }
 
-static struct config_node *alias_target(struct builder *b, const yaml_event_t *event, const char **problem)
+static struct config_node *alias_target(struct yaml_builder *b, const yaml_event_t *event,
+                                        const char **problem)
 {
     struct slice name = slice_text((const char *)event->data.alias.anchor);
     struct config_node *target = name_table_get(&b->anchors, name);
@@ -347,11 +228,11 @@ static struct config_node *alias_target(struct builder *b, const yaml_event_t *e
 }
 
 /* An alias is a node of its own that shares what is inside. */
-static int take_alias(struct builder *b, const yaml_event_t *event)
+static int take_alias(struct yaml_builder *b, const yaml_event_t *event)
 {
     const char *problem;
     struct config_node *target = alias_target(b, event, &problem);
-    struct config_node *node = node_at(b, NODE_NULL, event->start_mark);
+    struct config_node *node = yaml_node_at(b, NODE_NULL, event->start_mark);
     if (!node)
         return -1;
     if (!problem) {
@@ -367,17 +248,17 @@ static int take_alias(struct builder *b, const yaml_event_t *event)
         node->key = (struct slice){NULL, 0};
         node->key_line = node->key_column = node->index = 0;
         node->is_merge = false;
-        locate(b, node);
-        return place(b, node);
+        yaml_locate(b, node);
+        return yaml_place(b, node);
     }
-    locate(b, node);
+    yaml_locate(b, node);
     config_fault(b->c, node, "%s", problem);
     node->faulty = true;
     b->faults = true;
-    return place(b, node);
+    return yaml_place(b, node);
 }
 
-static int take(struct builder *b, const yaml_event_t *event)
+static int take(struct yaml_builder *b, const yaml_event_t *event)
 {
     if (charge(b, event->start_mark, 1))
         return -1;
