@@ -1,41 +1,20 @@
 #include "proxy/lint/reach.h"
 
 #include "core/hash.h"
-#include "proxy/http/regex_sample.h"
 #include "proxy/http/target.h"
+#include "proxy/lint/reach_internal.h"
 
-#define DEPTH_MAX   8
-#define ASKED_MAX   200
-#define CHOICES_MAX 16
+#define DEPTH_MAX 8
 
-struct choices {
-    struct slice at[CHOICES_MAX];
-    size_t count, most; /* one at first, as one is mostly enough */
-};
-
-/* One route's search. It is a proof that nothing reaches the route when every way out was tried: what a
- * request may be was not narrowed to samples where something else might have got past. */
-struct search {
-    struct lint *l;
-    const struct route *route;
-    struct reach_result *out;
-    struct choices paths, hosts, methods;
-    uint64_t seen[ASKED_MAX]; /* hashes of the requests that were asked */
-    unsigned asked;
-    bool gave_up, proof;
-};
-
-static void make_choices(struct search *s, size_t most);
-static bool make_first(struct search *s, struct probe *t);
-static bool reach(struct search *s, const struct probe *t, unsigned depth);
-static bool takes_all_below(struct search *s);
-static void show_plainly(struct search *s);
+static bool reach(struct reach_search *s, const struct probe *t, unsigned depth);
+static bool takes_all_below(struct reach_search *s);
+static void show_plainly(struct reach_search *s);
 
 void reach_route(struct lint *l, const struct route *r, struct reach_result *out)
 {
-    struct search s;
+    struct reach_search s;
     struct probe first = {0};
-    memset(&s, 0, offsetof(struct search, seen));
+    memset(&s, 0, offsetof(struct reach_search, seen));
     s.l = l;
     s.route = r;
     s.out = out;
@@ -43,8 +22,8 @@ void reach_route(struct lint *l, const struct route *r, struct reach_result *out
     s.gave_up = false;
     s.proof = true;
     *out = (struct reach_result){.reach = REACH_UNKNOWN};
-    make_choices(&s, 1);
-    if (!make_first(&s, &first))
+    reach_make_choices(&s, 1);
+    if (!reach_make_first(&s, &first))
         return;
     if (!reach(&s, &first, 0)) {
         struct plain_request p;
@@ -57,147 +36,6 @@ void reach_route(struct lint *l, const struct route *r, struct reach_result *out
     out->reach = REACH_YES;
     if (out->taker && takes_all_below(&s))
         out->reach = REACH_BARE;
-}
-
-/* What the request may be. */
-
-static bool wants(const struct choices *c)
-{
-    return c->count < c->most;
-}
-
-static void choose(struct choices *c, struct slice text)
-{
-    if (text.at && wants(c))
-        c->at[c->count++] = text;
-}
-
-static void choose_text(struct choices *c, const char *text)
-{
-    choose(c, slice_text(text));
-}
-
-static bool pattern_holds(void *argument, struct slice text)
-{
-    struct search *s = argument;
-    return regex_match(s->route->path.regex, &s->l->router.regex, text) == 1;
-}
-
-static void choose_samples(struct search *s)
-{
-    const struct regex_sampling sampling = {.arena = &s->l->scratch,
-                                            .pattern = s->route->path.text,
-                                            .paths = true,
-                                            .holds = pattern_holds,
-                                            .argument = s};
-    s->paths.count = regex_samples(&sampling, s->paths.at, s->paths.most, &s->out->query);
-}
-
-static void choose_paths(struct search *s)
-{
-    static const char *const below[] = {"/x", "/1", "/x/y", "/x.html", "/weir-lint-x", "/"};
-    const struct route_path *p = &s->route->path;
-    struct arena *a = &s->l->scratch;
-    switch (p->kind) {
-    case ROUTE_PATH_EXACT:
-        choose(&s->paths, p->text);
-        break;
-    case ROUTE_PATH_PREFIX:
-        for (size_t i = 0; i < COUNT_OF(below) && wants(&s->paths); i++)
-            choose_text(&s->paths, arena_printf(a, "%.*s%s", SLICE_FMT(p->text), below[i]));
-        if (p->text.len)
-            choose(&s->paths, p->text);
-        break;
-    case ROUTE_PATH_REGEX:
-        choose_samples(s);
-        break;
-    }
-}
-
-static void choose_hosts(struct search *s)
-{
-    static const char *const labels[] = {"www", "any", "weir-lint-x"};
-    static const char *const any[] = {"any.example", "weir-lint-x.example", "weir-lint-x.invalid"};
-    for (size_t i = 0; i < s->route->host_count && wants(&s->hosts); i++) {
-        const struct route_host *h = &s->route->hosts[i];
-        if (h->kind == ROUTE_HOST_EXACT)
-            choose(&s->hosts, h->name);
-        for (size_t k = 0; h->kind == ROUTE_HOST_WILDCARD && k < COUNT_OF(labels) && wants(&s->hosts); k++)
-            choose_text(&s->hosts, arena_printf(&s->l->scratch, "%s%.*s", labels[k], SLICE_FMT(h->name)));
-        for (size_t k = 0; h->kind == ROUTE_HOST_ANY && k < COUNT_OF(any); k++)
-            choose_text(&s->hosts, any[k]);
-    }
-}
-
-static void choose_methods(struct search *s)
-{
-    static const char *const usual[] = {"GET", "POST", "PUT", "DELETE", "OPTIONS", "WEIR-LINT"};
-    const struct route *r = s->route;
-    for (size_t i = 0; i < r->method_count; i++) {
-        choose(&s->methods, r->methods[i]);
-        if (method_id(r->methods[i]) == METHOD_GET)
-            choose_text(&s->methods, "HEAD");
-    }
-    for (size_t i = 0; r->method_count == 0 && i < COUNT_OF(usual); i++)
-        choose_text(&s->methods, usual[i]);
-}
-
-static void make_choices(struct search *s, size_t most)
-{
-    s->methods.count = s->hosts.count = s->paths.count = 0;
-    s->methods.most = s->hosts.most = s->paths.most = most;
-    choose_methods(s);
-    choose_hosts(s);
-    choose_paths(s);
-}
-
-/* The first request. */
-
-static bool condition_holds(void *argument, struct slice text)
-{
-    struct search *s = ((void **)argument)[0];
-    const struct condition *k = ((void **)argument)[1];
-    for (size_t i = 0; i < text.len; i++)
-        if (text.at[i] <= ' ' || text.at[i] >= 0x7f ||
-            (k->source != CONDITION_HEADER && memchr("&;=#\"'+%,\\", text.at[i], 10)))
-            return false;
-    return regex_match(k->regex, &s->l->router.regex, text) == 1;
-}
-
-static bool set_condition(struct search *s, struct probe *t, const struct condition *k)
-{
-    struct slice value = k->value;
-    if (k->kind == CONDITION_REGEX) {
-        void *both[] = {s, (void *)(uintptr_t)k};
-        const struct regex_sampling sampling = {
-            .arena = &s->l->scratch, .pattern = k->value, .holds = condition_holds, .argument = both};
-        if (regex_samples(&sampling, &value, 1, NULL) == 0)
-            return false;
-    } else if (k->kind == CONDITION_PRESENT) {
-        value = S("1");
-    }
-    return probe_set(t, k->source, k->name, value, k->kind != CONDITION_ABSENT);
-}
-
-static const struct listener_config *listener_of(const struct search *s, size_t i)
-{
-    unsigned slot = s->l->listeners[i].slot;
-    return route_on_listener(s->route, slot) ? &s->l->s->listeners[slot] : NULL;
-}
-
-static bool make_first(struct search *s, struct probe *t)
-{
-    for (size_t i = 0; i < s->l->listener_count && !t->listener; i++)
-        t->listener = listener_of(s, i);
-    if (!t->listener || !s->paths.count || !s->hosts.count || !s->methods.count)
-        return false;
-    t->method = s->methods.at[0];
-    t->host = s->hosts.at[0];
-    t->path = s->paths.at[0];
-    for (size_t i = 0; i < s->route->conditions.count; i++)
-        if (!set_condition(s, t, &s->route->conditions.at[i]))
-            return false;
-    return true;
 }
 
 /* Ways out of another route. */
@@ -236,7 +74,7 @@ static const struct condition *same_name(const struct route *r, const struct con
 }
 
 /* Whether samples are all that is known of how the taker's match and the route's lie. */
-static bool leaves_doubt(const struct search *s, const struct route *taker)
+static bool leaves_doubt(const struct reach_search *s, const struct route *taker)
 {
     const struct route_path *own = &s->route->path, *other = &taker->path;
     if (own->kind == ROUTE_PATH_REGEX && !reach_is_universal(other) &&
@@ -265,7 +103,7 @@ static bool host_escapes(const struct route *taker, struct slice host)
     return !route_host_match(taker, host);
 }
 
-static bool by_path(struct search *s, const struct probe *t, const struct route *taker, unsigned depth)
+static bool by_path(struct reach_search *s, const struct probe *t, const struct route *taker, unsigned depth)
 {
     for (size_t i = 0; i < s->paths.count; i++) {
         struct probe next = *t;
@@ -277,7 +115,7 @@ static bool by_path(struct search *s, const struct probe *t, const struct route 
     return false;
 }
 
-static bool by_method_or_host(struct search *s, const struct probe *t, const struct route *taker,
+static bool by_method_or_host(struct reach_search *s, const struct probe *t, const struct route *taker,
                               unsigned depth)
 {
     for (size_t i = 0; i < s->methods.count && taker->method_count; i++) {
@@ -297,7 +135,8 @@ static bool by_method_or_host(struct search *s, const struct probe *t, const str
     return false;
 }
 
-static bool by_condition(struct search *s, const struct probe *t, const struct condition *k, unsigned depth)
+static bool by_condition(struct reach_search *s, const struct probe *t, const struct condition *k,
+                         unsigned depth)
 {
     static const char *const values[] = {"weir-lint-x", "1", ""};
     struct probe next = *t;
@@ -312,11 +151,12 @@ static bool by_condition(struct search *s, const struct probe *t, const struct c
     return false;
 }
 
-static bool by_listener(struct search *s, const struct probe *t, const struct route *taker, unsigned depth)
+static bool by_listener(struct reach_search *s, const struct probe *t, const struct route *taker,
+                        unsigned depth)
 {
     for (size_t i = 0; i < s->l->listener_count; i++) {
         struct probe next = *t;
-        next.listener = listener_of(s, i);
+        next.listener = reach_listener(s, i);
         if (next.listener && next.listener != t->listener && !route_on_listener(taker, next.listener->slot) &&
             reach(s, &next, depth))
             return true;
@@ -325,7 +165,7 @@ static bool by_listener(struct search *s, const struct probe *t, const struct ro
 }
 
 /* Whether it was asked before; else it is noted. */
-static bool is_known(struct search *s, const struct probe *t)
+static bool is_known(struct reach_search *s, const struct probe *t)
 {
     const char *text = probe_key(s->l, t);
     uint64_t hash = text ? hash_keyed(slice_text(text)) : 0;
@@ -336,10 +176,10 @@ static bool is_known(struct search *s, const struct probe *t)
     return false;
 }
 
-static bool reach(struct search *s, const struct probe *t, unsigned depth)
+static bool reach(struct reach_search *s, const struct probe *t, unsigned depth)
 {
     struct plain_request p;
-    if (depth > DEPTH_MAX || s->asked >= ASKED_MAX) {
+    if (depth > DEPTH_MAX || s->asked >= REACH_ASKED_MAX) {
         s->gave_up = true;
         return false;
     }
@@ -358,8 +198,8 @@ static bool reach(struct search *s, const struct probe *t, unsigned depth)
         is_known(s, t);
         s->out->taker = taker;
         s->out->probe = *t;
-        make_choices(s, CHOICES_MAX);
-        s->proof = s->hosts.count < CHOICES_MAX && s->methods.count < CHOICES_MAX;
+        reach_make_choices(s, REACH_CHOICES_MAX);
+        s->proof = s->hosts.count < REACH_CHOICES_MAX && s->methods.count < REACH_CHOICES_MAX;
     }
     s->proof &= !leaves_doubt(s, taker);
     if (by_path(s, t, taker, depth + 1) || by_method_or_host(s, t, taker, depth + 1) ||
@@ -373,7 +213,7 @@ static bool reach(struct search *s, const struct probe *t, unsigned depth)
 
 /* Of a prefix that is reached: whether regexes take whatever is below it. Only without conditions, which may
  * be what lets the others by. */
-static bool takes_all_below(struct search *s)
+static bool takes_all_below(struct reach_search *s)
 {
     const struct route_path *own = &s->route->path;
     struct slice got = s->out->probe.path;
@@ -400,7 +240,7 @@ static bool takes_all_below(struct search *s)
 }
 
 /* Of a prefix that nothing reaches, the prefix itself is the plainest example. */
-static void show_plainly(struct search *s)
+static void show_plainly(struct reach_search *s)
 {
     const struct route_path *own = &s->route->path;
     struct probe t = s->out->probe;
