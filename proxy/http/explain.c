@@ -4,6 +4,8 @@
 #include "proxy/http/hops.h"
 #include "proxy/snapshot.h"
 
+#define HOSTS_SHOWN 10u
+
 struct walk {
     const struct plain_request *p;
     struct router_scratch *scratch;
@@ -20,12 +22,16 @@ static struct slice path_text(struct arena *arena, const struct route_path *p)
     return p->text.len ? p->text : S("/");
 }
 
+/* The first ones: a route may have thousands. */
 static struct slice host_text(struct arena *arena, const struct route *r)
 {
     struct slice text = S("");
-    for (size_t i = 0; i < r->host_count && text.at; i++)
+    size_t shown = r->host_count < HOSTS_SHOWN ? r->host_count : HOSTS_SHOWN;
+    for (size_t i = 0; i < shown && text.at; i++)
         text = TEXT(arena, "%.*s%s%s%.*s", SLICE_FMT(text), i ? ", " : "",
                     r->hosts[i].kind == ROUTE_HOST_WILDCARD ? "*" : "", SLICE_FMT(r->hosts[i].name));
+    if (shown < r->host_count && text.at)
+        text = TEXT(arena, "%.*s or one of %zu more", SLICE_FMT(text), r->host_count - shown);
     return text;
 }
 
