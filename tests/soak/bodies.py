@@ -2,7 +2,7 @@
 """Large bodies over HTTP, HTTPS and TCP, both ways, with clients that leave, stall and half-close and servers that die in the middle,
 while weir is reloaded, upgraded and stopped, and servers are killed. Every byte is looked at.
 
-    bodies.py [--seconds 30] [--seed 1] [--threads 24] [--reload-every 1] [--kills 2] [--upgrades 1] [--stops 2] [--files N] [--no-tls]
+    bodies.py [--seconds 30] [--seed 1] [--threads 24] [--reload-every 1] [--kills 2] [--upgrades 1] [--stops 2] [--files N] [--no-tls] [--steer]
 
 WEIR_BINARY names the binary (default build/weir). --files bounds weir's descriptors: connections are refused then, and nothing else is
 wrong for it. Prints what was done and a summary; exits 1 when a byte was wrong, a request failed or hung that a healthy server could have
@@ -27,6 +27,7 @@ sys.path[:0] = [HERE, os.path.join(HERE, "..", "protocol")]
 from bodies_client import Clients  # noqa: E402
 from harness import Authority, Weir, free_port, wait_until  # noqa: E402
 from harness.weir import become_subreaper, binary_is_sanitized, memory_of  # noqa: E402
+from steering import Steered  # noqa: E402
 
 WORKERS, PIPES_IDLE = 2, 16  # PIPES_IDLE: what a loop keeps (core/pipe.h)
 MEMORY_MAY_GROW = 12 << 20
@@ -71,7 +72,7 @@ class Bodies:
         authority = Authority(folder)
         self.certificate = authority.leaf("soak.example")
         self.backends = [Backend() for _ in range(3)]
-        self.weir = Weir(os.path.join(folder, "weir"), self._configuration(), start=False)
+        self.weir = (Steered if options.steer else Weir)(os.path.join(folder, "weir"), self._configuration(), start=False)
         self.weir.start()
         if options.files:
             resource.prlimit(self.weir.pid, resource.RLIMIT_NOFILE, (options.files, options.files))
@@ -235,6 +236,7 @@ def main():
     parser.add_argument("--stops", type=int, default=2)
     parser.add_argument("--files", type=int)
     parser.add_argument("--no-tls", action="store_true")
+    parser.add_argument("--steer", action="store_true", help="with everything that operators do beside it (steering.py)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="weir-bodies-") as folder:
         bodies = Bodies(options, folder)

@@ -2,7 +2,7 @@
 """The cache under load, while everything happens that may happen to it: answers of all sizes and framings, cut, slow, private, varying,
 validated; origins that are killed and stopped; purges of all kinds; reloads that change memory, policy and route; an upgrade.
 
-    cache_chaos.py [--seconds 60] [--seed 1] [--threads 24] [--no-upgrade]
+    cache_chaos.py [--seconds 60] [--seed 1] [--threads 24] [--no-upgrade] [--steer]
 
 WEIR_BINARY names the binary (default build/weir). Prints what happens and a summary; exits 1 when
 
@@ -35,6 +35,7 @@ from cache_truth import HOT, POOL, PREFIXES, TAGS, Truth  # noqa: E402
 from harness import Authority, Weir, free_port, wait_until  # noqa: E402
 from harness.raw_client import RawClient  # noqa: E402
 from harness.weir import binary_is_sanitized, memory_of  # noqa: E402
+from steering import Steered  # noqa: E402
 
 MIB = 1 << 20
 ORIGINS, PROCESSES = 3, 2
@@ -70,7 +71,7 @@ class Chaos:
         self.origins = [Origin() for _ in range(ORIGINS)]
         self.authority = Authority(folder)
         self.leaf = self.authority.leaf("soak.example")
-        self.weir = Weir(os.path.join(folder, "weir"), self._configuration())
+        self.weir = (Steered if options.steer else Weir)(os.path.join(folder, "weir"), self._configuration())
 
     def _configuration(self):
         return {
@@ -263,7 +264,7 @@ class Chaos:
         except Exception:
             self.fault(f"fetches are left: {self.weir.admin.json('/api/v1/cache')}")
         try:
-            wait_until(lambda: self._files() <= (self.files or 80), 20)
+            wait_until(lambda: self._files() <= (self.files or 80) + (10 if self.options.steer else 0), 20)
         except Exception:
             self.fault(f"{self._files()} open files, at the beginning {self.files}")
         now = self.weir.admin.json("/api/v1/cache")
@@ -296,6 +297,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=48)
     parser.add_argument("--no-upgrade", action="store_true")
+    parser.add_argument("--steer", action="store_true", help="with everything that operators do beside it (steering.py)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="weir-cache-chaos-") as folder:
         chaos = Chaos(options, folder)

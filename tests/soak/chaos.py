@@ -2,7 +2,7 @@
 """Servers die, stop, crawl, cut, lie and come back, the name of some of them changes, and the configuration is reloaded, while clients
 send GETs. One server at least is well at any time, so every GET must get its whole, true answer.
 
-    chaos.py [--seconds 600] [--clients 16] [--outage 25] [--seed 1] [--protocol http1|http2]
+    chaos.py [--seconds 600] [--clients 16] [--outage 25] [--seed 1] [--protocol http1|http2] [--steer]
 
 WEIR_BINARY names the binary (default build/weir). After the chaos every server fails for --outage seconds in each of three ways
 (refusing, resetting, answering 503), and what weir tries then is counted; then one comes back, then all. Prints what happens and a
@@ -28,6 +28,7 @@ from chaos_fleet import FIXED, NAMED, Client, Fleet, request_id
 
 from harness import Weir, wait_until
 from harness.weir import binary_is_sanitized
+from steering import Steered
 
 MODES = ["slow", "error", "busy", "reset", "cut", "mute", "stop", "kill"]
 POLICIES = ["round_robin", "least_connections", "ewma", "random_two", "maglev"]
@@ -65,7 +66,8 @@ class Chaos:
         self.faults, self.cuts, self.outages = [], collections.Counter(), collections.Counter()
         self.memory, self.summary = [], []
         self.fleet = Fleet("h2" if options.protocol == "http2" else "h1")
-        self.weir = Weir(os.path.join(folder, "weir"), configuration(self.fleet, options.protocol, 0), environment=self.fleet.dns.environment)
+        self.weir = (Steered if options.steer else Weir)(
+            os.path.join(folder, "weir"), configuration(self.fleet, options.protocol, 0), environment=self.fleet.dns.environment)
         self.clients = [Client(n, self.weir.port("web"), self._told) for n in range(options.clients)]
 
     def say(self, text):
@@ -300,6 +302,7 @@ def main():
     parser.add_argument("--outage", type=float, default=25)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--protocol", choices=["http1", "http2"], default="http1")
+    parser.add_argument("--steer", action="store_true", help="with everything that operators do beside it (steering.py)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="weir-chaos-") as folder:
         chaos = Chaos(options, folder)

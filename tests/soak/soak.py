@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Load on HTTP, HTTPS and TCP while everything happens that may happen: reloads, kill -9 of backends, an upgrade of the binary.
 
-    soak.py [--seconds 60] [--connections 64] [--reloads 20] [--kills 3] [--upgrades 1]
+    soak.py [--seconds 60] [--connections 64] [--reloads 20] [--kills 3] [--upgrades 1] [--steer]
 
 WEIR_BINARY names the binary (default build/weir). Prints what happened and a summary; exits 1 when a request failed that a healthy
 server could have answered, a WebSocket was lost, memory grew, or weir ended badly. Only these losses are allowed for: a response cut in
@@ -26,6 +26,7 @@ from harness.raw_client import trusting  # noqa: E402
 from harness.weir import become_subreaper, binary_is_sanitized, memory_of  # noqa: E402
 from load import Load  # noqa: E402
 from sockets import Sockets  # noqa: E402
+from steering import Steered  # noqa: E402
 
 EXCUSED = {"cut body", "stream lost", "new stream lost"}  # its first bytes were with the backend: not to be sent twice
 MEMORY_MAY_GROW = 16 << 20
@@ -77,7 +78,8 @@ class Soak:
         self.sockets = Sockets()
         for backend in self.backends:
             wait_until(lambda: socket.create_connection(("127.0.0.1", backend.http)).close() is None, 10, "the backends")
-        self.weir = Weir(os.path.join(folder, "weir"), configuration(self.backends, self.sockets.port, self.certificate))
+        self.weir = (Steered if options.steer else Weir)(
+            os.path.join(folder, "weir"), configuration(self.backends, self.sockets.port, self.certificate))
         count = options.connections
         self.loads = [Load("http", "http", self.weir.port("web"), count), Load("tcp", "tcp", self.weir.port("stream"), count),
                       Load("https", "http", self.weir.port("secure"), count, authority.file, "soak.example")]
@@ -222,6 +224,7 @@ def main():
     parser.add_argument("--reloads", type=int, default=20)
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--upgrades", type=int, default=1)
+    parser.add_argument("--steer", action="store_true", help="with everything that operators do beside it (steering.py)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="weir-soak-") as folder:
         soak = Soak(options, folder)
