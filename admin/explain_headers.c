@@ -103,6 +103,14 @@ static int compare(const struct explained *e, const struct fields *before, const
     return 0;
 }
 
+/* As trace_of() has it; what the route itself does to the field comes after tracing. */
+static bool is_traced(const struct explained *e)
+{
+    const struct route_settings *s = e->why.route->settings;
+    return e->snapshot->tracing && !(s->has_tracing && !s->tracing) &&
+           !edit_of(&s->request_headers, S("traceparent"));
+}
+
 /* Whose values are made while a request runs. */
 static int add_trace(struct explained_headers *h, struct arena *a)
 {
@@ -129,7 +137,7 @@ int explain_request_headers(const struct explained *e, struct arena *a, struct e
         return -1;
     if (compare(e, &e->request.request.fields, &after, &e->why.route->settings->request_headers, a, out) != 0)
         return -1;
-    return e->snapshot->tracing ? add_trace(out, a) : 0;
+    return is_traced(e) ? add_trace(out, a) : 0;
 }
 
 int explain_response_headers(const struct explained *e, struct arena *a, struct explained_headers *out)
