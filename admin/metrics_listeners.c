@@ -1,5 +1,6 @@
 /* What is counted by listener. */
 #include "admin/metrics.h"
+#include "core/hash.h"
 #include "proxy/http/h2/abuse.h"
 
 #define AT(member) offsetof(struct listener_worker_stats, member)
@@ -210,35 +211,43 @@ static void handshakes(struct metrics_run *r)
     }
 }
 
-/* The same certificate may stand twice in a file; a series may not. */
-static bool stands_before(const struct tls_certificate *all, size_t index)
+static void certificate(struct metrics_run *r, const struct listener_config *l,
+                        const struct tls_certificate *t)
 {
-    for (size_t i = 0; i < index; i++)
-        if (strcmp(all[i].fingerprint, all[index].fingerprint) == 0)
-            return true;
-    return false;
+    int64_t now = loop_wall_us(&r->runtime->control) / 1000000;
+    size_t none = metrics_label(&r->w, "listener", l->name);
+    metrics_label(&r->w, "name", t->name_count ? t->names[0] : S(""));
+    metrics_label(&r->w, "fingerprint", slice_of(t->fingerprint, 16));
+    metrics_number(&r->w, "tls_certificate_expiry_seconds", (double)(t->not_after - now));
+    metrics_cut(&r->w, none);
+}
+
+/* The same certificate may stand twice in a file; a series may not. */
+static void certificates_of(struct metrics_run *r, const struct listener_config *l)
+{
+    const struct tls_certificate *all;
+    size_t count = tls_server_certificates(l->tls, &all);
+    struct table *told = table_create();
+    for (size_t i = 0; told && i < count; i++) {
+        uint64_t unused;
+        struct slice fingerprint = slice_text(all[i].fingerprint);
+        if (table_get(told, fingerprint, &unused))
+            continue;
+        certificate(r, l, &all[i]);
+        r->w.failed |= table_put(told, fingerprint, 1) != 0;
+    }
+    r->w.failed |= !told;
+    table_free(told);
 }
 
 static void certificates(struct metrics_run *r)
 {
-    struct runtime *rt = r->runtime;
-    int64_t now = loop_wall_us(&rt->control) / 1000000;
+    const struct snapshot *s = r->runtime->snapshot;
     metrics_family(&r->w, METRICS_GAUGE, "tls_certificate_expiry_seconds",
                    "Seconds until the certificate expires; negative once it has.");
-    for (size_t i = 0; i < rt->snapshot->listener_count; i++) {
-        const struct listener_config *l = &rt->snapshot->listeners[i];
-        const struct tls_certificate *all = NULL;
-        size_t count = l->tls ? tls_server_certificates(l->tls, &all) : 0;
-        for (size_t k = 0; k < count; k++) {
-            if (stands_before(all, k))
-                continue;
-            size_t none = metrics_label(&r->w, "listener", l->name);
-            metrics_label(&r->w, "name", all[k].name_count ? all[k].names[0] : S(""));
-            metrics_label(&r->w, "fingerprint", slice_of(all[k].fingerprint, 16));
-            metrics_number(&r->w, "tls_certificate_expiry_seconds", (double)(all[k].not_after - now));
-            metrics_cut(&r->w, none);
-        }
-    }
+    for (size_t i = 0; i < s->listener_count; i++)
+        if (s->listeners[i].tls)
+            certificates_of(r, &s->listeners[i]);
 }
 
 bool metrics_tls(struct metrics_run *r)
