@@ -1,6 +1,7 @@
 #include "proxy/settings.h"
 
 #include "proxy/http/checks.h"
+#include "proxy/settings_internal.h"
 
 static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL};
 static const char *const log_formats[] = {"text", "json", NULL};
@@ -128,14 +129,14 @@ static void check_admin(struct config *c, const struct config_node *node, void *
     }
 }
 
-static const struct option_table admin_table = {.name = "admin",
-                                                .help = "How weir is seen and steered while it runs.",
-                                                .options = admin_options,
-                                                .count = COUNT_OF(admin_options),
-                                                .size = sizeof(struct admin_settings),
-                                                .has_node = true,
-                                                .node_offset = offsetof(struct admin_settings, node),
-                                                .check = check_admin};
+const struct option_table admin_settings_table = {.name = "admin",
+                                                  .help = "How weir is seen and steered while it runs.",
+                                                  .options = admin_options,
+                                                  .count = COUNT_OF(admin_options),
+                                                  .size = sizeof(struct admin_settings),
+                                                  .has_node = true,
+                                                  .node_offset = offsetof(struct admin_settings, node),
+                                                  .check = check_admin};
 
 static void name_folders(struct config *c, struct option_texts *folders, enum config_use use)
 {
@@ -296,7 +297,7 @@ static const struct option settings_options[] = {
                       "upgrade`, not by a reload."),
     OPTION_AT(struct settings, log, "log", OPTION_BLOCK, .table = &log_table,
               .help = "What is written about what happens."),
-    OPTION_AT(struct settings, admin, "admin", OPTION_BLOCK_IF, .table = &admin_table,
+    OPTION_AT(struct settings, admin, "admin", OPTION_BLOCK_IF, .table = &admin_settings_table,
               .help = "How weir is seen and steered while it runs."),
     OPTION_AT(struct settings, limits, "limits", OPTION_BLOCK, .table = &limits_table,
               .help = "Bounds of what a client may send."),
@@ -335,72 +336,3 @@ const struct option_table settings_table = {.name = "weir.yaml",
                                             .options = settings_options,
                                             .count = COUNT_OF(settings_options),
                                             .size = sizeof(struct settings)};
-
-/* What a listener inherits, put into its node before the table is applied. */
-static struct config_node *inherit(struct config *c, struct config_node *root, struct config_node *listener)
-{
-    static const char *const keys[] = {"limits", "timeouts"};
-    struct config_node *merged = listener;
-    for (size_t i = 0; i < COUNT_OF(keys); i++) {
-        struct config_node *global = config_get(root, keys[i]);
-        if (!global || global->kind != NODE_MAP || !merged || merged->kind != NODE_MAP)
-            continue;
-        struct config_node *base = config_map_of(c, merged, keys[i], global);
-        merged = base ? config_merge(c, base, merged) : merged;
-    }
-    struct config_node *log = config_get(root, "log");
-    struct config_node *access = log && log->kind == NODE_MAP ? config_get(log, "access") : NULL;
-    if (access && merged && merged->kind == NODE_MAP) {
-        struct config_node *inner = config_map_of(c, merged, "access", access);
-        struct config_node *base = inner ? config_map_of(c, merged, "log", inner) : NULL;
-        merged = base ? config_merge(c, base, merged) : merged;
-    }
-    return merged;
-}
-
-static void inherit_all(struct config *c, struct config_node *root)
-{
-    struct config_node *listeners = config_get(root, "listeners");
-    if (!listeners || listeners->kind != NODE_MAP)
-        return;
-    for (size_t i = 0; i < listeners->count; i++)
-        listeners->items[i] = inherit(c, root, listeners->items[i]);
-}
-
-static int load_routes(struct config *c, struct settings *out)
-{
-    const struct config_node *routes = out->route_nodes;
-    int failed = 0;
-    if (out->defaults) {
-        struct route_settings unused;
-        failed |= option_apply(c, &defaults_table, out->defaults, &unused);
-    }
-    if (!routes || routes->kind == NODE_NULL)
-        return failed;
-    if (routes->kind != NODE_LIST) {
-        config_fault(c, routes, "expected a list of routes, each with \"- \" before it");
-        return -1;
-    }
-    struct route_settings *at = arena_zalloc(&c->arena, (routes->count + 1) * sizeof *at);
-    if (!at)
-        return -1;
-    for (size_t i = 0; i < routes->count; i++)
-        failed |= route_settings_load(c, out->defaults, routes->items[i], &at[i]);
-    out->routes = (struct option_list){at, routes->count};
-    return failed;
-}
-
-int settings_load(struct config *c, struct settings *out)
-{
-    config_mark_secrets(&settings_table, c->root);
-    inherit_all(c, c->root);
-    int failed = option_apply(c, &settings_table, c->root, out);
-    if (!out->admin) {
-        out->admin = arena_alloc(&c->arena, sizeof *out->admin);
-        if (!out->admin)
-            return -1;
-        failed |= option_apply(c, &admin_table, NULL, out->admin);
-    }
-    failed |= load_routes(c, out);
-    return failed ? -1 : 0;
-}
