@@ -115,7 +115,7 @@ int tracing_endpoint_read(struct slice url, struct tracing_endpoint *out, const 
             return -1;
         }
     if (slice_find(e.authority, '@') < e.authority.len || slice_find(e.authority, '?') < e.authority.len) {
-        *why = "expected a host and a port before the path; what authenticates goes into \"headers\"";
+        *why = "expected a host and a port before the path; what authenticates goes into headers";
         return -1;
     }
     if (read_authority(&e, why) != 0)
