@@ -14,7 +14,7 @@ static void diff_object(FILE *out, const char *what, struct slice name, const st
 {
     char *changes = NULL;
     size_t len = 0;
-    FILE *f = open_memstream(&changes, &len);
+    FILE *f = words_equal(old, fresh) ? NULL : open_memstream(&changes, &len);
     if (!f)
         return;
     size_t count = words_changes(f, old, fresh, "", but, ", ");
@@ -79,9 +79,13 @@ static void diff_listeners(FILE *out, const struct snapshot *old, const struct s
     }
 }
 
-static const struct route *find_route(const struct snapshot *s, struct slice name, const struct table *index)
+/* Mostly it stands where it stood. */
+static const struct route *find_route(const struct snapshot *s, struct slice name, const struct table *index,
+                                      size_t guess)
 {
     uint64_t at;
+    if (guess < s->route_count && slice_equal(s->routes[guess].name, name))
+        return &s->routes[guess];
     return table_get(index, name, &at) ? &s->routes[at] : NULL;
 }
 
@@ -93,34 +97,25 @@ static struct table *index_routes(const struct snapshot *s)
     return t;
 }
 
-/* Of two that match a request as closely, the first one has it: the order of those in both counts. */
-static bool in_another_order(const struct snapshot *fresh, const struct snapshot *old,
-                             const struct table *before)
-{
-    const struct route *last = NULL;
-    for (size_t i = 0; i < fresh->route_count; i++) {
-        const struct route *was = find_route(old, fresh->routes[i].name, before);
-        if (was && last && was < last)
-            return true;
-        last = was ? was : last;
-    }
-    return false;
-}
-
 static void diff_routes(FILE *out, const struct snapshot *old, const struct snapshot *fresh)
 {
     struct table *before = index_routes(old), *now = index_routes(fresh);
+    const struct route *last = NULL;
+    bool in_another_order = false;
     for (size_t i = 0; before && now && i < fresh->route_count; i++) {
-        const struct route *r = &fresh->routes[i], *was = find_route(old, r->name, before);
+        const struct route *r = &fresh->routes[i], *was = find_route(old, r->name, before, i);
+        /* Of two that match a request as closely, the first one has it: the order of those in both counts. */
+        in_another_order = in_another_order || (was && last && was < last);
+        last = was ? was : last;
         if (!was)
             fprintf(out, "route %.*s: added\n", SLICE_FMT(r->name));
         else
             diff_object(out, "route", r->name, was->settings->node, r->settings->node, NULL);
     }
     for (size_t i = 0; before && now && i < old->route_count; i++)
-        if (!find_route(fresh, old->routes[i].name, now))
+        if (!find_route(fresh, old->routes[i].name, now, i))
             fprintf(out, "route %.*s: removed\n", SLICE_FMT(old->routes[i].name));
-    if (before && now && in_another_order(fresh, old, before))
+    if (in_another_order)
         fprintf(out, "routes: in another order\n");
     table_free(before);
     table_free(now);

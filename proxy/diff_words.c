@@ -20,9 +20,9 @@ bool words_equal(const struct config_node *a, const struct config_node *b)
     if (a->kind == NODE_SCALAR)
         return a->quoted == b->quoted && slice_equal(a->text, b->text);
     for (size_t i = 0; i < a->count; i++) {
-        const struct config_node *other =
-            a->kind == NODE_MAP ? config_get(b, a->items[i]->key.at) : b->items[i];
-        if (!words_equal(a->items[i], other))
+        /* Mostly the keys stand in the same order. */
+        bool there = a->kind == NODE_LIST || slice_equal(a->items[i]->key, b->items[i]->key);
+        if (!words_equal(a->items[i], there ? b->items[i] : config_get(b, a->items[i]->key.at)))
             return false;
     }
     return true;
@@ -79,8 +79,6 @@ static void compare(struct words *w, const char *path, const struct config_node 
                     const struct config_node *fresh)
 {
     bool maps = old && fresh && old->kind == NODE_MAP && fresh->kind == NODE_MAP;
-    if (words_equal(old, fresh))
-        return;
     if (maps && old->count && fresh->count)
         compare_maps(w, path, old, fresh, false);
     else
@@ -91,6 +89,8 @@ static void compare_key(struct words *w, const char *path, struct slice key, con
                         const struct config_node *fresh)
 {
     char below[PATH_MAX_];
+    if (words_equal(old, fresh))
+        return;
     snprintf(below, sizeof below, "%s%s%.*s", path, *path ? "." : "", SLICE_FMT(key));
     compare(w, below, old, fresh);
 }
