@@ -15,7 +15,6 @@ struct bucket_exemplar {
 };
 
 struct server_row {
-    size_t upstream; /* number */
     struct slice upstream_name, name;
     struct server_totals totals;
     bool up, checked, check_ok;
@@ -25,8 +24,15 @@ struct server_row {
     struct bucket_exemplar *exemplars;
 };
 
+struct upstream_sums {
+    struct slice name;
+    struct attempt_counts attempts;
+};
+
 struct metrics_servers {
-    struct arena arena; /* names and exemplars */
+    struct arena arena; /* names, exemplars, sums */
+    struct upstream_sums *upstreams;
+    size_t upstream_count;
     size_t count;
     struct server_row rows[];
 };
@@ -77,6 +83,15 @@ static void copy_server(struct metrics_run *r, struct arena *a, struct server *s
         copy_exemplars(r, a, s, row);
 }
 
+/* With what servers that have left did. */
+static void begin_sums(struct metrics_run *r, struct upstream_sums *sums, struct slice name)
+{
+    const struct server_group *g = registry_group(r->runtime->registry, name);
+    *sums = (struct upstream_sums){.name = name};
+    if (g)
+        sums->attempts = g->past;
+}
+
 static struct metrics_servers *copy_servers(struct metrics_run *r)
 {
     const struct snapshot *s = r->runtime->snapshot;
@@ -87,14 +102,23 @@ static struct metrics_servers *copy_servers(struct metrics_run *r)
     if (!servers)
         return NULL;
     arena_init(&servers->arena, NULL, 0);
+    servers->upstreams = arena_alloc(&servers->arena, (s->upstream_count + 1) * sizeof *servers->upstreams);
+    if (!servers->upstreams) {
+        metrics_servers_free(servers);
+        return NULL;
+    }
+    servers->upstream_count = s->upstream_count;
     for (size_t i = 0; i < s->upstream_count; i++) {
         const struct upstream *u = s->upstreams[i];
-        struct slice name = arena_copy(&servers->arena, u->name);
+        struct upstream_sums *sums = &servers->upstreams[i];
+        begin_sums(r, sums, arena_copy(&servers->arena, u->name));
         for (size_t k = 0; k < u->set->count; k++) {
             struct server_row *row = &servers->rows[servers->count++];
-            row->upstream = i;
-            row->upstream_name = name;
+            row->upstream_name = sums->name;
             copy_server(r, &servers->arena, u->set->servers[k], row);
+            sums->attempts.retries += row->totals.retries;
+            sums->attempts.hedges += row->totals.hedges;
+            sums->attempts.hedges_won += row->totals.hedges_won;
         }
     }
     return servers;
@@ -213,18 +237,15 @@ static const struct server_family families[] = {
     {METRICS_HISTOGRAM, "upstream_duration_seconds", "From the attempt's start to its end.", durations},
 };
 
-/* Sums over an upstream's servers; `offset` in struct server_totals. */
+/* `offset` in struct attempt_counts. */
 static void by_upstream(struct metrics_run *r, const char *name, const char *help, size_t offset)
 {
     const struct metrics_servers *s = r->servers;
     metrics_family(&r->w, METRICS_COUNTER, name, help);
-    for (size_t i = 0; i < s->count;) {
-        const struct server_row *first = &s->rows[i];
-        uint64_t sum = 0;
-        for (; i < s->count && s->rows[i].upstream == first->upstream; i++)
-            sum += *(const uint64_t *)(const void *)((const char *)&s->rows[i].totals + offset);
-        size_t none = metrics_label(&r->w, "upstream", first->upstream_name);
-        metrics_count(&r->w, name, sum);
+    for (size_t i = 0; i < s->upstream_count; i++) {
+        const struct upstream_sums *u = &s->upstreams[i];
+        size_t none = metrics_label(&r->w, "upstream", u->name);
+        metrics_count(&r->w, name, *(const uint64_t *)(const void *)((const char *)&u->attempts + offset));
         metrics_cut(&r->w, none);
     }
 }
@@ -232,11 +253,11 @@ static void by_upstream(struct metrics_run *r, const char *name, const char *hel
 static void sums(struct metrics_run *r)
 {
     by_upstream(r, "retries_total", "Attempts after a request's first.",
-                offsetof(struct server_totals, retries));
+                offsetof(struct attempt_counts, retries));
     by_upstream(r, "hedges_total", "Second attempts that were made beside a late one.",
-                offsetof(struct server_totals, hedges));
+                offsetof(struct attempt_counts, hedges));
     by_upstream(r, "hedges_won_total", "Second attempts that answered first.",
-                offsetof(struct server_totals, hedges_won));
+                offsetof(struct attempt_counts, hedges_won));
 }
 
 bool metrics_of_servers(struct metrics_run *r)

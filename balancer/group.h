@@ -20,6 +20,11 @@ struct server_totals;
 
 #define GROUP_TICK_MS 100
 
+/* Sums by upstream, which must not fall when a server leaves. */
+struct attempt_counts {
+    uint64_t retries, hedges, hedges_won;
+};
+
 struct server_group {
     _Atomic uint32_t references;
     _Atomic bool panic;
@@ -33,6 +38,7 @@ struct server_group {
     struct list uses;              /* of struct group_use; the last one counts */
     bool restless;                 /* some server is ejected or starting slowly */
     usec_t compared_us;            /* when latencies were */
+    struct attempt_counts past;    /* of servers that have left, as they left */
     struct server_group *next;     /* the registry's */
     struct slice name;             /* NUL-terminated */
 };

@@ -16,6 +16,7 @@ struct registry_member {
     struct resolve_name *name;
     struct list kept; /* among those that are remembered: nobody uses it */
     msec_t kept_at;
+    struct attempt_counts past; /* while it is kept: its part of the group's */
 };
 
 #define REGISTRY_GROUP_BUCKETS 64u

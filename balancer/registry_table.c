@@ -1,6 +1,7 @@
 /* The servers of the registry by upstream and name. */
 #include <stdlib.h>
 
+#include "balancer/counters.h"
 #include "balancer/registry_internal.h"
 
 /* FNV-1a. */
@@ -75,11 +76,32 @@ void registry_revive(struct server_registry *r, struct registry_member *m)
         return;
     list_remove(&m->kept);
     r->kept_count--;
+    struct server_group *g = m->server->group;
+    if (!g)
+        return;
+    g->past.retries -= m->past.retries;
+    g->past.hedges -= m->past.hedges;
+    g->past.hedges_won -= m->past.hedges_won;
+}
+
+/* What it did stays in its upstream's sums. */
+static void leave_counts(struct server_registry *r, struct registry_member *m)
+{
+    struct server_group *g = m->server->group;
+    struct server_totals t;
+    if (!g || !r->options.totals)
+        return;
+    r->options.totals(m->server, &t, r->options.argument);
+    m->past = (struct attempt_counts){t.retries, t.hedges, t.hedges_won};
+    g->past.retries += t.retries;
+    g->past.hedges += t.hedges;
+    g->past.hedges_won += t.hedges_won;
 }
 
 void registry_retire(struct server_registry *r, struct registry_member *m)
 {
     r->count--;
+    leave_counts(r, m);
     if (m->checker)
         checker_free(m->checker);
     if (m->name)

@@ -202,6 +202,7 @@ static void free_all(struct runtime *rt)
     for (unsigned i = 0; i < rt->worker_count; i++)
         free(rt->workers[i]);
     free(rt->workers);
+    rt->workers = NULL; /* sum_totals: nothing more is counted */
     runtime_cache_stop(rt);
     if (rt->handed_over)
         sockets_forget_files(&rt->sockets);

@@ -232,6 +232,27 @@ def test_a_server_that_is_soon_back_is_as_it_was(site, dns, fleet):
     assert server(weir, a.address)["connections"]["opened"] >= opened > 0
 
 
+def test_the_retries_of_a_server_that_leaves_stay_in_the_sum(site, dns, fleet):
+    a, = fleet(1)
+    dns.set(NAME, "A", ["127.0.0.1", "127.0.0.2"])  # nobody listens at the second
+    weir = serve(site, dns, [{"dns": f"{NAME}:{a.port}"}])
+    gone = f"127.0.0.2:{a.port}"
+    wait_until(lambda: gone in servers(weir))
+
+    def retries():
+        return weir.admin.metrics().sum("weir_retries_total", upstream="app")
+    wait_until(lambda: weir.get("/").status == 200 and retries() >= 3)
+    told = retries()
+    dns.set(NAME, "A", ["127.0.0.2"])
+    wait_until(lambda: len(upstream(weir)["servers"]) == 1)
+    assert retries() == told
+    dns.set(NAME, "A", ["127.0.0.1", "127.0.0.2"])
+    wait_until(lambda: len(upstream(weir)["servers"]) == 2)
+    assert retries() == told, "it is back, and counted once"
+    weir.reload(upstreams={"app": {"servers": [gone]}})
+    assert retries() == told
+
+
 def test_who_stays_keeps_health_and_connections(site, dns, fleet):
     a, b = fleet(2)
     dns.set(NAME, "A", ["127.0.0.1", "127.0.0.9"])
