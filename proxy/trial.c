@@ -83,11 +83,19 @@ double trial_p95(const struct trial_period *p)
 
 /* Judging. */
 
+/* Of few requests a share says little: one that failed in a quiet minute would allow every error since. What
+ * is missing to as many as are judged counts as good. */
+static double errors_before(const struct trial_limits *l, const struct trial_period *before)
+{
+    uint64_t requests = before->requests > l->requests ? before->requests : l->requests;
+    return requests ? (double)before->errors / (double)requests : 0;
+}
+
 static bool errors_worse(const struct trial_limits *l, const struct trial_period *before,
                          const struct trial_period *now, char *words, size_t size)
 {
     double was = trial_error_ratio(before), is = trial_error_ratio(now);
-    if (now->requests < l->requests || is <= was + l->errors)
+    if (now->requests < l->requests || is <= errors_before(l, before) + l->errors)
         return false;
     snprintf(words, size, "errors: %.1f%% of %llu requests, %.1f%% of %llu before; more than %g points worse",
              is * 100, (unsigned long long)now->requests, was * 100, (unsigned long long)before->requests,
