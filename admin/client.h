@@ -44,6 +44,7 @@ int command_status(char *socket, bool json);
 int command_upstreams(char *socket, bool json);
 /* What the flight recorder keeps; of one request only when `id` is not NULL. */
 int command_requests(char *socket, const char *id, bool json);
+/* With a file; NULL: the one that is in use. */
 int command_diff(char *socket, const char *file);
 /* Between two that are kept; to = 0: the one in force. */
 int command_diff_generations(char *socket, unsigned long long from, unsigned long long to);

@@ -12,7 +12,7 @@ struct tls_info {
     struct slice client_cn; /* server side: common name of the client's certificate; empty = none */
     bool resumed;
     uint32_t handshake_us; /* from its first byte, or the peer's, to its end */
-    bool client_verified; /* server side: the client showed a certificate, and it is good */
+    bool client_verified;  /* server side: the client showed a certificate, and it is good */
     unsigned
         certificate; /* server side: index of the first entry that was on offer (tls_server_certificates) */
     uint64_t policy; /* server side: see tls_server_policy */

@@ -25,8 +25,8 @@ void regex_free(struct regex *r);
  * remembers where, until its next use; the subject must live as long. */
 int regex_match(const struct regex *r, struct regex_scratch *scratch, struct slice subject);
 
-/* True when it is certain that no text which begins with `begin` can match. (False says nothing: it is known of
- * patterns alone that are anchored at the begin.) */
+/* True when it is certain that no text which begins with `begin` can match. (False says nothing: it is known
+ * of patterns alone that are anchored at the begin.) */
 bool regex_excludes(const struct regex *r, struct regex_scratch *scratch, struct slice begin);
 
 /* A group of the last match; $0 is the whole. Empty for one that took no part. */

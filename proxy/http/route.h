@@ -85,7 +85,7 @@ struct route_settings {
     struct route_timeouts timeouts;
     struct option_texts allow, deny;
     struct option_pairs errors;
-    struct route_cache_settings *cache; /* NULL = off */
+    struct route_cache_settings *cache;     /* NULL = off */
     struct route_tracing_settings *tracing; /* NULL = off where has_tracing, else as everywhere */
     bool has_tracing;
     bool normalize;

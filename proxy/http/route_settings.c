@@ -209,8 +209,9 @@ static const struct option route_options[] = {
                       "routes that have an upstream."),
     OPTION_AT(struct route_settings, tracing, "tracing", OPTION_BLOCK_IF, .table = &route_tracing_table,
               .set_offset = offsetof(struct route_settings, has_tracing), .flags = OPTION_FLAG_TRUE,
-              .help = "Where the global `tracing` is on: what this route does otherwise; false = no spans, and "
-                      "traceparent goes through as it came."),
+              .help =
+                  "Where the global `tracing` is on: what this route does otherwise; false = no spans, and "
+                  "traceparent goes through as it came."),
     {.name = "compress", .type = OPTION_PLANNED, .help = "Compresses responses."},
     {.name = "buffer_request",
      .type = OPTION_PLANNED,

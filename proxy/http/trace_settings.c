@@ -7,7 +7,8 @@ static void check(struct config *c, const struct config_node *node, void *object
 
 static const struct option tracing_options[] = {
     OPTION_AT(struct tracing_settings, endpoint, "endpoint", OPTION_TEXT,
-              .fallback = "http://127.0.0.1:4318/v1/traces", .flags = OPTION_FLAG_NONEMPTY | OPTION_FLAG_MAYBE_SECRET,
+              .fallback = "http://127.0.0.1:4318/v1/traces",
+              .flags = OPTION_FLAG_NONEMPTY | OPTION_FLAG_MAYBE_SECRET,
               .help = "Where spans go: the URL, http or https, of a collector that takes OTLP/HTTP JSON. "
                       "Without a path it is /v1/traces."),
     OPTION_AT(struct tracing_settings, tls, "tls", OPTION_BLOCK_IF, .table = &tls_client_table,

@@ -276,9 +276,12 @@ static void test_syntax_errors_say_what_and_where(void **state)
         {"a: b: c\n", "t.yaml:1:5: a \":\" is not expected here (put the text in quotes, mind the "
                       "indentation, or the key above lacks its own)\n"},
         {"a: 1\nb: \"open\nc: 2\n", "t.yaml:2:4: this quote is never closed\n"},
-        {"a: [1, 2\nb: 3\n", "t.yaml:2:2: expected \",\" or \"]\" in the list (put text with one of , : [ ] { } in quotes); it begins at 1:4\n"},
-        {"a: [1, 2\n", "t.yaml:2:1: expected \",\" or \"]\" in the list (put text with one of , : [ ] { } in quotes); it begins at 1:4\n"},
-        {"a: {b: 1\n", "t.yaml:2:1: expected \",\" or \"}\" in the map (put text with one of , : [ ] { } in quotes); it begins at 1:4\n"},
+        {"a: [1, 2\nb: 3\n", "t.yaml:2:2: expected \",\" or \"]\" in the list (put text with one of , : [ ] "
+                             "{ } in quotes); it begins at 1:4\n"},
+        {"a: [1, 2\n", "t.yaml:2:1: expected \",\" or \"]\" in the list (put text with one of , : [ ] { } in "
+                       "quotes); it begins at 1:4\n"},
+        {"a: {b: 1\n", "t.yaml:2:1: expected \",\" or \"}\" in the map (put text with one of , : [ ] { } in "
+                       "quotes); it begins at 1:4\n"},
         {"a:\n  b: 1\n c: 2\n",
          "t.yaml:3:2: expected another key of the map (mind the indentation); it begins at 1:1\n"},
         {"a: @x\n", "t.yaml:1:4: text cannot begin with \"@\"; put it in quotes\n"},
@@ -629,7 +632,8 @@ static void test_a_syntax_error_in_an_included_file_leaves_no_tree(void **state)
     assert_int_equal(load(&c, f, "main.yaml"), -1);
     assert_null(c.root);
     assert_errors(&c, f,
-                  "conf.d/a.yaml:2:1: expected \",\" or \"]\" in the list (put text with one of , : [ ] { } in quotes); it begins at 1:4\n"
+                  "conf.d/a.yaml:2:1: expected \",\" or \"]\" in the list (put text with one of , : [ ] { } "
+                  "in quotes); it begins at 1:4\n"
                   "main.yaml:3:1: a: duplicate key; the first is at main.yaml:2:1\n");
     config_free(&c);
 }
